@@ -1,0 +1,17 @@
+"""Work on chunks of columns, in order or in a thread pool; the chunks never depend on the number of threads."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def over_chunks(work: Callable[[int, int], T], d: int, size: int, threads: int) -> Iterator[T]:
+    """Yield ``work(start, stop)`` for each chunk of `size` of d columns, in the chunks' order."""
+    bounds = [(start, min(start + size, d)) for start in range(0, d, size)]
+    if threads == 1 or len(bounds) == 1:
+        yield from (work(*b) for b in bounds)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            yield from pool.map(lambda b: work(*b), bounds)

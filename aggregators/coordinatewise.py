@@ -1,0 +1,29 @@
+"""Rules that look at one coordinate at a time."""
+
+import numpy as np
+from detox.aggregators.rows import Array, Rows
+from detox.aggregators.rule import MAJORITY, NO_FAULTS, rule
+
+
+@rule(NO_FAULTS, "")
+def mean(rows: Rows, f: int) -> Array:
+    """Average of all vectors. Bears no Byzantine vector."""
+    return rows.combine(np.full(rows.n, 1 / rows.n))
+
+
+@rule(MAJORITY, "Yin et al. 2018, arXiv 1803.01498")
+def median(rows: Rows, f: int) -> Array:
+    """Coordinate-wise median; the mean of the middle two for even n."""
+    return rows.median()
+
+
+@rule(MAJORITY, "Yin et al. 2018, arXiv 1803.01498")
+def trimmed_mean(rows: Rows, f: int) -> Array:
+    """Per coordinate the mean without the f greatest and the f least values."""
+    return rows.trimmed_mean(f)
+
+
+@rule(MAJORITY, "Bernstein et al. 2019, arXiv 1810.05291")
+def sign_majority(rows: Rows, f: int) -> Array:
+    """Per coordinate the sign of the sum of signs, in {-1, 0, 1}; a tie gives 0, NaN has no sign."""
+    return rows.sign_sum()

@@ -1,0 +1,66 @@
+"""Krum and what is built on its score."""
+
+import numpy as np
+import numpy.typing as npt
+from detox.aggregators.errors import AggregatorError
+from detox.aggregators.geometry import average, least, squared_distances
+from detox.aggregators.rows import Array, Floats, Rows
+from detox.aggregators.rule import BULYAN, KRUM, rule
+
+
+@rule(KRUM, "Blanchard et al. 2017, arXiv 1703.02757")
+def krum(rows: Rows, f: int, *, neighbours: int | None = None) -> Array:
+    """The vector with the least sum of squared distances to its nearest others; ties go to the lower index.
+
+    Options:
+        neighbours: how many others count; n - f - 2 as in the paper unless given (byzfl: n - f - 1).
+    """
+    return _krum_mean(rows, f, neighbours, 1)
+
+
+@rule(KRUM, "Blanchard et al. 2017, arXiv 1703.02757")
+def multi_krum(rows: Rows, f: int, *, neighbours: int | None = None, m: int | None = None) -> Array:
+    """Mean of the m vectors with the best Krum scores.
+
+    Options:
+        neighbours: as for krum.
+        m: how many vectors are averaged; n - f - 2 unless given (byzfl: n - f).
+    """
+    m = rows.n - f - 2 if m is None else m
+    if not 1 <= m <= rows.n - f:
+        raise AggregatorError(f"multi_krum needs 1 <= m <= n - f, got m = {m}, n = {rows.n}, f = {f}")
+    return _krum_mean(rows, f, neighbours, m)
+
+
+@rule(BULYAN, "El Mhamdi et al. 2018, arXiv 1802.07927")
+def bulyan(rows: Rows, f: int) -> Array:
+    """n - 2f picks by iterated Krum, then per coordinate the mean of the n - 4f values nearest their median.
+
+    Each pick is Krum's winner among the vectors that are left (n' of them), by n' - f - 2 neighbours, at least one.
+    """
+    squares = squared_distances(rows.gram())
+    left = np.arange(rows.n)
+    picks = []
+    for _ in range(rows.n - 2 * f):
+        scores = krum_scores(squares[np.ix_(left, left)], max(1, len(left) - f - 2))
+        winner = int(np.argmin(scores))
+        picks.append(left[winner])
+        left = np.delete(left, winner)
+    theta = len(picks)
+    return rows.nearest_mean((theta - 1) // 2, theta - 2 * f, np.sort(picks))
+
+
+def krum_scores(squares: Floats, neighbours: int) -> Floats:
+    """Sum of squared distances of each vector to its nearest others, (n,)."""
+    others: npt.NDArray[np.float64] = squares.copy()
+    np.fill_diagonal(others, -1)  # sorts first, and is left out below
+    nearest: Floats = np.sort(others, axis=1)[:, 1 : 1 + neighbours].sum(axis=1)
+    return nearest
+
+
+def _krum_mean(rows: Rows, f: int, neighbours: int | None, m: int) -> Array:
+    neighbours = rows.n - f - 2 if neighbours is None else neighbours
+    if not 1 <= neighbours < rows.n:
+        raise AggregatorError(f"krum needs 1 <= neighbours < n, got neighbours = {neighbours}, n = {rows.n}")
+    scores = krum_scores(squared_distances(rows.gram()), neighbours)
+    return rows.combine(average(rows.n, least(scores, m)))

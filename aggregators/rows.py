@@ -1,0 +1,171 @@
+"""The (n, d) votes as the rules see them: six operations, here against the array API.
+
+Everything that reads the votes is here (any array library) or in `fast` (numba, the CPU's float32 and bfloat16);
+a rule is what happens between these operations, on arrays of the size of n.
+"""
+
+from typing import Any, TypeAlias
+
+import array_api_compat
+import numpy as np
+import numpy.typing as npt
+from detox.aggregators.chunks import over_chunks
+from detox.aggregators.errors import AggregatorError
+
+Array: TypeAlias = Any
+"""A numpy array or a torch tensor."""
+Floats: TypeAlias = npt.NDArray[np.float64]
+
+CHUNK = 1 << 22
+"""Elements that an operation copies at a time."""
+
+
+class Rows:
+    """n vectors of dimension d that are read, never changed.
+
+    Args:
+        x: (n, d), floating.
+        threads: size of the pool that goes over chunks of columns.
+    """
+
+    def __init__(self, x: Array, threads: int = 1) -> None:
+        self.x = x
+        self.xp = array_api_compat.array_namespace(x)
+        self.n, self.d = x.shape
+        self.threads = threads
+
+    def gram(self, *extra: Array) -> Floats:
+        """Inner products of all rows and the `extra` vectors, (n + e, n + e), summed in float64."""
+        xp, e = self.xp, [self._vector(v) for v in extra]
+
+        def products(start: int, stop: int) -> Floats:
+            chunk = self._wide(self.x[:, start:stop])
+            if e:
+                chunk = xp.concat([chunk, *(self._wide(v[None, start:stop]) for v in e)])
+            with np.errstate(all="ignore"):
+                return _numpy(chunk @ chunk.T)
+
+        with np.errstate(all="ignore"):
+            return sum(self._chunks(products), np.zeros((self.n + len(e),) * 2))
+
+    def combine(self, weights: Floats, *extra: Array) -> Array:
+        """Sum of weights[i] times row i (then the `extra` vectors), (d,); a row of weight 0 is not read."""
+        return self.mix(weights[None, :], *extra)[0, :]
+
+    def mix(self, weights: Floats, *extra: Array) -> Array:
+        """`combine` for each row of weights (m, n + e): a new (m, d) array."""
+        xp = self.xp
+        used = np.flatnonzero((weights != 0).any(axis=0))
+        e = [self._vector(extra[i - self.n])[None, :] for i in used if i >= self.n]
+        index = xp.asarray(used[used < self.n], device=array_api_compat.device(self.x))
+        w = xp.asarray(weights[:, used], device=array_api_compat.device(self.x))
+        out = xp.empty((len(weights), self.d), dtype=self.x.dtype, device=array_api_compat.device(self.x))
+
+        def fill(start: int, stop: int) -> None:
+            parts = [self._wide(xp.take(self.x[:, start:stop], index, axis=0))]
+            parts += [self._wide(v[:, start:stop]) for v in e]
+            with np.errstate(all="ignore"):
+                out[:, start:stop] = xp.astype(w @ xp.concat(parts), out.dtype)
+
+        list(self._chunks(fill))
+        return out
+
+    def trimmed_mean(self, trim: int, rows: npt.NDArray[np.intp] | None = None) -> Array:
+        """Per coordinate the mean without the `trim` least and greatest values, (d,).
+
+        NaN counts as greater than all. With trim = (n - 1) // 2 this is the median.
+        """
+        return self._per_coordinate(lambda s: self._trimmed(s, trim), rows)
+
+    def nearest_mean(self, trim: int, keep: int, rows: npt.NDArray[np.intp] | None = None) -> Array:
+        """Per coordinate the mean of the `keep` values nearest the trimmed mean, (d,).
+
+        Of two values equally near, the lower counts as nearer.
+        """
+        xp = self.xp
+
+        def nearest(s: Array) -> Array:
+            centre = self._trimmed(s, trim)
+            s = self._wide(xp.where(xp.isnan(s), xp.asarray(xp.inf, dtype=s.dtype, device=s.device), s))
+            drop = s.shape[0] - keep
+            # The values kept are a window of the sorted ones; while its upper neighbour is nearer than its lowest
+            # value it moves up by one, so value i gives way to value i + keep.
+            for i in range(drop):
+                s[i + keep, :] = xp.where(s[i + keep, :] - centre < centre - s[i, :], s[i + keep, :], s[i, :])
+            return xp.mean(s[drop:, :], axis=0)
+
+        return self._per_coordinate(nearest, rows)
+
+    def sign_sum(self) -> Array:
+        """Per coordinate the sign of the sum of signs, (d,); NaN has no sign."""
+        xp = self.xp
+
+        def sign(start: int, stop: int) -> Array:
+            x = self.x[:, start:stop]
+            total = xp.sum(xp.astype(x > 0, xp.int32) - xp.astype(x < 0, xp.int32), axis=0)
+            return xp.astype(xp.sign(total), self.x.dtype)
+
+        return xp.concat(list(self._chunks(sign)))
+
+    def columns(self, index: npt.NDArray[np.intp]) -> Floats:
+        """The columns of that index, (n, len(index)), as float64 on the host."""
+        xp = self.xp
+        at = xp.asarray(index, device=array_api_compat.device(self.x))
+        return _numpy(self._wide(xp.take(self.x, at, axis=1)))
+
+    def median(self) -> Array:
+        """Coordinate-wise median, (d,)."""
+        return self.trimmed_mean((self.n - 1) // 2)
+
+    def _trimmed(self, s: Array, trim: int) -> Array:
+        return self.xp.mean(self._wide(s[trim : s.shape[0] - trim, :]), axis=0)
+
+    def _per_coordinate(self, reduce: Any, rows: npt.NDArray[np.intp] | None) -> Array:
+        """Concatenate reduce(sorted chunk) over the chunks, in the input's dtype."""
+        xp = self.xp
+        at = None if rows is None else xp.asarray(rows, device=array_api_compat.device(self.x))
+
+        def reduced(start: int, stop: int) -> Array:
+            chunk = self.x[:, start:stop]
+            if at is not None:
+                chunk = xp.take(chunk, at, axis=0)
+            with np.errstate(all="ignore"):
+                return xp.astype(reduce(xp.sort(chunk, axis=0)), self.x.dtype)
+
+        return xp.concat(list(self._chunks(reduced)))
+
+    def _chunks(self, work: Any) -> Any:
+        return over_chunks(work, self.d, max(1, CHUNK // self.n), self.threads)
+
+    def _wide(self, x: Array) -> Array:
+        return self.xp.astype(x, self.xp.float64)
+
+    def _vector(self, v: Array) -> Array:
+        v = self.xp.asarray(v, device=array_api_compat.device(self.x))
+        if v.shape != (self.d,):
+            raise AggregatorError(f"a reference vector must have shape ({self.d},), got {tuple(v.shape)}")
+        return v
+
+
+def as_rows(gradients: Array, threads: int = 1) -> Rows:
+    """The votes (n, d) as `Rows`, in the fastest form for where they lie."""
+    if not (array_api_compat.is_numpy_array(gradients) or array_api_compat.is_torch_array(gradients)):
+        raise AggregatorError(
+            f"gradients must be a numpy array or a torch tensor, got {type(gradients).__name__}"
+        )
+    xp = array_api_compat.array_namespace(gradients)
+    if gradients.ndim != 2 or 0 in gradients.shape:
+        raise AggregatorError(f"gradients must have shape (n, d), neither 0; got {tuple(gradients.shape)}")
+    if not xp.isdtype(gradients.dtype, "real floating"):
+        raise AggregatorError(f"gradients must be of a floating dtype, got {gradients.dtype}")
+    if threads < 1:
+        raise AggregatorError(f"threads must be at least 1, got {threads}")
+    if array_api_compat.is_torch_array(gradients):
+        gradients = gradients.detach()
+    return Rows(gradients, threads)
+
+
+def _numpy(x: Array) -> Floats:
+    """The array on the host, float64."""
+    host = x.cpu().numpy() if array_api_compat.is_torch_array(x) else x
+    return np.asarray(host, np.float64)

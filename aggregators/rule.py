@@ -1,0 +1,108 @@
+"""What a rule is: a function on the votes, its condition on (n, f), and its source."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from detox.aggregators.errors import AggregatorError
+from detox.aggregators.rows import Array, Rows, as_rows
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A condition on n vectors of which f are Byzantine.
+
+    Args:
+        text: the condition in symbols, as errors and docs print it.
+        max_f: greatest f that n vectors bear; negative where n is too small for any.
+    """
+
+    text: str
+    max_f: Callable[[int], int]
+
+
+NO_FAULTS = Condition("f = 0", lambda n: 0)
+MAJORITY = Condition("n > 2f", lambda n: (n - 1) // 2)
+KRUM = Condition("n >= 2f + 3", lambda n: (n - 3) // 2)
+BULYAN = Condition("n >= 4f + 3", lambda n: (n - 3) // 4)
+ANY = Condition("n > f", lambda n: n - 1)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """An aggregation rule, (n, d) -> (d,), or a pre-aggregator, (n, d) -> (m, d).
+
+    Calling it checks (n, f) and the options, and then aggregates. The input is never changed, and the output is
+    a new array of the input's library, dtype and device.
+
+    Args:
+        function: ``function(rows, f, **options)``; its keyword-only parameters are the rule's options.
+        condition: which (n, f) the function serves.
+        source: the paper.
+        size: number of vectors that come out of n, given the options; None for a rule (one vector).
+    """
+
+    function: Callable[..., Array]
+    condition: Condition
+    source: str
+    size: Callable[..., int] | None = None
+
+    @property
+    def name(self) -> str:
+        return self.function.__name__
+
+    @property
+    def summary(self) -> str:
+        """First paragraph of the docstring, on one line."""
+        return " ".join((inspect.getdoc(self.function) or "").split("\n\n")[0].split())
+
+    @cached_property
+    def options(self) -> frozenset[str]:
+        """Names of the options that the rule takes besides f and threads."""
+        parameters = inspect.signature(self.function).parameters.values()
+        return frozenset(p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY)
+
+    def tolerates(self, n: int) -> int:
+        """Greatest f for which the rule accepts n vectors; -1 if there is none."""
+        return max(-1, self.condition.max_f(n)) if n > 0 else -1
+
+    def check(self, n: int, f: int) -> None:
+        """Raise `AggregatorError` unless the rule serves n vectors of which f are Byzantine."""
+        if not 0 <= f <= self.tolerates(n):
+            raise AggregatorError(f"{self.name} needs {self.condition.text}, got n = {n}, f = {f}")
+
+    def check_options(self, options: Any) -> None:
+        """Raise `AggregatorError` for an option that the rule does not have."""
+        for option in options:
+            if option not in self.options:
+                known = ", ".join(sorted(self.options)) or "none"
+                raise AggregatorError(f"{self.name} has no option {option!r}; its options: {known}")
+
+    def __call__(self, gradients: Array, *, f: int = 0, threads: int = 1, **options: Any) -> Array:
+        """Aggregate.
+
+        Args:
+            gradients: (n, d), numpy or torch, any floating dtype; columns contiguous, rows may be strided.
+            f: upper bound on the number of Byzantine rows.
+            threads: size of the thread pool over chunks of columns; the result does not depend on it.
+            options: the rule's own.
+
+        Raises:
+            AggregatorError: the shape, (n, f) or an option cannot be served.
+        """
+        self.check_options(options)
+        rows = as_rows(gradients, threads)
+        self.check(rows.n, f)
+        return self.function(rows, f, **options)
+
+
+def rule(
+    condition: Condition, source: str, size: Callable[..., int] | None = None
+) -> Callable[[Callable[..., Array]], Rule]:
+    """Make a `Rule` of ``function(rows: Rows, f: int, *, options...)``."""
+    return lambda function: Rule(function, condition, source, size)
+
+
+__all__ = ["ANY", "BULYAN", "KRUM", "MAJORITY", "NO_FAULTS", "Array", "Condition", "Rows", "Rule", "rule"]
