@@ -21,8 +21,8 @@ def geometric_median(rows: Rows, f: int) -> Array:
 def geometric_median_weights(squares: Floats) -> Floats:
     """Weights (n,), of sum 1, of the geometric median of the vectors with these squared distances.
 
-    For y = sum of w_i x_i the squared distances to y are S w - w'Sw / 2, so no step reads the vectors. The start is
-    the mean of the half that lies closest together: a vector at 1e38 does not have to be left behind first.
+    For y = sum of w_i x_i the squared distances to y are S w - w'Sw / 2, so no step reads the vectors. It starts
+    at the mean of the half that lies closest together: a vector at 1e38 does not have to be left behind first.
     """
     finite = np.flatnonzero(np.isfinite(squares).sum(axis=1) > 1) if len(squares) > 1 else np.arange(1)
     weights = np.zeros(len(squares))
@@ -40,8 +40,8 @@ def _weiszfeld(s: Floats) -> Floats:
     apart = distances[best] > 0
     if not apart.any():
         return np.eye(n)[best]
-    # Only the best vector itself can be a minimiser among the vectors: it is one if the pull of the others does
-    # not exceed the number of vectors at its place (Vardi and Zhang 2000).
+    # Only the best of the vectors can be the minimiser: it is if the pull of the others does not exceed the
+    # number of vectors at its place (Vardi and Zhang 2000).
     to = distances[best, apart]
     inner = (s[best, apart][:, None] + s[best, apart][None, :] - s[np.ix_(apart, apart)]) / 2
     pull = (inner / (to[:, None] * to[None, :])).sum()

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from detox.aggregators.errors import AggregatorError
 from detox.aggregators.registry import PREAGGREGATORS, RULES, find
-from detox.aggregators.rows import Array
+from detox.aggregators.rows import Array, Rows, as_rows
 from detox.aggregators.rule import Rule
 
 
 @dataclass(frozen=True)
 class Hierarchy:
-    """Hierarchical aggregation (Rajput et al. 2019, Algorithm 1): permute the votes, A0 within groups, A1 across.
+    """Hierarchical aggregation (Rajput et al. 2019): permute the votes, A0 within vote groups, A1 across them.
 
     Args:
         a0: rule within a vote group.
@@ -56,16 +56,17 @@ class Hierarchy:
     def __call__(self, votes: Array, *, f: int, rng: np.random.Generator) -> Array:
         """Aggregate votes (n, d), of which at most f are bad, to (d,)."""
         self._plan(len(votes), f)
+        rows = as_rows(votes, self.threads)
         for name in self.pre:
-            votes = self._run(PREAGGREGATORS[name], votes, f, rng)
-        sizes, faults, bad_groups = self._group(len(votes), f)
+            rows = as_rows(self._run(PREAGGREGATORS[name], rows, f, rng), self.threads)
+        sizes, faults, bad_groups = self._group(rows.n, f)
         if len(sizes) == 1:
-            return self._run(self._a0, votes, f, rng)
-        order = rng.permutation(len(votes))
-        results = []
-        for members, t in zip(np.split(order, np.cumsum(sizes)[:-1]), faults, strict=True):
-            results.append(self._run(self._a0, votes[np.sort(members)], t, rng))
-        return self._run(self._a1, _stack(results), bad_groups, rng)
+            return self._run(self._a0, rows, f, rng)
+        results = rows.empty(len(sizes))
+        members = np.split(rng.permutation(rows.n), np.cumsum(sizes)[:-1])
+        for i, t in enumerate(faults):
+            results[i, :] = self._run(self._a0, rows.select(np.sort(members[i])), t, rng)
+        return self._run(self._a1, as_rows(results, self.threads), bad_groups, rng)
 
     @property
     def _a0(self) -> Rule:
@@ -75,11 +76,11 @@ class Hierarchy:
     def _a1(self) -> Rule:
         return find(RULES, self.a1, "rule")
 
-    def _run(self, rule: Rule, votes: Array, f: int, rng: np.random.Generator) -> Array:
+    def _run(self, rule: Rule, rows: Rows, f: int, rng: np.random.Generator) -> Array:
         options = dict(self.options.get(rule.name, {}))
         if "rng" in rule.options:
             options.setdefault("rng", rng)
-        return rule(votes, f=f, threads=self.threads, **options)
+        return rule.apply(rows, f, **options)
 
     def _plan(self, n: int, f: int) -> None:
         """Check each stage in turn."""
@@ -109,9 +110,9 @@ class Hierarchy:
             )
 
     def _group(self, n: int, f: int) -> tuple[list[int], list[int], int]:
-        """Sizes of the vote groups, the f that each is called with, and how many groups f bad votes can spoil.
+        """Sizes of the vote groups, the f of each, and how many of them f bad votes can spoil.
 
-        A group is spoilt by one bad vote more than A0 tolerates at its size; the adversary takes the cheapest first.
+        One bad vote more than A0 tolerates at a group's size spoils it; the adversary takes the cheapest first.
         """
         count = self.groups or (1 if self.k is None else -(-n // self.k))
         sizes = [n // count + (i < n % count) for i in range(count)]
@@ -163,10 +164,3 @@ def create_hierarchy(
     return replace(
         base, a0=a0 or base.a0, a1=a1 or base.a1, pre=tuple(pre), options=options or {}, threads=threads
     )
-
-
-def _stack(vectors: list[Array]) -> Array:
-    """Vectors (d,) as one (n, d) array of their library."""
-    import array_api_compat
-
-    return array_api_compat.array_namespace(*vectors).stack(vectors)

@@ -36,7 +36,7 @@ def multi_krum(rows: Rows, f: int, *, neighbours: int | None = None, m: int | No
 def bulyan(rows: Rows, f: int) -> Array:
     """n - 2f picks by iterated Krum, then per coordinate the mean of the n - 4f values nearest their median.
 
-    Each pick is Krum's winner among the vectors that are left (n' of them), by n' - f - 2 neighbours, at least one.
+    Each pick is Krum's winner among the n' vectors that are left, by n' - f - 2 neighbours, at least one.
     """
     squares = squared_distances(rows.gram())
     left = np.arange(rows.n)
@@ -47,7 +47,7 @@ def bulyan(rows: Rows, f: int) -> Array:
         picks.append(left[winner])
         left = np.delete(left, winner)
     theta = len(picks)
-    return rows.nearest_mean((theta - 1) // 2, theta - 2 * f, np.sort(picks))
+    return rows.select(np.sort(picks)).nearest_mean((theta - 1) // 2, theta - 2 * f)
 
 
 def krum_scores(squares: Floats, neighbours: int) -> Floats:

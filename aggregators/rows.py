@@ -1,10 +1,10 @@
 """The (n, d) votes as the rules see them: six operations, here against the array API.
 
-Everything that reads the votes is here (any array library) or in `fast` (numba, the CPU's float32 and bfloat16);
-a rule is what happens between these operations, on arrays of the size of n.
+Everything that reads the votes is here (any array library) or in `fast` (numba, float32 and bfloat16 on the CPU); a
+rule is what happens between these operations, on arrays of the size of n.
 """
 
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import array_api_compat
 import numpy as np
@@ -15,6 +15,7 @@ from detox.aggregators.errors import AggregatorError
 Array: TypeAlias = Any
 """A numpy array or a torch tensor."""
 Floats: TypeAlias = npt.NDArray[np.float64]
+Index: TypeAlias = npt.NDArray[np.intp]
 
 CHUNK = 1 << 22
 """Elements that an operation copies at a time."""
@@ -24,22 +25,34 @@ class Rows:
     """n vectors of dimension d that are read, never changed.
 
     Args:
-        x: (n, d), floating.
+        x: (rows, d), floating.
         threads: size of the pool that goes over chunks of columns.
+        index: (n,), which rows of x, in this order; all unless given.
     """
 
-    def __init__(self, x: Array, threads: int = 1) -> None:
+    def __init__(self, x: Array, threads: int = 1, index: Index | None = None) -> None:
         self.x = x
         self.xp = array_api_compat.array_namespace(x)
-        self.n, self.d = x.shape
+        self.device = array_api_compat.device(x)
         self.threads = threads
+        self.index = np.arange(len(x)) if index is None else index
+        self.n, self.d = len(self.index), x.shape[1]
+        self._at = self.xp.asarray(self.index, device=self.device)
+
+    def select(self, index: Index) -> Self:
+        """These of the rows, in this order; nothing is copied."""
+        return type(self)(self.x, self.threads, self.index[index])
+
+    def empty(self, n: int) -> Array:
+        """A new (n, d) array of the votes' library, dtype and device."""
+        return self.xp.empty((n, self.d), dtype=self.x.dtype, device=self.device)
 
     def gram(self, *extra: Array) -> Floats:
         """Inner products of all rows and the `extra` vectors, (n + e, n + e), summed in float64."""
         xp, e = self.xp, [self._vector(v) for v in extra]
 
         def products(start: int, stop: int) -> Floats:
-            chunk = self._wide(self.x[:, start:stop])
+            chunk = self._wide(self._chunk(start, stop))
             if e:
                 chunk = xp.concat([chunk, *(self._wide(v[None, start:stop]) for v in e)])
             with np.errstate(all="ignore"):
@@ -57,27 +70,26 @@ class Rows:
         xp = self.xp
         used = np.flatnonzero((weights != 0).any(axis=0))
         e = [self._vector(extra[i - self.n])[None, :] for i in used if i >= self.n]
-        index = xp.asarray(used[used < self.n], device=array_api_compat.device(self.x))
-        w = xp.asarray(weights[:, used], device=array_api_compat.device(self.x))
-        out = xp.empty((len(weights), self.d), dtype=self.x.dtype, device=array_api_compat.device(self.x))
+        chosen = self.select(used[used < self.n])
+        w = xp.asarray(weights[:, used], device=self.device)
+        out = self.empty(len(weights))
 
         def fill(start: int, stop: int) -> None:
-            parts = [self._wide(xp.take(self.x[:, start:stop], index, axis=0))]
-            parts += [self._wide(v[:, start:stop]) for v in e]
+            parts = [self._wide(v) for v in (chosen._chunk(start, stop), *(v[:, start:stop] for v in e))]
             with np.errstate(all="ignore"):
                 out[:, start:stop] = xp.astype(w @ xp.concat(parts), out.dtype)
 
         list(self._chunks(fill))
         return out
 
-    def trimmed_mean(self, trim: int, rows: npt.NDArray[np.intp] | None = None) -> Array:
+    def trimmed_mean(self, trim: int) -> Array:
         """Per coordinate the mean without the `trim` least and greatest values, (d,).
 
         NaN counts as greater than all. With trim = (n - 1) // 2 this is the median.
         """
-        return self._per_coordinate(lambda s: self._trimmed(s, trim), rows)
+        return self._per_coordinate(lambda s: self._trimmed(s, trim))
 
-    def nearest_mean(self, trim: int, keep: int, rows: npt.NDArray[np.intp] | None = None) -> Array:
+    def nearest_mean(self, trim: int, keep: int) -> Array:
         """Per coordinate the mean of the `keep` values nearest the trimmed mean, (d,).
 
         Of two values equally near, the lower counts as nearer.
@@ -86,32 +98,32 @@ class Rows:
 
         def nearest(s: Array) -> Array:
             centre = self._trimmed(s, trim)
-            s = self._wide(xp.where(xp.isnan(s), xp.asarray(xp.inf, dtype=s.dtype, device=s.device), s))
+            s = self._wide(xp.where(xp.isnan(s), xp.asarray(xp.inf, dtype=s.dtype, device=self.device), s))
             drop = s.shape[0] - keep
-            # The values kept are a window of the sorted ones; while its upper neighbour is nearer than its lowest
-            # value it moves up by one, so value i gives way to value i + keep.
+            # The values kept are a window of the sorted ones, which moves up by one while its upper neighbour is
+            # nearer than its lowest value: value i gives way to value i + keep.
             for i in range(drop):
                 s[i + keep, :] = xp.where(s[i + keep, :] - centre < centre - s[i, :], s[i + keep, :], s[i, :])
             return xp.mean(s[drop:, :], axis=0)
 
-        return self._per_coordinate(nearest, rows)
+        return self._per_coordinate(nearest)
 
     def sign_sum(self) -> Array:
         """Per coordinate the sign of the sum of signs, (d,); NaN has no sign."""
         xp = self.xp
 
         def sign(start: int, stop: int) -> Array:
-            x = self.x[:, start:stop]
+            x = self._chunk(start, stop)
             total = xp.sum(xp.astype(x > 0, xp.int32) - xp.astype(x < 0, xp.int32), axis=0)
             return xp.astype(xp.sign(total), self.x.dtype)
 
         return xp.concat(list(self._chunks(sign)))
 
-    def columns(self, index: npt.NDArray[np.intp]) -> Floats:
+    def columns(self, index: Index) -> Floats:
         """The columns of that index, (n, len(index)), as float64 on the host."""
         xp = self.xp
-        at = xp.asarray(index, device=array_api_compat.device(self.x))
-        return _numpy(self._wide(xp.take(self.x, at, axis=1)))
+        at = xp.asarray(index, device=self.device)
+        return _numpy(self._wide(xp.take(xp.take(self.x, at, axis=1), self._at, axis=0)))
 
     def median(self) -> Array:
         """Coordinate-wise median, (d,)."""
@@ -120,19 +132,18 @@ class Rows:
     def _trimmed(self, s: Array, trim: int) -> Array:
         return self.xp.mean(self._wide(s[trim : s.shape[0] - trim, :]), axis=0)
 
-    def _per_coordinate(self, reduce: Any, rows: npt.NDArray[np.intp] | None) -> Array:
+    def _per_coordinate(self, reduce: Any) -> Array:
         """Concatenate reduce(sorted chunk) over the chunks, in the input's dtype."""
         xp = self.xp
-        at = None if rows is None else xp.asarray(rows, device=array_api_compat.device(self.x))
 
         def reduced(start: int, stop: int) -> Array:
-            chunk = self.x[:, start:stop]
-            if at is not None:
-                chunk = xp.take(chunk, at, axis=0)
             with np.errstate(all="ignore"):
-                return xp.astype(reduce(xp.sort(chunk, axis=0)), self.x.dtype)
+                return xp.astype(reduce(xp.sort(self._chunk(start, stop), axis=0)), self.x.dtype)
 
         return xp.concat(list(self._chunks(reduced)))
+
+    def _chunk(self, start: int, stop: int) -> Array:
+        return self.xp.take(self.x[:, start:stop], self._at, axis=0)
 
     def _chunks(self, work: Any) -> Any:
         return over_chunks(work, self.d, max(1, CHUNK // self.n), self.threads)
@@ -141,7 +152,7 @@ class Rows:
         return self.xp.astype(x, self.xp.float64)
 
     def _vector(self, v: Array) -> Array:
-        v = self.xp.asarray(v, device=array_api_compat.device(self.x))
+        v = self.xp.asarray(v, device=self.device)
         if v.shape != (self.d,):
             raise AggregatorError(f"a reference vector must have shape ({self.d},), got {tuple(v.shape)}")
         return v

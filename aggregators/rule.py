@@ -34,8 +34,8 @@ ANY = Condition("n > f", lambda n: n - 1)
 class Rule:
     """An aggregation rule, (n, d) -> (d,), or a pre-aggregator, (n, d) -> (m, d).
 
-    Calling it checks (n, f) and the options, and then aggregates. The input is never changed, and the output is
-    a new array of the input's library, dtype and device.
+    Calling it checks (n, f) and the options, and then aggregates. The input is never changed; the output is a new
+    array of the input's library, dtype and device.
 
     Args:
         function: ``function(rows, f, **options)``; its keyword-only parameters are the rule's options.
@@ -92,8 +92,11 @@ class Rule:
         Raises:
             AggregatorError: the shape, (n, f) or an option cannot be served.
         """
+        return self.apply(as_rows(gradients, threads), f, **options)
+
+    def apply(self, rows: Rows, f: int, **options: Any) -> Array:
+        """Aggregate votes that are `Rows` already."""
         self.check_options(options)
-        rows = as_rows(gradients, threads)
         self.check(rows.n, f)
         return self.function(rows, f, **options)
 
