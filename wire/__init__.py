@@ -1,1 +1,10 @@
-"""."""
+"""What crosses ranks: a fixed header, a codec for gradients, and a transport over MPI.
+
+The only room that imports MPI or blosc; `detox.wire.transport` is imported where MPI is wanted, for importing
+it starts MPI.
+"""
+
+from detox.wire.codec import Codec
+from detox.wire.messages import DIGEST_BYTES, PROBE, Header, Kind, WireError, Work, digest_of
+
+__all__ = ["DIGEST_BYTES", "PROBE", "Codec", "Header", "Kind", "WireError", "Work", "digest_of"]

@@ -1,0 +1,5 @@
+"""`python -m detox.launch` is `detox-ps`."""
+
+from detox.launch.main import main
+
+main()

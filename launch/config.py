@@ -1,0 +1,283 @@
+"""The config of a run: TOML, checked by frozen pydantic models, overridden from the command line."""
+
+import hashlib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import tomli_w
+import tyro
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from detox.aggregators import AggregatorError, Hierarchy, create_hierarchy
+
+Count = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class ConfigError(ValueError):
+    """A config that cannot be run; the message names the field and says what to do."""
+
+
+class Section(BaseModel):
+    """Frozen, unknown fields forbidden; the string under a field is its description."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True
+    )
+
+
+class AggregatorConfig(Section):
+    """How the votes of the groups become one update."""
+
+    name: str | None = "d-median"
+    """A pair of the paper (d-median, d-multi-krum, d-bulyan, d-signsgd) or a plain rule over all votes."""
+    a0: str | None = None
+    """Rule within a vote group; overrides the one that `name` implies."""
+    a1: str | None = None
+    """Rule across the vote groups; overrides the one that `name` implies."""
+    k: Count | None = None
+    """Votes in a vote group, at most; overrides the one that `name` implies."""
+    f: Natural | None = None
+    """Bad votes to withstand a step; unset: the worst case, floor(q / ((r+1)/2))."""
+    pre: tuple[str, ...] = ()
+    """Pre-aggregators, applied to the votes in this order."""
+    options: dict[str, dict[str, bool | int | float | str]] = {}
+    """By name of a rule or pre-aggregator, its options: options.multi_krum.m = 3."""
+    threads: Count = 1
+    """Threads of the PS for aggregation; the result does not depend on them."""
+
+
+class AttackConfig(Section):
+    """What the q Byzantine workers do, and which workers they are."""
+
+    kind: Literal["reversed", "constant", "sign_flip", "gaussian", "nan", "inf", "alie"] = "reversed"
+    """The attack; with q = 0 there is none."""
+    placement: Literal["random", "fixed", "worst"] = "random"
+    """Who is Byzantine: random, drawn anew each step; fixed, drawn once; worst, (r+1)/2 in each of as many groups
+    as q allows. Where groups are redrawn, worst has to commit before the draw, to a guess of them."""
+    scale: float | None = None
+    """Strength: c of -c*g (reversed, 100), the entries (constant, -100), the factor of -g (sign_flip, 1), the
+    standard deviation (gaussian, 100), z of mu + z*sigma (alie; unset: the z of its formula)."""
+    seed: Natural = 0
+    """Seed of the placement and of the gaussian attack."""
+    wait: Positive = 10.0
+    """Seconds that colluding workers wait for each other before they go on with what they have."""
+
+
+class OptimizerConfig(Section):
+    """The update at the PS: any optimizer of torch.optim, on the model's own parameters."""
+
+    name: str = "SGD"
+    """Class in torch.optim."""
+    lr: Positive = 0.1
+    """Learning rate at the start."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Momentum, for the optimizers that have one; 0: none."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Weight decay, as the optimizer defines it."""
+    options: dict[str, float | bool] = {}
+    """Further arguments of the optimizer, such as nesterov = true."""
+    schedule: Literal["constant", "step", "cosine"] = "constant"
+    """Learning rate over the steps: constant; times gamma at each milestone; cosine down to 0 at the last."""
+    milestones: tuple[Count, ...] = ()
+    """Steps at which schedule = "step" multiplies the learning rate by gamma."""
+    gamma: Positive = 0.1
+    """Factor of schedule = "step"."""
+
+
+class CompressionConfig(Section):
+    """Lossless compression of gradients on their way to the PS (blosc)."""
+
+    codec: Literal["none", "blosclz", "lz4", "lz4hc", "zlib", "zstd"] = "lz4"
+    """Compressor; none sends the plain bytes."""
+    filter: Literal["none", "shuffle", "bitshuffle"] = "bitshuffle"
+    """Reordering before compression: of bytes or of bits."""
+    level: Annotated[int, Field(ge=0, le=9)] = 1
+    """Effort, 0 (none) to 9."""
+
+
+class TransportConfig(Section):
+    """Deadlines and pace of the messages."""
+
+    start_deadline: Positive = 300.0
+    """Seconds for all ranks to load their data and to pass the self-test."""
+    deadline: Positive = 60.0
+    """Seconds that a step may take until the PS goes on with the votes it has."""
+    fetch_deadline: Positive = 20.0
+    """Seconds for one gradient that was asked for, until the next of the majority is asked."""
+    poll: Positive = 0.0005
+    """Seconds of sleep where nothing has arrived."""
+    silence: Positive = 600.0
+    """Seconds without a word from the PS after which a worker's rank leaves."""
+
+
+class Config(Section):
+    """One run."""
+
+    name: str = "run"
+    """Names the run's folder, with a hash of the config behind it; unset: the config file's name."""
+    task: str = "digits"
+    """digits, mnist, fashion-mnist, cifar10, cifar100, or my_module:MyTask for one of your own."""
+    model: str | None = None
+    """softmax, mlp, lenet, resnet18 or vgg13; unset: the task's default."""
+    data_dir: str | None = None
+    """Folder with the data set's files; unset: the usual places."""
+    p: Count = 15
+    """Workers."""
+    q: Natural = 0
+    """Byzantine workers among them."""
+    r: Count = 3
+    """Workers in a group, odd; they compute the same gradient. 1: no groups, the vanilla system."""
+    batch_size: Count = 32
+    """Samples a worker, b/p: a step draws p * batch_size, a group's file has r * batch_size of them."""
+    steps: Count = 300
+    """Updates to make."""
+    seed: Natural = 0
+    """Seed of the initial weights, the files, the augmentation and fixed or random groups."""
+    secret_seed: Natural | None = None
+    """Seed of what no worker may foresee: redrawn groups and the shuffle of the votes. Unset: `seed` where
+    groups are fixed or random, and fresh from the operating system where they are redrawn (kept in the
+    run's folder)."""
+    vote: Literal["digest", "full"] = "digest"
+    """digest: workers claim a BLAKE3 digest, one copy a group travels. full: every copy travels and is
+    compared bit by bit (the paper's protocol)."""
+    groups: Literal["fixed", "random", "redrawn"] = "redrawn"
+    """fixed: consecutive ids. random: drawn once. redrawn: drawn in secret each step."""
+    workers_per_rank: Count | None = None
+    """Workers that one MPI rank hosts; unset: p spread over the ranks that mpirun gives."""
+    share_compute: bool = False
+    """Let the workers of one rank that hold the same file compute it once: quick, but they then fail alike."""
+    device: str = "cpu"
+    """Where workers and PS compute: cpu, cuda or cuda:N."""
+    output: str = "runs"
+    """Folder in which the run's folder is made."""
+    log_every: Count = 10
+    """Steps between two lines on the terminal."""
+    eval_every: Count = 50
+    """Steps between two evaluations of the PS's model on the test data."""
+    checkpoint_every: Count = 100
+    """Steps between two checkpoints, from which an interrupted run is resumed."""
+    aggregator: AggregatorConfig = AggregatorConfig()
+    attack: AttackConfig = AttackConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    compression: CompressionConfig = CompressionConfig()
+    transport: TransportConfig = TransportConfig()
+
+    def check(self) -> None:
+        """Checks what one field alone cannot tell.
+
+        Raises:
+            ConfigError: p, q and r do not fit together, or the aggregator cannot stand so many bad votes.
+        """
+        if self.r % 2 == 0:
+            raise ConfigError(f"r = {self.r} is even; a majority vote needs odd groups: r = {self.r + 1}")
+        if self.p % self.r:
+            below, above = self.p - self.p % self.r, self.p + self.r - self.p % self.r
+            nearest = below if below and self.p - below <= above - self.p else above
+            raise ConfigError(
+                f"p = {self.p} workers cannot be split into groups of r = {self.r}; "
+                f"the nearest p is {nearest}"
+            )
+        if self.q > self.p:
+            raise ConfigError(f"q = {self.q} Byzantine workers, but there are only p = {self.p} workers")
+        try:
+            self.hierarchy.check(self.votes, self.f)
+        except AggregatorError as error:
+            assumed = (
+                "" if self.aggregator.f is not None else " (f is the worst case of q; aggregator.f sets another)"
+            )
+            raise ConfigError(f"aggregator: {error}{assumed}") from None
+
+    @property
+    def votes(self) -> int:
+        """Groups, and so the votes of a step: p / r."""
+        return self.p // self.r
+
+    @property
+    def f(self) -> int:
+        """Bad votes that the aggregator is to withstand in a step."""
+        if self.aggregator.f is not None:
+            return self.aggregator.f
+        return min(self.votes, self.q // ((self.r + 1) // 2))
+
+    @property
+    def hierarchy(self) -> Hierarchy:
+        """The aggregation that `aggregator` names."""
+        section = self.aggregator
+        return create_hierarchy(
+            section.name,
+            a0=section.a0,
+            a1=section.a1,
+            k=section.k,
+            pre=section.pre,
+            options=section.options,
+            threads=section.threads,
+        )
+
+    @property
+    def digest(self) -> str:
+        """Hash of all that decides the result: the whole config but `output`."""
+        text = self.model_dump_json(exclude={"output"})
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return Path(self.output) / f"{self.name}-{self.digest}"
+
+    def toml(self) -> str:
+        """The resolved config as TOML; fields that are unset are left out."""
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+    def ranks(self) -> int | None:
+        """Ranks that the run needs, PS included; None where any number does."""
+        return None if self.workers_per_rank is None else 1 + -(-self.p // self.workers_per_rank)
+
+
+def read_config(path: str, overrides: list[str]) -> Config:
+    """The config in the TOML file `path` with the command line's `--field value` on top.
+
+    Raises:
+        ConfigError: no such file, not TOML, an unknown field, a value out of range.
+        SystemExit: after --help, or after an error in the overrides, which tyro has printed.
+    """
+    try:
+        fields = tomllib.loads(Path(path).read_text())
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from None
+    try:
+        config = Config(**{"name": Path(path).stem, **fields})
+    except ValidationError as error:
+        raise ConfigError("\n".join(_in_words(path, item) for item in error.errors())) from None
+    config = override(config, overrides)
+    config.check()
+    return config
+
+
+def override(config: Config, overrides: list[str]) -> Config:
+    """The config with `--field value` on top; raises SystemExit after --help or an error, both printed."""
+    return tyro.cli(Config, prog="detox-ps train CONFIG.toml", args=overrides, default=config)
+
+
+def _in_words(path: str, item: Any) -> str:
+    field = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        return f"{path}: {field}: there is no such field"
+    message = item["msg"].removeprefix("Value error, ")
+    return f"{path}: {field}: {message}, got {item['input']!r}" if field else f"{path}: {message}"
+
+
+def secret_seed(config: Config) -> int:
+    """The seed of what no worker may foresee, drawn now if the config leaves it open."""
+    if config.secret_seed is not None:
+        return config.secret_seed
+    if config.groups != "redrawn":
+        return config.seed
+    entropy = np.random.SeedSequence().entropy
+    assert isinstance(entropy, int)
+    return entropy

@@ -1,0 +1,95 @@
+"""What a run says on the terminal: one line an interval, or a progress bar."""
+
+from collections import Counter
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from detox.ps.stopwatch import PARTS
+
+ProgressKind = Literal["bar", "lines", "none"]
+
+
+class Reporter:
+    """Prints the PS's view of a run.
+
+    Args:
+        kind: "bar", "lines" or "none" (errors and warnings only).
+        steps: the length of the run.
+    """
+
+    def __init__(self, kind: ProgressKind, steps: int) -> None:
+        self._kind = kind
+        self._console = Console(highlight=False, soft_wrap=True)
+        self._width = len(str(steps))
+        self._bar = None
+        if kind == "bar":
+            columns = [
+                TextColumn("step"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn(), TextColumn("{task.description}"),
+            ]  # fmt: skip
+            self._bar = Progress(*columns, console=self._console)
+            self._bar.start()
+            self._row = self._bar.add_task("", total=steps)
+
+    def say(self, text: str) -> None:
+        """A sentence that every run should see."""
+        if self._kind != "none":
+            self._console.print(text, markup=False)
+
+    def warn(self, text: str) -> None:
+        """A sentence that nobody should miss."""
+        self._console.print(f"warning: {text}", markup=False, style="yellow")
+
+    def interval(
+        self,
+        step: int,
+        scores: dict[str, float],
+        seconds: dict[str, float],
+        bytes_in: float,
+        votes: Counter[str],
+    ) -> None:
+        """One line: mean seconds by part and mean bytes a step, votes of the interval."""
+        loss, accuracy = scores.get("loss"), scores.get("accuracy")
+        score = "" if loss is None else f"  loss {loss:8.4f}  accuracy {accuracy:6.2%}"
+        total = sum(seconds.values())
+        parts = " ".join(f"{name} {seconds[name]:.3f}" for name in PARTS)
+        counts = f"{votes['unanimous']}/{votes['majority']}/{votes['none']}"
+        line = (
+            f"step {step:{self._width}d}{score}  {total:.3f} s/step ({parts})  in {bytes_in / 1e6:.3f} MB/step  "
+            f"votes unanimous/majority/none {counts}"
+        )
+        if self._bar is not None:
+            self._bar.update(self._row, description=f"{score.strip()}  votes {counts}")
+        else:
+            self.say(line)
+
+    def advance(self, step: int) -> None:
+        """Moves the bar."""
+        if self._bar is not None:
+            self._bar.update(self._row, completed=step)
+
+    def close(self) -> None:
+        """Ends the bar."""
+        if self._bar is not None:
+            self._bar.stop()
+
+
+def summary_lines(summary: dict[str, Any], folder: str) -> list[str]:
+    """The end of a run in words, with the workers that dissented most."""
+    seconds, votes = summary["seconds_per_step"], summary["votes"]
+    parts = ", ".join(f"{name} {seconds[name]:.3f}" for name in PARTS)
+    lines = [
+        f"{summary['steps']} steps, test accuracy {summary['test_accuracy']:.2%}, "
+        f"{seconds['total']:.3f} s a step ({parts})",
+        f"{summary['bytes_into_ps'] / 1e6:.1f} MB into the PS; groups unanimous {votes['unanimous']}, "
+        f"with a majority {votes['majority']}, without {votes['none']}",
+    ]
+    if summary["skipped_steps"]:
+        lines.append(f"{summary['skipped_steps']} steps made no update, for want of votes")
+    if summary["dissents"]:
+        most = list(summary["dissents"].items())[:5]
+        named = ", ".join(f"worker {w} on {summary['hosts'][int(w)]} ({n})" for w, n in most)
+        lines.append(f"dissented most: {named}")
+    lines.append(f"results in {folder}")
+    return lines

@@ -1,0 +1,49 @@
+"""`detox-ps launch`: checks the config, then runs `detox-ps train` under mpirun with all its settings."""
+
+import shlex
+import subprocess
+import sys
+from argparse import ArgumentParser
+from pathlib import Path
+
+from detox.launch.config import ConfigError
+from detox.launch.mpirun import MpirunError, mpirun_line
+from detox.launch.train import parse
+from detox.ps.folder import RunFolder
+
+
+def launch(argv: list[str]) -> int:
+    """Returns 0 if the run has finished, whatever mpirun says."""
+    parser = ArgumentParser(
+        "detox-ps launch",
+        description="Prints and runs the mpirun line for a config; whatever is not an option here goes to detox-ps "
+        "train (see detox-ps train --help).",
+    )
+    parser.add_argument("-n", type=int, help="ranks, the PS included; unset: the hosts of the hostfile, or p and "
+                        "workers_per_rank")  # fmt: skip
+    parser.add_argument("--hostfile", help="one host a line, the PS first; unset: all ranks on this machine")
+    parser.add_argument("--progress", choices=["bar", "lines", "none"], help="unset: bar on a terminal, else lines")
+    options, rest = parser.parse_known_args(argv)
+    try:
+        config, _ = parse(rest)
+        n = options.n or (_hosts(options.hostfile) if options.hostfile else config.ranks() or config.p + 1)
+        progress = options.progress or ("bar" if sys.stdout.isatty() else "lines")
+        command = [sys.executable, "-m", "detox.launch", "train", *rest, "--progress", progress]
+        line = mpirun_line(n, options.hostfile, command)
+    except (ConfigError, MpirunError) as error:
+        print(f"detox-ps: {error}", file=sys.stderr)
+        return 2
+    print(shlex.join(line), flush=True)
+    status = subprocess.run(line, check=False).returncode
+    if RunFolder(config.folder).done:
+        return 0
+    print(f"detox-ps: the run did not finish; the same command resumes it from {config.folder}", file=sys.stderr)
+    return status or 1
+
+
+def _hosts(hostfile: str) -> int:
+    try:
+        lines = Path(hostfile).read_text().splitlines()
+    except OSError as error:
+        raise ConfigError(f"hostfile {hostfile}: {error.strerror}") from None
+    return sum(1 for line in lines if line.strip() and not line.startswith("#"))

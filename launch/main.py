@@ -1,0 +1,29 @@
+"""The command `detox-ps`."""
+
+import sys
+
+from detox.launch import environment
+
+_USAGE = """detox-ps: an MPI parameter server that survives Byzantine workers
+
+  detox-ps launch [-n N] [--hostfile H] CONFIG.toml [--field value ...]   train under mpirun
+  detox-ps train CONFIG.toml [--field value ...]                          one rank of it; mpirun runs this
+
+Each command has --help.
+"""
+
+
+def main() -> None:
+    """Runs a command; threads and instruction set are fixed before torch is imported."""
+    environment.apply()
+    command, *argv = sys.argv[1:] or ["--help"]
+    if command == "train":
+        from detox.launch.train import train
+
+        sys.exit(train(argv))
+    if command == "launch":
+        from detox.launch.launcher import launch
+
+        sys.exit(launch(argv))
+    print(_USAGE, end="", file=sys.stdout if command in ("-h", "--help") else sys.stderr)
+    sys.exit(0 if command in ("-h", "--help") else 2)

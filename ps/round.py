@@ -1,0 +1,210 @@
+"""One step's votes as they come in: claims are counted, gradients fetched from majorities and verified."""
+
+from collections.abc import Set
+
+import numpy as np
+
+from detox.ps.assignment import Groups
+from detox.ps.ledger import Ledger
+from detox.ps.stopwatch import Stopwatch
+from detox.ps.vote import Ballot, Outcome
+from detox.wire import Codec, Header, Kind, WireError, digest_of
+
+
+class Round:
+    """The votes of all groups in one step (DESIGN.md, step 3); it knows nothing of MPI.
+
+    With `direct`, gradients come without a claim and each copy is compared bit by bit with those of its group;
+    otherwise a claim is a digest, and one copy is fetched from the majority and checked against it.
+
+    Args:
+        step: the step.
+        groups: group j votes on file j.
+        direct: whether workers send gradients straight away (r = 1, or vote = "full").
+        rows: (number of groups, d + b) float32; row j receives the vote of group j.
+        codec: how gradients travel.
+        ledger: where offences go.
+        fetch_deadline: seconds until the next of a majority is asked.
+    """
+
+    def __init__(
+        self,
+        step: int,
+        groups: Groups,
+        *,
+        direct: bool,
+        rows: np.ndarray,
+        codec: Codec,
+        ledger: Ledger,
+        fetch_deadline: float = 20.0,
+    ) -> None:
+        self.step = step
+        self.clock = Stopwatch()
+        self.ballots = [Ballot(group) for group in groups]
+        self.settled = [False] * len(groups)
+        self.failed = [False] * len(groups)
+        self._file_of = {worker: file for file, group in enumerate(groups) for worker in group}
+        self._direct = direct
+        self._rows: np.ndarray | None = rows
+        self._codec = codec
+        self._ledger = ledger
+        self._fetch_deadline = fetch_deadline
+        self._asked: list[dict[int, float]] = [{} for _ in groups]
+        self._refuted: set[int] = set()
+        self._copies: list[list[np.ndarray]] = [[] for _ in groups]
+
+    def take(self, header: Header, payload: memoryview) -> None:
+        """Takes a CLAIM or a GRADIENT of this step from the worker in its header; what is wrong is noted."""
+        worker, file = header.worker, self._file_of.get(header.worker)
+        if file is None or header.file != file:
+            self._note("malformed", worker, f"file {header.file} is not this worker's")
+        elif header.kind == Kind.CLAIM and not self._direct:
+            self._count(worker, file, bytes(payload))
+        elif header.kind == Kind.GRADIENT and self._rows is None:
+            if self._direct:
+                self._note("late", worker, "its gradient came after the step")
+        elif header.kind == Kind.GRADIENT and self._direct:
+            self._compare(worker, file, payload)
+        elif header.kind == Kind.GRADIENT and worker in self._asked[file]:
+            self._verify(worker, file, payload)
+        else:
+            self._note("malformed", worker, f"{header.kind.name} was not asked for")
+
+    def fetches(self, now: float, gone: Set[int] = frozenset()) -> list[tuple[int, int]]:
+        """The (worker, file) to send FETCH to now: one of each majority, the next where one did not deliver.
+
+        Args:
+            now: seconds on a monotonic clock.
+            gone: workers out of reach.
+        """
+        wanted = []
+        for file, ballot in enumerate(self.ballots):
+            if self._direct or self.settled[file] or self.failed[file] or ballot.majority is None:
+                continue
+            asked = self._asked[file]
+            for worker, since in asked.items():
+                if worker not in self._refuted and (worker in gone or now - since > self._fetch_deadline):
+                    self._refuted.add(worker)
+                    self._note("withheld", worker, "claimed a gradient and did not deliver it")
+            if any(worker not in self._refuted for worker in asked):
+                continue
+            supporters = [w for w in ballot.supporters if w not in asked and w not in gone]
+            if supporters:
+                asked[supporters[0]] = now
+                wanted.append((supporters[0], file))
+            elif all(w in ballot.claims or w in gone for w in ballot.members):
+                self.failed[file] = True
+        return wanted
+
+    def finished(self, gone: Set[int] = frozenset()) -> bool:
+        """Whether nothing more can come of waiting; with vote = "full" every copy is waited for."""
+        for file, ballot in enumerate(self.ballots):
+            if self.failed[file]:
+                continue
+            if self._direct:
+                if not all(w in ballot.claims or w in gone for w in ballot.members):
+                    return False
+            elif not self.settled[file] and not ballot.hopeless(gone):
+                return False
+        return True
+
+    def complete(self, gone: Set[int] = frozenset()) -> bool:
+        """Whether every worker that can has been heard."""
+        return all(w in ballot.claims or w in gone for ballot in self.ballots for w in ballot.members)
+
+    def votes(self) -> np.ndarray:
+        """Ends the collection: (m, d + b), the verified votes of the m groups that have one.
+
+        A view of `rows`, in which the rows of groups without a vote have been closed up. Claims that come after
+        this still count for the ledger.
+        """
+        assert self._rows is not None
+        rows, self._rows = self._rows, None
+        kept = [file for file, settled in enumerate(self.settled) if settled]
+        for row, file in enumerate(kept):
+            if row != file:
+                rows[row] = rows[file]
+        self._copies.clear()
+        return rows[: len(kept)]
+
+    def close(self) -> list[Outcome]:
+        """Writes each worker's verdict into the ledger and returns the groups' outcomes.
+
+        A group whose majority did not deliver a gradient that can be used has no vote.
+        """
+        for ballot in self.ballots:
+            for worker in ballot.members:
+                self._note(ballot.verdict(worker), worker)
+        return [
+            ballot.outcome if settled else Outcome.NONE
+            for ballot, settled in zip(self.ballots, self.settled, strict=True)
+        ]
+
+    def _count(self, worker: int, file: int, claim: bytes) -> None:
+        try:
+            self.ballots[file].claim(worker, claim)
+        except ValueError as error:
+            self._note("malformed", worker, f"claimed twice, {error}")
+
+    def _verify(self, worker: int, file: int, payload: memoryview) -> None:
+        """Row `file` becomes the payload if its digest is the majority's."""
+        assert self._rows is not None
+        if self.settled[file] or self.failed[file] or worker in self._refuted:
+            return
+        row = self._rows[file]
+        try:
+            with self.clock.part("transfer"):
+                self._codec.decode(payload, row)
+            with self.clock.part("vote"):
+                honest = digest_of(row) == self.ballots[file].majority
+        except WireError as error:
+            self._refuted.add(worker)
+            self._note("malformed", worker, str(error))
+            return
+        if not honest:
+            self._refuted.add(worker)
+            self._note("lied", worker, "its gradient is not the one that it claimed")
+            return
+        self._settle(file, row)
+
+    def _compare(self, worker: int, file: int, payload: memoryview) -> None:
+        """Counts a whole copy as a vote for the first copy of its group with the same bits."""
+        assert self._rows is not None
+        ballot, copies = self.ballots[file], self._copies[file]
+        if worker in ballot.claims:
+            self._note("malformed", worker, "sent its gradient twice")
+            return
+        copy = np.empty_like(self._rows[file]) if copies else self._rows[file]
+        try:
+            with self.clock.part("transfer"):
+                self._codec.decode(payload, copy)
+        except WireError as error:
+            ballot.claim(worker, ("malformed", worker))
+            self._note("malformed", worker, str(error))
+            return
+        with self.clock.part("vote"):
+            bits = copy.view(np.uint32)
+            equal = (i for i, other in enumerate(copies) if np.array_equal(bits, other.view(np.uint32)))
+            candidate = next(equal, len(copies))
+        if candidate == len(copies):
+            copies.append(copy)
+        ballot.claim(worker, candidate)
+        if not self.settled[file] and not self.failed[file] and ballot.majority == candidate:
+            if candidate > 0:
+                copies[0] = copies[0].copy()
+                self._rows[file] = copies[candidate]
+            self._settle(file, self._rows[file])
+
+    def _settle(self, file: int, row: np.ndarray) -> None:
+        """Accepts the vote, unless it is not finite: then its supporters are named and the group has none."""
+        with self.clock.part("vote"):
+            finite = bool(np.isfinite(row.min()) and np.isfinite(row.max()))
+        if finite:
+            self.settled[file] = True
+            return
+        self.failed[file] = True
+        for worker in self.ballots[file].supporters:
+            self._note("nonfinite", worker, "its gradient holds NaN or infinity")
+
+    def _note(self, kind: str, worker: int, detail: str = "") -> None:
+        self._ledger.note(kind, self.step, worker, detail)

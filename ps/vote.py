@@ -1,0 +1,87 @@
+"""The vote of one group on one file: a strict majority on equal bits, or none."""
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Set
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    """How a group voted."""
+
+    UNANIMOUS = "unanimous"
+    MAJORITY = "majority"
+    NONE = "none"
+
+
+class Verdict(StrEnum):
+    """What the vote of its group says of a worker."""
+
+    AGREED = "agreed"
+    DISSENTED = "dissented"
+    UNDECIDED = "undecided"
+    SILENT = "silent"
+
+
+class Ballot:
+    """Claims of a group's members as they come in.
+
+    A majority is strict: more than half of all members, whether they have claimed or not. So it is unique, and
+    neither the order of arrival nor what is still missing can change it.
+
+    Args:
+        members: the r workers of the group.
+    """
+
+    def __init__(self, members: Iterable[int]) -> None:
+        self.members = tuple(members)
+        self.claims: dict[int, Hashable] = {}
+
+    def claim(self, worker: int, value: Hashable) -> None:
+        """Counts the claim of a member.
+
+        Raises:
+            ValueError: the member has claimed before; its first claim stands.
+        """
+        if worker in self.claims:
+            again = "the same again" if self.claims[worker] == value else "another claim for the same file"
+            raise ValueError(again)
+        self.claims[worker] = value
+
+    @property
+    def majority(self) -> Hashable | None:
+        """The value that a strict majority claims, None while there is none."""
+        for value, count in Counter(self.claims.values()).items():
+            if 2 * count > len(self.members):
+                return value
+        return None
+
+    @property
+    def supporters(self) -> list[int]:
+        """The members that claim the majority's value, in order of arrival."""
+        majority = self.majority
+        return [] if majority is None else [w for w, value in self.claims.items() if value == majority]
+
+    def hopeless(self, gone: Set[int] = frozenset()) -> bool:
+        """Whether no majority can come about any more, with the members in `gone` out of reach."""
+        if self.majority is not None:
+            return False
+        missing = sum(1 for w in self.members if w not in self.claims and w not in gone)
+        most = max(Counter(self.claims.values()).values(), default=0)
+        return 2 * (most + missing) <= len(self.members)
+
+    @property
+    def outcome(self) -> Outcome:
+        """How the group voted, by the claims so far."""
+        supporters = len(self.supporters)
+        if not supporters:
+            return Outcome.NONE
+        return Outcome.UNANIMOUS if supporters == len(self.members) else Outcome.MAJORITY
+
+    def verdict(self, worker: int) -> Verdict:
+        """What the vote says of a member; nobody is blamed where there is no majority."""
+        if worker not in self.claims:
+            return Verdict.SILENT
+        majority = self.majority
+        if majority is None:
+            return Verdict.UNDECIDED
+        return Verdict.AGREED if self.claims[worker] == majority else Verdict.DISSENTED

@@ -1,0 +1,124 @@
+"""The messages between the PS and the workers: a fixed binary header, then a payload of known size."""
+
+import struct
+import zlib
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from blake3 import blake3
+
+MAGIC = b"DTX1"
+DIGEST_BYTES = 32
+PROBE = 0
+"""The step of the self-test, in which nobody attacks; the steps of the training count from 1."""
+# magic, kind, step, worker, file, payload length; the CRC-32 of these behind them
+_FIELDS = struct.Struct("<4sIIIIQ")
+_CHECKSUM = struct.Struct("<I")
+HEADER_BYTES = 32
+assert _FIELDS.size + _CHECKSUM.size == HEADER_BYTES
+
+
+class WireError(ValueError):
+    """Bytes that are not the message they should be; the message says why."""
+
+
+class Kind(IntEnum):
+    """What a message is; also its MPI tag."""
+
+    HELLO = 1
+    """Worker rank to PS: who I am (JSON)."""
+    START = 2
+    """PS to worker rank: the config (JSON)."""
+    REFUSE = 3
+    """PS to worker rank: there is nothing to do, leave."""
+    READY = 4
+    """Worker rank to PS: data and model are loaded (JSON: what decides the bits here)."""
+    WEIGHTS = 5
+    """PS to worker rank: the flat float32 weights of a step, once for all workers of the rank."""
+    WORK = 6
+    """PS to worker: the file to compute the gradient of."""
+    CLAIM = 7
+    """Worker to PS: the digest of its gradient."""
+    FETCH = 8
+    """PS to worker: send the gradient that you claimed."""
+    GRADIENT = 9
+    """Worker to PS: the compressed gradient."""
+    QUIT = 10
+    """PS to worker rank: the run is over."""
+    BYE = 11
+    """Worker rank to PS: I leave."""
+    COLLUDE = 12
+    """Byzantine worker to Byzantine worker: my honest gradient."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The fixed 32 bytes in front of every payload."""
+
+    kind: Kind
+    step: int = 0
+    worker: int = 0
+    file: int = 0
+
+    def pack(self, length: int) -> bytes:
+        """The header's bytes, before a payload of `length` bytes."""
+        fields = _FIELDS.pack(MAGIC, self.kind, self.step, self.worker, self.file, length)
+        return fields + _CHECKSUM.pack(zlib.crc32(fields))
+
+    @classmethod
+    def unpack(cls, message: bytes | memoryview) -> "Header":
+        """The header of a whole message, header and payload.
+
+        Raises:
+            WireError: too short, wrong magic or checksum, unknown kind, or a length that is not the payload's.
+        """
+        if len(message) < HEADER_BYTES:
+            raise WireError(f"{len(message)} bytes are no message, the header alone has {HEADER_BYTES}")
+        magic, kind, step, worker, file, length = _FIELDS.unpack_from(message)
+        if magic != MAGIC:
+            raise WireError(f"wrong magic {magic!r}")
+        if _CHECKSUM.unpack_from(message, _FIELDS.size)[0] != zlib.crc32(message[: _FIELDS.size]):
+            raise WireError("wrong header checksum")
+        if kind not in Kind:
+            raise WireError(f"unknown kind {kind}")
+        if length != len(message) - HEADER_BYTES:
+            raise WireError(f"length {length} in the header, {len(message) - HEADER_BYTES} bytes of payload")
+        return cls(Kind(kind), step, worker, file)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Payload of WORK.
+
+    Attributes:
+        weights_digest: BLAKE3 of the step's weights, 32 bytes.
+        seed: of the file's augmentation and dropout, the same for all workers of the group.
+        claim: whether to send CLAIM and wait for FETCH, or the GRADIENT at once.
+        indices: (file size,) int64, training samples of the file.
+    """
+
+    weights_digest: bytes
+    seed: int
+    claim: bool
+    indices: np.ndarray
+
+    _FIELDS = struct.Struct("<32sQ?7x")
+
+    def pack(self) -> bytes:
+        """The payload's bytes."""
+        head = self._FIELDS.pack(self.weights_digest, self.seed, self.claim)
+        return head + np.ascontiguousarray(self.indices, dtype="<i8").tobytes()
+
+    @classmethod
+    def unpack(cls, payload: bytes | memoryview) -> "Work":
+        """The inverse of pack."""
+        if len(payload) < cls._FIELDS.size or (len(payload) - cls._FIELDS.size) % 8:
+            raise WireError(f"{len(payload)} bytes are no WORK")
+        weights_digest, seed, claim = cls._FIELDS.unpack_from(payload)
+        return cls(weights_digest, seed, claim, np.frombuffer(payload, "<i8", offset=cls._FIELDS.size))
+
+
+def digest_of(vector: np.ndarray) -> bytes:
+    """BLAKE3 of a contiguous vector's bytes, 32 bytes: bits are compared, so -0 is not 0 and NaN is NaN."""
+    return blake3(memoryview(vector).cast("B")).digest()

@@ -1,0 +1,161 @@
+"""Point-to-point messages over MPI: non-blocking, polled, bounded; importing this module starts MPI."""
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import mpi4py
+import numpy as np
+
+from detox.wire.messages import HEADER_BYTES, Header, WireError
+
+# A peer that hangs makes MPI_Finalize hang: `leave` calls it where that is safe.
+mpi4py.rc.finalize = False
+mpi4py.rc.threads = False
+
+from mpi4py import MPI  # noqa: E402
+
+_PEER_IS_GONE = {
+    code
+    for name in ("ERR_PROC_FAILED", "ERR_REVOKED")
+    if (code := getattr(MPI, name, None)) is not None
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What arrived from a rank: a header and its payload, or the fault that made it no message.
+
+    Attributes:
+        source: the sender's rank, as MPI knows it.
+        header: None where there is a fault.
+        payload: a view of the received bytes, valid as long as it is held.
+        fault: why this is no message; empty where it is one.
+    """
+
+    source: int
+    header: Header | None
+    payload: memoryview
+    fault: str = ""
+
+
+class Transport:
+    """Messages between this rank and `peers`; nothing in it blocks.
+
+    A peer that has died is in `dead`; nothing is sent to it or received from it any more. `limits` says how
+    many bytes of payload a kind of message may have; what is longer, or of another kind, is never received
+    into memory and comes out as a Message with a fault.
+
+    Args:
+        comm: an MPI communicator.
+        peers: the ranks to talk to.
+    """
+
+    def __init__(self, comm: MPI.Comm, peers: Iterable[int]) -> None:
+        comm.Set_errhandler(MPI.ERRORS_RETURN)
+        self._comm = comm
+        self.peers = tuple(peers)
+        self.dead: set[int] = set()
+        self.limits: dict[int, int] = {}
+        self.bytes_received = 0
+        self._outgoing: dict[int, list[tuple[MPI.Request, Any]]] = {peer: [] for peer in self.peers}
+        self._incoming: dict[int, tuple[MPI.Request, np.ndarray]] = {}
+
+    def send(self, peers: Iterable[int], header: Header, payload: bytes | memoryview = b"") -> None:
+        """Starts sending one message to each of `peers`; it is copied once, so the payload may change after."""
+        frame = np.empty(HEADER_BYTES + len(payload), np.uint8)
+        frame[:HEADER_BYTES] = np.frombuffer(header.pack(len(payload)), np.uint8)
+        frame[HEADER_BYTES:] = np.frombuffer(payload, np.uint8)
+        for peer in peers:
+            if peer not in self.dead:
+                self._guarded(peer, lambda to=peer: self._start_send(to, header, frame))
+
+    def _start_send(self, peer: int, header: Header, frame: np.ndarray) -> None:
+        request = self._comm.Isend([frame, MPI.BYTE], dest=peer, tag=int(header.kind))
+        self._outgoing[peer].append((request, frame))
+
+    def sending(self, peer: int) -> int:
+        """Messages to `peer` that are still under way."""
+        self._guarded(peer, lambda: self._drop_sent(peer))
+        return len(self._outgoing[peer])
+
+    def _drop_sent(self, peer: int) -> None:
+        self._outgoing[peer] = [entry for entry in self._outgoing[peer] if not entry[0].Test()]
+
+    def receive(self) -> Iterator[Message]:
+        """What has arrived by now, at most one message a peer, so that no peer shuts out another."""
+        for peer in self.peers:
+            if peer in self.dead:
+                continue
+            if self._outgoing[peer]:
+                self._guarded(peer, lambda of=peer: self._drop_sent(of))
+            message = self._guarded(peer, lambda of=peer: self._receive_from(of))
+            if message is not None:
+                yield message
+
+    def _receive_from(self, peer: int) -> Message | None:
+        if peer not in self._incoming:
+            status = MPI.Status()
+            matched = self._comm.Improbe(peer, MPI.ANY_TAG, status)
+            if matched is None:
+                return None
+            size, tag = status.Get_count(MPI.BYTE), status.Get_tag()
+            if size > HEADER_BYTES + self.limits.get(tag, -HEADER_BYTES):
+                _discard(matched)
+                fault = f"{size} bytes of kind {tag}, of which nothing so long is expected"
+                return Message(peer, None, memoryview(b""), fault)
+            buffer = np.empty(size, np.uint8)
+            self._incoming[peer] = (matched.Irecv([buffer, MPI.BYTE]), buffer)
+        request, buffer = self._incoming[peer]
+        if not request.Test():
+            return None
+        del self._incoming[peer]
+        self.bytes_received += buffer.size
+        frame = memoryview(buffer)
+        try:
+            return Message(peer, Header.unpack(frame), frame[HEADER_BYTES:])
+        except WireError as error:
+            return Message(peer, None, frame[:0], str(error))
+
+    def _guarded(self, peer: int, act: Callable[[], Any]) -> Any:
+        """Runs `act`; where MPI says that the peer has failed, notes its death and returns None."""
+        try:
+            return act()
+        except MPI.Exception as error:
+            if error.Get_error_class() not in _PEER_IS_GONE:
+                raise
+            self.dead.add(peer)
+            self._outgoing[peer].clear()
+            self._incoming.pop(peer, None)
+            return None
+
+
+def _discard(matched: MPI.Message) -> None:
+    """Takes a matched message off the queue without memory for it."""
+    try:
+        matched.Recv([bytearray(), MPI.BYTE])
+    except MPI.Exception as error:
+        if error.Get_error_class() != MPI.ERR_TRUNCATE:
+            raise
+
+
+def world() -> MPI.Comm:
+    """All ranks of the job."""
+    return MPI.COMM_WORLD
+
+
+def library() -> Mapping[str, str]:
+    """The MPI that runs this process, for reports."""
+    return {"mpi": MPI.Get_library_version().splitlines()[0].split(", package")[0], "mpi4py": mpi4py.__version__}
+
+
+def leave(status: int, orderly: bool) -> None:
+    """Ends MPI, and the process where a peer is dead or silent: MPI_Finalize might then never return."""
+    if orderly:
+        MPI.Finalize()
+        return
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

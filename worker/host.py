@@ -1,0 +1,143 @@
+"""A rank's loop: the workers that it hosts compute gradients, claim them, and send those that are asked for."""
+
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
+
+import numpy as np
+
+from detox.tasks import FlatModel, Task
+from detox.wire import Codec, Header, Kind, Work, digest_of
+from detox.worker.adversary import Adversary
+
+PS = 0  # the rank of the parameter server
+
+
+class Peers(Protocol):
+    """What a host needs of a transport (detox.wire.transport.Transport)."""
+
+    limits: dict[int, int]
+
+    def send(self, peers: Iterable[int], header: Header, payload: bytes | memoryview = b"") -> None: ...  # noqa: D102
+    def receive(self) -> Iterator[Any]: ...  # noqa: D102
+
+
+class Host:
+    """The workers of one rank.
+
+    Each worker computes for itself, in the order of ids, and answers FETCH between two computations. A rank that
+    is late drops all but the newest two steps.
+
+    Args:
+        transport: messages to the PS.
+        task: data and loss.
+        model: the flat model to compute with.
+        codec: how gradients travel.
+        adversary: what Byzantine workers do; None where all are honest.
+        share_compute: compute a file once for all workers of this rank that hold it.
+        silence: seconds without a word from the PS until this rank leaves.
+        poll: seconds of sleep where there is nothing to do.
+    """
+
+    def __init__(
+        self,
+        transport: Peers,
+        task: Task,
+        model: FlatModel,
+        codec: Codec,
+        adversary: Adversary | None,
+        *,
+        share_compute: bool,
+        silence: float,
+        poll: float,
+    ) -> None:
+        self._transport = transport
+        self._task = task
+        self._model = model
+        self._codec = codec
+        self._adversary = adversary
+        self._share_compute = share_compute
+        self._silence = silence
+        self._poll = poll
+        self._over = False
+        self._queue: deque[tuple[Header, Work]] = deque()
+        self._weights: dict[int, np.ndarray] = {}
+        self._loaded: int | None = None
+        self._claimed: dict[int, tuple[Header, np.ndarray]] = {}
+        self._shared: dict[tuple[int, int], np.ndarray] = {}
+
+    def serve(self) -> bool:
+        """Works until the PS says QUIT (True), or has been silent for too long (False)."""
+        heard = time.monotonic()
+        while not self._over:
+            if self._take_messages():
+                heard = time.monotonic()
+            elif self._queue:
+                self._compute(*self._queue.popleft())
+            elif time.monotonic() - heard > self._silence:
+                return False
+            else:
+                time.sleep(self._poll)
+            if self._adversary is not None:
+                for (header, work), vector in self._adversary.answers():
+                    self._submit(header, work, vector)
+        return True
+
+    def _take_messages(self) -> bool:
+        any_came = False
+        for message in self._transport.receive():
+            any_came = True
+            header = message.header
+            if header is None:
+                continue
+            if header.kind == Kind.QUIT:
+                self._over = True
+            elif header.kind == Kind.WEIGHTS:
+                self._weights[header.step] = np.frombuffer(message.payload, np.float32)
+                for old in sorted(self._weights)[:-2]:
+                    del self._weights[old]
+            elif header.kind == Kind.WORK:
+                self._queue.append((header, Work.unpack(message.payload)))
+                self._queue = deque(item for item in self._queue if item[0].step in self._weights)
+            elif header.kind == Kind.FETCH:
+                self._deliver(header)
+        return any_came
+
+    def _compute(self, header: Header, work: Work) -> None:
+        """The gradient of a file; a Byzantine worker computes it too, and hands it to the adversary."""
+        weights = self._weights[header.step]
+        if self._loaded != header.step:
+            if digest_of(weights) != work.weights_digest:
+                raise RuntimeError(f"the weights of step {header.step} arrived changed")
+            self._model.load(weights)
+            self._loaded = header.step
+            self._shared.clear()
+        key = (header.step, header.file)
+        vector = self._shared.get(key)
+        if vector is None:
+            vector = self._model.compute(self._task, work.indices, work.seed)
+            if self._share_compute:
+                self._shared[key] = vector
+        if self._adversary is not None and self._adversary.controls(header.worker, header.step):
+            self._adversary.take((header, work), header, vector)
+        else:
+            self._submit(header, work, vector)
+
+    def _submit(self, header: Header, work: Work, vector: np.ndarray) -> None:
+        """Claims the vector, or sends it where no claim is wanted."""
+        if work.claim:
+            self._claimed[header.worker] = (header, vector)
+            claim = Header(Kind.CLAIM, header.step, header.worker, header.file)
+            self._transport.send([PS], claim, digest_of(vector))
+        else:
+            self._send_gradient(header, vector)
+
+    def _deliver(self, fetch: Header) -> None:
+        header, vector = self._claimed.get(fetch.worker, (None, None))
+        if header is not None and vector is not None and (header.step, header.file) == (fetch.step, fetch.file):
+            self._send_gradient(header, vector)
+
+    def _send_gradient(self, header: Header, vector: np.ndarray) -> None:
+        gradient = Header(Kind.GRADIENT, header.step, header.worker, header.file)
+        self._transport.send([PS], gradient, self._codec.encode(vector))
