@@ -1,7 +1,7 @@
 """The (n, d) votes as the rules see them: six operations, here against the array API.
 
-Everything that reads the votes is here (any array library) or in `fast` (numba, float32 and bfloat16 on the CPU); a
-rule is what happens between these operations, on arrays of the size of n.
+Everything that reads the votes is here (any array library) or in `fast` (numba, float32 and bfloat16 on the
+CPU); a rule is what happens between these operations, on arrays of the size of n.
 """
 
 from typing import Any, Self, TypeAlias
@@ -19,6 +19,8 @@ Index: TypeAlias = npt.NDArray[np.intp]
 
 CHUNK = 1 << 22
 """Elements that an operation copies at a time."""
+FAST_FROM = 1 << 16
+"""Elements from which the kernels are worth the import of numba."""
 
 
 class Rows:
@@ -67,19 +69,23 @@ class Rows:
 
     def mix(self, weights: Floats, *extra: Array) -> Array:
         """`combine` for each row of weights (m, n + e): a new (m, d) array."""
-        xp = self.xp
-        used = np.flatnonzero((weights != 0).any(axis=0))
-        e = [self._vector(extra[i - self.n])[None, :] for i in used if i >= self.n]
-        chosen = self.select(used[used < self.n])
-        w = xp.asarray(weights[:, used], device=self.device)
-        out = self.empty(len(weights))
+        xp, out = self.xp, self.empty(len(weights))
+        parts = []
+        for row in weights:
+            used = np.flatnonzero(row)
+            e = [self._vector(extra[i - self.n])[None, :] for i in used if i >= self.n]
+            parts.append(
+                (xp.asarray(row[None, used], device=self.device), self.select(used[used < self.n]), e)
+            )
 
         def fill(start: int, stop: int) -> None:
-            parts = [self._wide(v) for v in (chosen._chunk(start, stop), *(v[:, start:stop] for v in e))]
             with np.errstate(all="ignore"):
-                out[:, start:stop] = xp.astype(w @ xp.concat(parts), out.dtype)
+                for r, (w, chosen, e) in enumerate(parts):
+                    x = [self._wide(chosen._chunk(start, stop)), *(self._wide(v[:, start:stop]) for v in e)]
+                    out[r, start:stop] = xp.astype((w @ xp.concat(x))[0, :], out.dtype)
 
-        list(self._chunks(fill))
+        for _ in self._chunks(fill):
+            pass
         return out
 
     def trimmed_mean(self, trim: int) -> Array:
@@ -173,6 +179,11 @@ def as_rows(gradients: Array, threads: int = 1) -> Rows:
         raise AggregatorError(f"threads must be at least 1, got {threads}")
     if array_api_compat.is_torch_array(gradients):
         gradients = gradients.detach()
+    if gradients.shape[0] * gradients.shape[1] >= FAST_FROM:
+        from detox.aggregators.fast import FastRows  # imports numba
+
+        if FastRows.serves(gradients):
+            return FastRows(gradients, threads)
     return Rows(gradients, threads)
 
 

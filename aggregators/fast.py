@@ -1,0 +1,114 @@
+"""The operations of `Rows` by numba kernels, for float32 and bfloat16 in main memory."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import array_api_compat
+import numpy as np
+import numpy.typing as npt
+from detox.aggregators import linear, order
+from detox.aggregators.chunks import T, over_chunks
+from detox.aggregators.rows import Array, Floats, Index, Rows
+from detox.aggregators.vectors import LANES
+
+COLUMNS = 1 << 16
+"""Columns in a chunk: a multiple of every kernel's tile, few enough to balance the threads."""
+
+
+class FastRows(Rows):
+    """`Rows` for which `serves` holds; the votes are not copied."""
+
+    def __init__(self, x: Array, threads: int = 1, index: Index | None = None) -> None:
+        super().__init__(x, threads, index)
+        stored = _stored(x)
+        self._kind = np.empty(0, stored.dtype)
+        self._addresses = stored.ctypes.data + self.index * stored.strides[0]
+
+    @staticmethod
+    def serves(x: Array) -> bool:
+        """Whether the kernels can read x: its dtype, and columns that are contiguous and enough."""
+        if array_api_compat.is_torch_array(x):
+            if x.device.type != "cpu" or str(x.dtype) not in ("torch.float32", "torch.bfloat16"):
+                return False
+        elif x.dtype != np.float32 or not x.dtype.isnative:
+            return False
+        stored = _stored(x)
+        return bool(x.shape[1] >= LANES and stored.strides[1] == stored.itemsize and stored.flags.aligned)
+
+    def gram(self, *extra: Array) -> Floats:
+        held = [self._same(v) for v in extra]
+        addresses = np.append(self._addresses, [v.ctypes.data for v in held]).astype(np.int64)
+
+        def products(start: int, stop: int) -> Floats:
+            result: Floats = linear.gram(self._kind, addresses, start, stop)
+            return result
+
+        with np.errstate(all="ignore"):
+            return sum(self._chunks(products), np.zeros((len(addresses),) * 2))
+
+    def mix(self, weights: Floats, *extra: Array) -> Array:
+        out, held = self.empty(len(weights)), [self._same(v) for v in extra]
+        addresses = np.append(self._addresses, [v.ctypes.data for v in held]).astype(np.int64)
+        used = [np.flatnonzero(row) for row in weights]
+        jobs = [(addresses[u], row[u], t) for u, row, t in zip(used, weights, _stored(out), strict=True)]
+
+        def work(start: int, stop: int) -> None:
+            for job, factors, target in jobs:
+                linear.weighted_sum(job, factors, _wide_enough(start, stop), stop, target)
+
+        self._each(work)
+        return out
+
+    def trimmed_mean(self, trim: int) -> Array:
+        return self._reduce(trim, 0) if self._served_by_kernel() else super().trimmed_mean(trim)
+
+    def nearest_mean(self, trim: int, keep: int) -> Array:
+        return self._reduce(trim, keep) if self._served_by_kernel() else super().nearest_mean(trim, keep)
+
+    def sign_sum(self) -> Array:
+        return self._fill(linear.sign_sum) if self._kind.dtype == np.float32 else super().sign_sum()
+
+    def _served_by_kernel(self) -> bool:
+        return self.n <= order.MAX_NETWORK or self._kind.dtype == np.float32
+
+    def _reduce(self, trim: int, keep: int) -> Array:
+        if self.n <= order.MAX_NETWORK:
+            return self._fill(order.reduction(self.n, trim, keep))
+        network = order.comparators(self.n)
+        return self._fill(
+            lambda rows, start, stop, out: order.reduce_tiles(rows, start, stop, out, network, trim, keep)
+        )
+
+    def _fill(self, kernel: Callable[..., None]) -> Array:
+        """One output value a column."""
+        out = self.empty(1)
+        target = _stored(out)[0]
+        self._each(lambda start, stop: kernel(self._addresses, _wide_enough(start, stop), stop, target))
+        return out[0, :]
+
+    def _each(self, work: Callable[[int, int], None]) -> None:
+        for _ in self._chunks(work):
+            pass
+
+    def _chunks(self, work: Callable[[int, int], T]) -> Iterator[T]:
+        return over_chunks(work, self.d, COLUMNS, self.threads)
+
+    def _same(self, v: Array) -> npt.NDArray[Any]:
+        """A vector (d,) in the votes' dtype, contiguous."""
+        return np.ascontiguousarray(_stored(self.xp.astype(self._vector(v), self.x.dtype, copy=False)))
+
+
+def _wide_enough(start: int, stop: int) -> int:
+    """Where a chunk starts that fills a vector: a narrow last one does some columns again."""
+    return max(0, min(start, stop - LANES))
+
+
+def _stored(x: Array) -> npt.NDArray[Any]:
+    """The array as numpy, in place; bfloat16 as its uint16 bits."""
+    if not array_api_compat.is_torch_array(x):
+        return np.asarray(x)
+    if str(x.dtype) == "torch.bfloat16":
+        import torch
+
+        return np.asarray(x.view(torch.int16).numpy()).view(np.uint16)
+    return np.asarray(x.numpy())

@@ -1,0 +1,36 @@
+"""Sorting networks: which pairs of values to compare and exchange, whatever the values are."""
+
+from collections.abc import Iterable
+
+Network = list[tuple[int, int]]
+
+
+def batcher(n: int) -> Network:
+    """Comparators (low, high) that sort n values in ascending order: Batcher's odd-even merge sort (1968)."""
+    network = []
+    p = 1
+    while p < n:
+        k = p
+        while k >= 1:
+            for j in range(k % p, n - k, 2 * k):
+                for i in range(j, min(j + k, n - k)):
+                    if i // (2 * p) == (i + k) // (2 * p):
+                        network.append((i, i + k))
+            k //= 2
+        p *= 2
+    return network
+
+
+def prune(network: Network, single: Iterable[int], summed: Iterable[int] = ()) -> Network:
+    """The comparators that matter where the `single` outputs are wanted, and the sum of the `summed` ones.
+
+    Exchanging two values of which nothing but the sum is wanted is idle, as is one of which neither is wanted.
+    """
+    use = dict.fromkeys(summed, "sum") | dict.fromkeys(single, "single")
+    kept = []
+    for low, high in reversed(network):
+        if use.get(low) == use.get(high) != "single":
+            continue
+        kept.append((low, high))
+        use[low] = use[high] = "single"
+    return kept[::-1]
