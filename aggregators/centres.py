@@ -1,12 +1,68 @@
 """Rules that move a centre until it balances the vectors."""
 
 import numpy as np
-from detox.aggregators.geometry import squared_distances
-from detox.aggregators.rows import Array, Floats, Rows
+from detox.aggregators.errors import AggregatorError
+from detox.aggregators.geometry import average, distances_to, finite, squared_distances
+from detox.aggregators.rows import Array, Floats, Rows, as_rows
 from detox.aggregators.rule import MAJORITY, rule
 
 ITERATIONS = 10_000
 TOLERANCE = 1e-12
+
+
+@rule(MAJORITY, "Chen, Su and Xu 2017, arXiv 1705.05491")
+def median_of_means(rows: Rows, f: int, *, blocks: int | None = None, centre: str = "geometric") -> Array:
+    """Geometric (or coordinate-wise) median of the means of blocks of vectors, in the given order.
+
+    Options:
+        blocks: number of blocks, 2f + 1 unless given; more than 2f, at most n.
+        centre: "geometric" or "coordinatewise".
+    """
+    blocks = 2 * f + 1 if blocks is None else blocks
+    if not 2 * f < blocks <= rows.n:
+        raise AggregatorError(
+            f"median_of_means needs 2f < blocks <= n, got blocks = {blocks}, n = {rows.n}, f = {f}"
+        )
+    if centre not in ("geometric", "coordinatewise"):
+        raise AggregatorError(f"centre must be geometric or coordinatewise, got {centre!r}")
+    means = np.stack([average(rows.n, block) for block in np.array_split(np.arange(rows.n), blocks)])
+    if centre == "coordinatewise":
+        return as_rows(rows.mix(means), rows.threads).median()
+    gram = rows.gram()
+    far = ~np.isfinite(np.diagonal(gram))
+    gram[far, :] = gram[:, far] = 0
+    products = means @ gram @ means.T
+    spoilt = (means[:, far] != 0).any(axis=1)
+    products[spoilt, spoilt] = np.inf
+    return rows.combine(geometric_median_weights(squared_distances(products)) @ means)
+
+
+@rule(MAJORITY, "Karimireddy, He and Jaggi 2021, arXiv 2012.10333")
+def centered_clipping(
+    rows: Rows, f: int, *, previous: Array | None = None, tau: float | None = None, iterations: int = 1
+) -> Array:
+    """The mean of the vectors, each drawn to within tau of v first: v + mean((x - v) min(1, tau / |x - v|)).
+
+    Options:
+        previous: v, (d,), the rule's last output; the coordinate-wise median unless given.
+        tau: clipping radius; the median distance to the starting v unless given.
+        iterations: how often v is replaced by the result.
+    """
+    if iterations < 1 or (tau is not None and not tau > 0):
+        raise AggregatorError(
+            f"centered_clipping needs tau > 0 and iterations >= 1, got tau = {tau}, iterations = {iterations}"
+        )
+    start = rows.median() if previous is None else previous
+    squares = squared_distances(rows.gram(start))
+    weights = np.eye(rows.n + 1)[rows.n]
+    for _ in range(iterations):
+        distances = distances_to(squares, weights)[: rows.n]
+        tau = float(np.sort(distances)[(rows.n - 1) // 2]) if tau is None else tau
+        with np.errstate(divide="ignore", invalid="ignore"):
+            pull = np.where(distances > tau, tau / distances, 1) / rows.n
+        weights *= 1 - pull.sum()
+        weights[: rows.n] += pull
+    return rows.combine(weights, start)
 
 
 @rule(MAJORITY, "Pillutla et al. 2019, arXiv 1912.13445")
@@ -19,17 +75,10 @@ def geometric_median(rows: Rows, f: int) -> Array:
 
 
 def geometric_median_weights(squares: Floats) -> Floats:
-    """Weights (n,), of sum 1, of the geometric median of the vectors with these squared distances.
-
-    For y = sum of w_i x_i the squared distances to y are S w - w'Sw / 2, so no step reads the vectors. It starts
-    at the mean of the half that lies closest together: a vector at 1e38 does not have to be left behind first.
-    """
-    finite = np.flatnonzero(np.isfinite(squares).sum(axis=1) > 1) if len(squares) > 1 else np.arange(1)
+    """Weights (n,), of sum 1, of the geometric median of the vectors with these squared distances."""
+    counted = finite(squares)
     weights = np.zeros(len(squares))
-    if len(finite) == 0:
-        finite = np.arange(1)
-    s = squares[np.ix_(finite, finite)]
-    weights[finite] = _weiszfeld(s)
+    weights[counted] = _weiszfeld(squares[np.ix_(counted, counted)])
     return weights
 
 
@@ -39,22 +88,20 @@ def _weiszfeld(s: Floats) -> Floats:
     best = int(np.argmin(distances.sum(axis=1)))
     apart = distances[best] > 0
     if not apart.any():
-        return np.eye(n)[best]
+        return average(n, [best])
     # Only the best of the vectors can be the minimiser: it is if the pull of the others does not exceed the
     # number of vectors at its place (Vardi and Zhang 2000).
     to = distances[best, apart]
     inner = (s[best, apart][:, None] + s[best, apart][None, :] - s[np.ix_(apart, apart)]) / 2
     pull = (inner / (to[:, None] * to[None, :])).sum()
     if pull < (n - len(to)) ** 2 * (1 - 1e-9):
-        return np.eye(n)[best]
+        return average(n, [best])
+    # Start at the mean of the half that lies closest together: a vector at 1e38 need not be left behind.
     close = np.argsort(np.sort(s, axis=1)[:, n // 2], kind="stable")[: n // 2 + 1]
-    w = np.zeros(n)
-    w[close] = 1 / len(close)
+    w = average(n, close)
     smoothing = 1e-12 * np.median(to)
     for _ in range(ITERATIONS):
-        toward = s @ w
-        squared = np.maximum(toward - (w @ toward) / 2, 0)
-        new = 1 / np.maximum(np.sqrt(squared), smoothing)
+        new = 1 / np.maximum(distances_to(s, w), smoothing)
         new /= new.sum()
         change = np.abs(new - w).max()
         w = new

@@ -1,4 +1,4 @@
-"""Work on chunks of columns, in order or in a thread pool; the chunks do not depend on the number of threads."""
+"""Work on chunks of columns, in order or in a thread pool; they do not depend on the number of threads."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor

@@ -23,6 +23,18 @@ def trimmed_mean(rows: Rows, f: int) -> Array:
     return rows.trimmed_mean(f)
 
 
+@rule(MAJORITY, "Xie, Koyejo and Gupta 2018, arXiv 1802.10116")
+def meamed(rows: Rows, f: int) -> Array:
+    """Per coordinate the mean of the n - f values nearest the median; of two as near, the lower counts."""
+    return rows.nearest_mean((rows.n - 1) // 2, rows.n - f)
+
+
+@rule(MAJORITY, "Xie, Koyejo and Gupta 2018, arXiv 1805.09682")
+def phocas(rows: Rows, f: int) -> Array:
+    """Per coordinate the mean of the n - f values nearest the trimmed mean; ties as in meamed."""
+    return rows.nearest_mean(f, rows.n - f)
+
+
 @rule(MAJORITY, "Bernstein et al. 2019, arXiv 1810.05291")
 def sign_majority(rows: Rows, f: int) -> Array:
     """Per coordinate the sign of the sum of signs, in {-1, 0, 1}; a tie gives 0, NaN has no sign."""

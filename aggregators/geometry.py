@@ -1,10 +1,9 @@
-"""Distances from a Gram matrix, and means over chosen rows."""
+"""Distances and norms by inner products, and means over chosen rows."""
 
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
-from detox.aggregators.rows import Floats
+from detox.aggregators.rows import Floats, Index, Rows
 
 
 def squared_distances(gram: Floats) -> Floats:
@@ -22,19 +21,36 @@ def squared_distances(gram: Floats) -> Floats:
     return np.maximum(squares, 0)
 
 
-def squared_norms(gram: Floats) -> Floats:
-    """Squared norms, (n,); infinite for a vector with a NaN or an infinity."""
-    norms = np.diagonal(gram).copy()
+def squared_norms(rows: Rows) -> Floats:
+    """Squared norms, (n,), in one pass; infinite for a vector with a NaN or an infinity."""
+    fours = (rows.select(np.arange(i, min(i + 4, rows.n))) for i in range(0, rows.n, 4))
+    norms = np.concatenate([np.diagonal(four.gram()) for four in fours])
     norms[~np.isfinite(norms)] = np.inf
     return norms
 
 
-def least(scores: Floats, m: int) -> npt.NDArray[np.intp]:
+def distances_to(squares: Floats, weights: Floats) -> Floats:
+    """Distances (n,) of the vectors to the weighted mean of those with a weight; weights sum to 1.
+
+    With y = sum of w_i x_i they are the roots of S w - w'Sw / 2, so the vectors need not be read again.
+    """
+    used = np.flatnonzero(weights)
+    toward = squares[:, used] @ weights[used]
+    return np.sqrt(np.maximum(toward - (weights[used] @ toward[used]) / 2, 0))
+
+
+def finite(squares: Floats) -> Index:
+    """Indices of the vectors without a NaN or an infinity; the first where there are none."""
+    others = np.isfinite(squares).sum(axis=1) > 1
+    return np.flatnonzero(others) if others.any() else np.arange(1)
+
+
+def least(scores: Floats, m: int) -> Index:
     """Indices of the m least scores, ties to the lower index, in ascending order of index."""
     return np.sort(np.argsort(scores, kind="stable")[:m])
 
 
-def average(n: int, chosen: npt.NDArray[np.intp] | Sequence[int]) -> Floats:
+def average(n: int, chosen: Index | Sequence[int]) -> Floats:
     """Weights (n,) of the mean over the chosen rows."""
     weights = np.zeros(n)
     weights[chosen] = 1 / len(chosen)

@@ -13,7 +13,7 @@ from detox.aggregators.rule import Rule
 
 @dataclass(frozen=True)
 class Hierarchy:
-    """Hierarchical aggregation (Rajput et al. 2019): permute the votes, A0 within vote groups, A1 across them.
+    """Hierarchical aggregation (Rajput et al. 2019): permute the votes, A0 within groups, A1 across them.
 
     Args:
         a0: rule within a vote group.
@@ -112,7 +112,7 @@ class Hierarchy:
     def _group(self, n: int, f: int) -> tuple[list[int], list[int], int]:
         """Sizes of the vote groups, the f of each, and how many of them f bad votes can spoil.
 
-        One bad vote more than A0 tolerates at a group's size spoils it; the adversary takes the cheapest first.
+        One bad vote more than A0 tolerates at a group's size spoils it; the cheapest groups fall first.
         """
         count = self.groups or (1 if self.k is None else -(-n // self.k))
         sizes = [n // count + (i < n % count) for i in range(count)]

@@ -29,7 +29,7 @@ BLOCK = 4  # rows: sixteen sums and the operands of the next products fit the ve
 DOUBLES = 8
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _products(context: Any, tile: Any, i: Any, j: Any, stride: Any, width: Any, sums: Any) -> Any:
     """Add the products of rows i .. i + 3 and j .. j + 3 of the tile to sums (4, 4, 8)."""
 
@@ -63,7 +63,7 @@ def _products(context: Any, tile: Any, i: Any, j: Any, stride: Any, width: Any, 
     return types.none(tile, i, j, stride, width, sums), codegen
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True)
 def gram(kind: Any, addresses: Any, start: int, stop: int) -> Any:
     """Inner products (n, n) of the rows, over columns start .. stop."""
     n = addresses.size
@@ -87,7 +87,7 @@ def gram(kind: Any, addresses: Any, start: int, stop: int) -> Any:
     return g
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+@intrinsic(prefer_literal=True)
 def _weighted(context: Any, addresses: Any, weights: Any, count: Any, at: Any, out: Any, blocks: Any) -> Any:
     """Weighted sum of the rows in 16 columns from `at`, times `blocks`, a literal."""
 
@@ -113,7 +113,7 @@ def _weighted(context: Any, addresses: Any, weights: Any, count: Any, at: Any, o
     return types.none(addresses, weights, count, at, out, blocks), codegen
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True)
 def weighted_sum(addresses: Any, weights: Any, start: int, stop: int, out: Any) -> None:
     """Fill columns start .. stop of out, at least `LANES` of them, with the weighted sum of the rows."""
     n = addresses.size
@@ -126,7 +126,7 @@ def weighted_sum(addresses: Any, weights: Any, start: int, stop: int, out: Any) 
         _weighted(addresses, weights, n, stop - 16, out, 1)
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True)
 def sign_sum(addresses: Any, start: int, stop: int, out: Any) -> None:
     """Fill columns start .. stop of out, float32, with the sign of the sum of signs."""
     total, row = np.empty(TILE, np.int32), np.empty(TILE, np.float32)

@@ -7,15 +7,14 @@ Network = list[tuple[int, int]]
 
 def batcher(n: int) -> Network:
     """Comparators (low, high) that sort n values in ascending order: Batcher's odd-even merge sort (1968)."""
-    network = []
+    network: Network = []
     p = 1
     while p < n:
         k = p
         while k >= 1:
             for j in range(k % p, n - k, 2 * k):
-                for i in range(j, min(j + k, n - k)):
-                    if i // (2 * p) == (i + k) // (2 * p):
-                        network.append((i, i + k))
+                wires = range(j, min(j + k, n - k))
+                network += [(i, i + k) for i in wires if i // (2 * p) == (i + k) // (2 * p)]
             k //= 2
         p *= 2
     return network
@@ -24,7 +23,7 @@ def batcher(n: int) -> Network:
 def prune(network: Network, single: Iterable[int], summed: Iterable[int] = ()) -> Network:
     """The comparators that matter where the `single` outputs are wanted, and the sum of the `summed` ones.
 
-    Exchanging two values of which nothing but the sum is wanted is idle, as is one of which neither is wanted.
+    An exchange of two values is idle where neither is wanted, or nothing but their sum.
     """
     use = dict.fromkeys(summed, "sum") | dict.fromkeys(single, "single")
     kept = []

@@ -1,8 +1,8 @@
 """Order statistics over the rows of each column, at the speed of memory (numba).
 
-Up to `MAX_NETWORK` rows, sixteen columns at a time are sorted in vector registers by a sorting network that is
-written as LLVM instructions for that very (n, trim, keep). Above, a loop over the network's comparators works on a
-tile in the cache.
+Up to `MAX_NETWORK` rows, sixteen columns at a time are sorted in vector registers by a sorting network that
+is written as LLVM instructions for that very (n, trim, keep). Above, a loop over the network's comparators
+works on a tile in the cache.
 
 Floats are sorted as integers whose order is total: -inf is the least, and every NaN is greater than inf.
 """
@@ -40,7 +40,7 @@ SHIFT = 0x007FFFFF  # takes -inf to the least integer, so that a NaN with a sign
 INFINITY = 0x7F000001  # the key of +inf
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+@intrinsic(prefer_literal=True)
 def _columns(context: Any, addresses: Any, at: Any, out: Any, n: Any, trim: Any, keep: Any) -> Any:
     """Reduce columns at .. at + 15; n, trim and keep are literals."""
     rows, cut, nearest = n.literal_value, trim.literal_value, keep.literal_value
@@ -99,7 +99,7 @@ def reduction(n: int, trim: int, keep: int) -> Callable[..., None]:
     It fills columns start .. stop of out, at least `LANES` of them.
     """
 
-    @njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+    @njit(nogil=True, cache=True)
     def kernel(addresses: Any, start: int, stop: int, out: Any) -> None:
         for at in range(start, stop - 15, 16):
             _columns(addresses, at, out, n, trim, keep)
@@ -116,7 +116,7 @@ def comparators(n: int) -> npt.NDArray[np.int64]:
     return np.array(batcher(n), np.int64).reshape(-1, 2)
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True)
 def reduce_tiles(addresses: Any, start: int, stop: int, out: Any, network: Any, trim: int, keep: int) -> None:
     """What `reduction` does, for any number of rows; out is float32."""
     n = addresses.size
@@ -154,7 +154,7 @@ def reduce_tiles(addresses: Any, start: int, stop: int, out: Any, network: Any, 
             out[low + t] = total[t]
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True)
 def _mean(tile: Any, first: int, last: int, out: Any) -> None:
     out[:] = 0
     for i in range(first, last):

@@ -2,8 +2,8 @@
 
 import numpy as np
 from detox.aggregators.errors import AggregatorError
-from detox.aggregators.geometry import average, least, squared_distances
-from detox.aggregators.rows import Array, Rows
+from detox.aggregators.geometry import average, least, squared_distances, squared_norms
+from detox.aggregators.rows import Array, Floats, Rows
 from detox.aggregators.rule import ANY, MAJORITY, rule
 
 
@@ -27,3 +27,33 @@ def nnm(rows: Rows, f: int) -> Array:
     """Nearest-neighbour mixing: each vector becomes the mean of its n - f nearest, itself included."""
     squares = squared_distances(rows.gram())
     return rows.mix(np.stack([average(rows.n, least(row, rows.n - f)) for row in squares]))
+
+
+@rule(ANY, "", size=lambda n, **_: n)
+def clipping(rows: Rows, f: int, *, c: float | None = None) -> Array:
+    """Scale each vector down to norm c where it is longer; one with a NaN or an infinity becomes 0.
+
+    Options:
+        c: the greatest norm; the (lower) median norm unless given.
+    """
+    norms = np.sqrt(squared_norms(rows))
+    if c is not None and not c > 0:
+        raise AggregatorError(f"clipping needs c > 0, got c = {c}")
+    return _clip(rows, norms, float(np.sort(norms)[(rows.n - 1) // 2]) if c is None else c)
+
+
+@rule(MAJORITY, "Allouah et al. 2024, arXiv 2405.14432", size=lambda n, **_: n)
+def arc(rows: Rows, f: int) -> Array:
+    """Adaptive robust clipping: the floor(2 (f/n) (n - f)) longest vectors are cut to the next norm.
+
+    One with a NaN or an infinity is longest, and becomes 0.
+    """
+    norms = np.sqrt(squared_norms(rows))
+    clipped = 2 * f * (rows.n - f) // rows.n
+    return _clip(rows, norms, float(np.sort(norms)[rows.n - clipped - 1]))
+
+
+def _clip(rows: Rows, norms: Floats, c: float) -> Array:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        factors = np.where(norms > c, c / norms, 1)
+    return rows.mix(np.diag(factors))

@@ -2,27 +2,43 @@
 
 from collections.abc import Mapping
 
-from detox.aggregators.centres import geometric_median
-from detox.aggregators.coordinatewise import mean, median, sign_majority, trimmed_mean
+from detox.aggregators.centres import centered_clipping, geometric_median, median_of_means
+from detox.aggregators.coordinatewise import meamed, mean, median, phocas, sign_majority, trimmed_mean
 from detox.aggregators.errors import AggregatorError
 from detox.aggregators.krum import bulyan, krum, multi_krum
-from detox.aggregators.preaggregators import bucketing, nnm
+from detox.aggregators.preaggregators import arc, bucketing, clipping, nnm
 from detox.aggregators.rule import Rule
+from detox.aggregators.spectral import caf, dnc, smea
+from detox.aggregators.subsets import aksel, cge, faba, mda, monna
 
 RULES: dict[str, Rule] = {
     "mean": mean,
     "median": median,
     "trimmed_mean": trimmed_mean,
+    "meamed": meamed,
+    "phocas": phocas,
     "krum": krum,
     "multi_krum": multi_krum,
     "bulyan": bulyan,
     "geometric_median": geometric_median,
+    "median_of_means": median_of_means,
+    "mda": mda,
+    "cge": cge,
+    "centered_clipping": centered_clipping,
+    "monna": monna,
+    "smea": smea,
+    "caf": caf,
+    "dnc": dnc,
     "sign_majority": sign_majority,
+    "aksel": aksel,
+    "faba": faba,
 }
 
 PREAGGREGATORS: dict[str, Rule] = {
     "bucketing": bucketing,
     "nnm": nnm,
+    "clipping": clipping,
+    "arc": arc,
 }
 
 

@@ -106,10 +106,10 @@ class Rows:
             centre = self._trimmed(s, trim)
             s = self._wide(xp.where(xp.isnan(s), xp.asarray(xp.inf, dtype=s.dtype, device=self.device), s))
             drop = s.shape[0] - keep
-            # The values kept are a window of the sorted ones, which moves up by one while its upper neighbour is
-            # nearer than its lowest value: value i gives way to value i + keep.
+            # The values kept are a window of the sorted ones. It moves up while the next value is nearer than
+            # its lowest: value i gives way to value i + keep.
             for i in range(drop):
-                s[i + keep, :] = xp.where(s[i + keep, :] - centre < centre - s[i, :], s[i + keep, :], s[i, :])
+                s[i + keep, :] = xp.where(s[i, :] + s[i + keep, :] < 2 * centre, s[i + keep, :], s[i, :])
             return xp.mean(s[drop:, :], axis=0)
 
         return self._per_coordinate(nearest)

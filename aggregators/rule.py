@@ -34,8 +34,8 @@ ANY = Condition("n > f", lambda n: n - 1)
 class Rule:
     """An aggregation rule, (n, d) -> (d,), or a pre-aggregator, (n, d) -> (m, d).
 
-    Calling it checks (n, f) and the options, and then aggregates. The input is never changed; the output is a new
-    array of the input's library, dtype and device.
+    Calling it checks (n, f) and the options, and then aggregates. The input is never changed; the output is a
+    new array of the input's library, dtype and device.
 
     Args:
         function: ``function(rows, f, **options)``; its keyword-only parameters are the rule's options.

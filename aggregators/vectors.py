@@ -1,6 +1,6 @@
 """Sixteen columns at a time, as LLVM instructions: what the numba kernels are built from.
 
-Rows are given by the addresses of their first elements, so that any rows, of any arrays, can be worked on together.
+Rows are given by the addresses of their first elements, so that rows of several arrays can be used at once.
 `kind` is an empty array that carries their dtype: float32, or uint16 that holds bfloat16.
 
 numba's cache does not see a change in this file: touch `order` and `linear` after one.
@@ -75,7 +75,7 @@ def store(b: Any, values: Any, target: Any, kind: types.Array) -> None:
         b.store(single, b.bitcast(target, F32.as_pointer()), align=4)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _element(context: Any, kind: Any, address: Any, at: Any) -> Any:
     """One element of the row, as float32."""
 
@@ -88,7 +88,7 @@ def _element(context: Any, kind: Any, address: Any, at: Any) -> Any:
     return types.float32(kind, address, at), codegen
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _copy(context: Any, kind: Any, address: Any, at: Any, row: Any, to: Any) -> Any:
     """row[to : to + 16] = elements at .. at + 15, in the row's dtype."""
 
@@ -105,7 +105,7 @@ def _copy(context: Any, kind: Any, address: Any, at: Any, row: Any, to: Any) -> 
     return types.none(kind, address, at, row, to), codegen
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True)
 def aligned(size: int) -> Any:
     """Zeros, float64, that start at a cache line: vectors that straddle two lines load at half the speed."""
     buffer = np.zeros(size + 7)
@@ -113,7 +113,7 @@ def aligned(size: int) -> Any:
     return buffer[skip : skip + size]
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True)
 def read(kind: Any, address: int, at: int, width: int, row: Any) -> None:
     """row[:width] = elements at .. at + width - 1; row is float32 or float64."""
     whole = width - width % LANES

@@ -1,0 +1,110 @@
+"""Rules that look along the direction in which the vectors spread most."""
+
+from itertools import combinations, islice
+from math import ceil, comb
+
+import numpy as np
+from detox.aggregators.errors import AggregatorError
+from detox.aggregators.geometry import average, finite, squared_distances
+from detox.aggregators.rows import Array, Floats, Rows
+from detox.aggregators.rule import MAJORITY, rule
+
+SUBSETS = 200_000
+
+
+@rule(MAJORITY, "Allouah et al. 2023, ICML")
+def smea(rows: Rows, f: int) -> Array:
+    """Mean of the n - f vectors whose covariance has the least top eigenvalue, ties to the lower indices.
+
+    Exact: all C(n, f) subsets are tried, which must be at most 200,000.
+    """
+    if comb(rows.n, f) > SUBSETS:
+        raise AggregatorError(
+            f"smea tries all C(n, f) subsets, at most {SUBSETS}: got n = {rows.n}, f = {f}, "
+            f"C(n, f) = {comb(rows.n, f)}; caf is its fast relative"
+        )
+    squares = squared_distances(rows.gram())
+    counted = finite(squares)
+    subsets = combinations(counted.tolist(), min(len(counted), rows.n - f))
+    best, winner = np.inf, counted
+    while batch := list(islice(subsets, 1024)):
+        chosen = np.array(batch)
+        s = squares[chosen[:, :, None], chosen[:, None, :]]
+        means = s.mean(axis=2)
+        products = (means[:, :, None] + means[:, None, :] - s - means.mean(axis=1)[:, None, None]) / 2
+        tops = np.linalg.eigvalsh(products)[:, -1]
+        if tops.min() < best:
+            best, winner = tops.min(), chosen[int(np.argmin(tops))]
+    return rows.combine(average(rows.n, winner))
+
+
+@rule(MAJORITY, "Allouah, Guerraoui and Stephan 2025, ICML")
+def caf(rows: Rows, f: int) -> Array:
+    """Covariance filter: the weighted mean with the least top eigenvalue of its covariance.
+
+    While the weights sum to more than n - 2f, each is scaled down by its vector's squared projection on the
+    top eigenvector.
+    """
+    squares = squared_distances(rows.gram())
+    counted = finite(squares)
+    s = squares[np.ix_(counted, counted)]
+    c = np.ones(len(counted))
+    best, winner = np.inf, c
+    while c.sum() > rows.n - 2 * f:
+        p = c / c.sum()
+        products = _centred(s, p)
+        values, vectors = np.linalg.eigh(np.sqrt(p)[:, None] * products * np.sqrt(p)[None, :])
+        if values[-1] < best:
+            best, winner = values[-1], c
+        projections = products @ (np.sqrt(p) * vectors[:, -1])
+        scores = np.where(c > 0, projections**2, 0)
+        if not scores.max() > 0:
+            break
+        c = c * (1 - scores / scores.max())
+    weights = np.zeros(rows.n)
+    weights[counted] = winner / winner.sum()
+    return rows.combine(weights)
+
+
+@rule(MAJORITY, "Shejwalkar and Houmansadr 2021, NDSS")
+def dnc(
+    rows: Rows,
+    f: int,
+    *,
+    c: float = 1.0,
+    iterations: int = 1,
+    columns: int = 10_000,
+    rng: np.random.Generator | None = None,
+) -> Array:
+    """Divide and conquer: mean of the vectors that are never outliers along the top singular vector.
+
+    Options:
+        c: ceil(c f) vectors are dropped in each iteration.
+        iterations: how often; each on its own random coordinates.
+        columns: how many coordinates are looked at.
+        rng: draws them; seeded with 0 unless given.
+    """
+    drop = ceil(c * f)
+    if iterations < 1 or columns < 1 or c <= 0 or drop * iterations >= rows.n:
+        raise AggregatorError(
+            f"dnc needs c > 0, columns >= 1 and ceil(c f) x iterations < n, got c = {c}, "
+            f"columns = {columns}, iterations = {iterations}, n = {rows.n}, f = {f}"
+        )
+    rng = np.random.default_rng(0) if rng is None else rng
+    good = np.ones(rows.n, bool)
+    for _ in range(iterations):
+        chosen = np.sort(rng.choice(rows.d, min(columns, rows.d), replace=False))
+        x = rows.columns(chosen)
+        counted = np.flatnonzero(np.isfinite(x).all(axis=1))
+        scores = np.full(rows.n, np.inf)
+        centred = x[counted] - x[counted].mean(axis=0)
+        scores[counted] = np.linalg.eigh(centred @ centred.T)[1][:, -1] ** 2
+        good[np.argsort(-scores, kind="stable")[:drop]] = False
+    return rows.combine(average(rows.n, np.flatnonzero(good)))
+
+
+def _centred(squares: Floats, p: Floats) -> Floats:
+    """Inner products of the vectors less their weighted mean, from squared distances; p sums to 1."""
+    toward = squares @ p
+    result: Floats = (toward[:, None] + toward[None, :] - squares - p @ toward) / 2
+    return result

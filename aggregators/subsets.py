@@ -1,0 +1,103 @@
+"""Rules that average a subset of the vectors, chosen by norms or distances."""
+
+import numpy as np
+from detox.aggregators.geometry import average, distances_to, finite, least, squared_distances, squared_norms
+from detox.aggregators.rows import Array, Floats, Rows
+from detox.aggregators.rule import MAJORITY, rule
+
+
+@rule(MAJORITY, "Gupta, Liu and Vaidya 2020, arXiv 2008.04699")
+def cge(rows: Rows, f: int) -> Array:
+    """Comparative gradient elimination: mean of the n - f vectors of least norm."""
+    return rows.combine(average(rows.n, least(squared_norms(rows), rows.n - f)))
+
+
+@rule(MAJORITY, "Farhadkhani et al. 2023, ICML")
+def monna(rows: Rows, f: int, *, trusted: Array | None = None) -> Array:
+    """Mean of the n - f vectors nearest to a trusted one.
+
+    Options:
+        trusted: (d,), such as a gradient of one's own; the coordinate-wise median unless given.
+    """
+    return _nearest(rows, rows.median() if trusted is None else trusted, rows.n - f)
+
+
+@rule(MAJORITY, "Boussetta et al. 2020, OPODIS")
+def aksel(rows: Rows, f: int) -> Array:
+    """Mean of the (n + 1) // 2 vectors nearest to the coordinate-wise median."""
+    return _nearest(rows, rows.median(), (rows.n + 1) // 2)
+
+
+@rule(MAJORITY, "Xia et al. 2019, IJCAI")
+def faba(rows: Rows, f: int) -> Array:
+    """f times drop the vector farthest from the mean of those that are left, and return their mean."""
+    squares = squared_distances(rows.gram())
+    left = finite(squares)
+    for _ in range(f - (rows.n - len(left))):
+        distances = distances_to(squares[np.ix_(left, left)], average(len(left), np.arange(len(left))))
+        left = np.delete(left, int(np.argmax(distances)))
+    return rows.combine(average(rows.n, left))
+
+
+@rule(MAJORITY, "Rousseeuw 1985; El Mhamdi et al. 2020, PODC")
+def mda(rows: Rows, f: int) -> Array:
+    """Minimum-diameter averaging: mean of the n - f vectors of least diameter, ties to the lower indices.
+
+    Exact; the search takes time exponential in f at worst.
+    """
+    squares = squared_distances(rows.gram())
+    diameters = np.unique(squares)
+    low, high = 0, len(diameters) - 1
+    while low < high:  # the least diameter that f removals can reach
+        middle = (low + high) // 2
+        if _coverable(_edges(squares, diameters[middle]), f):
+            high = middle
+        else:
+            low = middle + 1
+    return rows.combine(average(rows.n, _first_subset(_edges(squares, diameters[low]), rows.n - f)))
+
+
+def _nearest(rows: Rows, centre: Array, m: int) -> Array:
+    distances = squared_distances(rows.gram(centre))[-1, :-1]
+    return rows.combine(average(rows.n, least(distances, m)))
+
+
+def _edges(squares: Floats, diameter: float) -> dict[int, set[int]]:
+    """Which vectors lie farther apart than the diameter: neighbours by vertex."""
+    return {i: set(np.flatnonzero(row > diameter).tolist()) for i, row in enumerate(squares)}
+
+
+def _without(edges: dict[int, set[int]], gone: set[int]) -> dict[int, set[int]]:
+    return {i: others - gone for i, others in edges.items() if i not in gone}
+
+
+def _coverable(edges: dict[int, set[int]], budget: int) -> bool:
+    """Whether removing at most `budget` vertices leaves no edge (a vertex cover, by branching)."""
+    if budget < 0:
+        return False
+    vertex = max(edges, key=lambda i: len(edges[i]), default=None)
+    if vertex is None or not edges[vertex]:
+        return True
+    if sum(map(len, edges.values())) > 2 * budget * len(edges[vertex]):
+        return False
+    others = edges[vertex]
+    return _coverable(_without(edges, {vertex}), budget - 1) or _coverable(
+        _without(edges, others), budget - len(others)
+    )
+
+
+def _first_subset(edges: dict[int, set[int]], size: int) -> list[int]:
+    """The first subset of that size, in lexicographic order, without an edge; there is one."""
+    budget, kept = len(edges) - size, list[int]()
+    for i in sorted(edges):
+        if i not in edges or len(kept) == size:
+            continue
+        rest = _without(edges, edges[i])
+        if _coverable(rest, budget - len(edges[i])):
+            budget -= len(edges[i])
+            edges = rest
+            kept.append(i)
+        else:
+            budget -= 1
+            edges = _without(edges, {i})
+    return kept
