@@ -44,20 +44,18 @@ class Reporter:
     def interval(
         self,
         step: int,
-        scores: dict[str, float],
+        scores: dict[str, float | None],
         seconds: dict[str, float],
         bytes_in: float,
         votes: Counter[str],
     ) -> None:
-        """One line: mean seconds by part and mean bytes a step, votes of the interval."""
-        loss, accuracy = scores.get("loss"), scores.get("accuracy")
-        score = "" if loss is None else f"  loss {loss:8.4f}  accuracy {accuracy:6.2%}"
-        total = sum(seconds.values())
-        parts = " ".join(f"{name} {seconds[name]:.3f}" for name in PARTS)
+        """One line: mean milliseconds by part and mean bytes a step, votes (unanimous/majority/none) of the interval."""
+        score = "".join(f"  {name} {_score(name, value)}" for name, value in scores.items())
+        parts = " + ".join(f"{name} {1000 * seconds[name]:.1f}" for name in PARTS)
         counts = f"{votes['unanimous']}/{votes['majority']}/{votes['none']}"
         line = (
-            f"step {step:{self._width}d}{score}  {total:.3f} s/step ({parts})  in {bytes_in / 1e6:.3f} MB/step  "
-            f"votes unanimous/majority/none {counts}"
+            f"step {step:{self._width}d}{score}  {1000 * sum(seconds.values()):.1f} ms = {parts}  "
+            f"in {bytes_in / 1e6:.3f} MB  votes {counts}"
         )
         if self._bar is not None:
             self._bar.update(self._row, description=f"{score.strip()}  votes {counts}")
@@ -75,12 +73,18 @@ class Reporter:
             self._bar.stop()
 
 
+def _score(name: str, value: float | None) -> str:
+    if value is None:
+        return "not finite"
+    return f"{value:.2%}" if name == "accuracy" else f"{value:.4f}"
+
+
 def summary_lines(summary: dict[str, Any], folder: str) -> list[str]:
     """The end of a run in words, with the workers that dissented most."""
     seconds, votes = summary["seconds_per_step"], summary["votes"]
     parts = ", ".join(f"{name} {seconds[name]:.3f}" for name in PARTS)
     lines = [
-        f"{summary['steps']} steps, test accuracy {summary['test_accuracy']:.2%}, "
+        f"{summary['steps']} steps, test accuracy {_score('accuracy', summary['test_accuracy'])}, "
         f"{seconds['total']:.3f} s a step ({parts})",
         f"{summary['bytes_into_ps'] / 1e6:.1f} MB into the PS; groups unanimous {votes['unanimous']}, "
         f"with a majority {votes['majority']}, without {votes['none']}",

@@ -16,6 +16,7 @@ def launch(argv: list[str]) -> int:
     """Returns 0 if the run has finished, whatever mpirun says."""
     parser = ArgumentParser(
         "detox-ps launch",
+        allow_abbrev=False,
         description="Prints and runs the mpirun line for a config; whatever is not an option here goes to detox-ps "
         "train (see detox-ps train --help).",
     )

@@ -8,6 +8,7 @@ _USAGE = """detox-ps: an MPI parameter server that survives Byzantine workers
 
   detox-ps launch [-n N] [--hostfile H] CONFIG.toml [--field value ...]   train under mpirun
   detox-ps train CONFIG.toml [--field value ...]                          one rank of it; mpirun runs this
+  detox-ps report RUN... [--plot FILE.png]                                table and picture of finished runs
 
 Each command has --help.
 """
@@ -25,5 +26,9 @@ def main() -> None:
         from detox.launch.launcher import launch
 
         sys.exit(launch(argv))
+    if command == "report":
+        from detox.launch.report import report
+
+        sys.exit(report(argv))
     print(_USAGE, end="", file=sys.stdout if command in ("-h", "--help") else sys.stderr)
     sys.exit(0 if command in ("-h", "--help") else 2)

@@ -1,13 +1,11 @@
 """Rank 0: reads the config, starts the workers' ranks, trains, and keeps the run folder."""
 
-import contextlib
 import json
+import math
 import platform
-import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -28,6 +26,8 @@ from detox.wire import Codec, Header, Kind
 from detox.wire.transport import Transport, library
 
 _JSON_LIMIT = 2**16
+
+Scores = dict[str, float | None]
 
 
 def serve(transport: Transport, argv: list[str]) -> tuple[int, bool]:
@@ -135,7 +135,7 @@ class _Run:
     def train(self, first: int) -> None:
         """All steps from `first`; then the summary."""
         config, interval = self._config, _Interval(self._server.outcomes)
-        scores: dict[str, float] = {}
+        scores: Scores = {}
         for record in self._server.train(first, config.steps):
             step = record.step
             self._count(record)
@@ -143,19 +143,27 @@ class _Run:
             line: dict[str, Any] = {"step": step, "seconds": record.seconds, "bytes_in": record.bytes_in}
             if record.skipped:
                 line["skipped"] = record.skipped
-                self._reporter.warn(f"step {step} made no update: {record.skipped}")
             if step % config.eval_every == 0 or step == config.steps:
-                scores = self._model.evaluate()
+                scores = self._evaluate()
                 line |= scores
             self._folder.append_metrics(line)
             self._reporter.advance(step)
             if step % config.log_every == 0 or step == config.steps:
                 self._reporter.interval(step, scores, *interval.read(self._server.outcomes))
+                if interval.skipped:
+                    self._reporter.warn(
+                        f"{len(interval.skipped)} of the last {interval.steps} steps made no update; the last one: "
+                        f"{interval.skipped[-1]}"
+                    )
                 scores, interval = {}, _Interval(self._server.outcomes)
             if step % config.checkpoint_every == 0 and step < config.steps:
                 self._server.settle_accounts()
                 self._folder.save_checkpoint(step, self._state())
         self._folder.finish(self._summary())
+
+    def _evaluate(self) -> Scores:
+        """Loss and accuracy; None where they are not finite, for which JSON has no number."""
+        return {name: score if math.isfinite(score) else None for name, score in self._model.evaluate().items()}
 
     def _count(self, record: StepRecord) -> None:
         self._seconds.update(record.seconds)
@@ -174,7 +182,7 @@ class _Run:
 
     def _summary(self) -> dict[str, Any]:
         config, ledger = self._config, self._server.ledger
-        scores = self._model.evaluate()
+        scores = self._evaluate()
         mean = {name: self._seconds[name] / config.steps for name in PARTS}
         return {
             "name": config.name,
@@ -201,20 +209,23 @@ class _Interval:
 
     def __init__(self, outcomes: Counter[str]) -> None:
         self._before = outcomes.copy()
-        self._steps = 0
+        self.steps = 0
+        self.skipped: list[str] = []
         self._seconds: Counter[str] = Counter()
         self._bytes_in = 0
 
     def count(self, record: StepRecord) -> None:
         """Adds a step."""
-        self._steps += 1
+        self.steps += 1
         self._seconds.update(record.seconds)
         self._bytes_in += record.bytes_in
+        if record.skipped:
+            self.skipped.append(record.skipped)
 
     def read(self, outcomes: Counter[str]) -> tuple[dict[str, float], float, Counter[str]]:
         """Mean seconds by part, mean bytes a step, and the votes counted since."""
-        seconds = {name: self._seconds[name] / self._steps for name in PARTS}
-        return seconds, self._bytes_in / self._steps, outcomes - self._before
+        seconds = {name: self._seconds[name] / self.steps for name in PARTS}
+        return seconds, self._bytes_in / self.steps, outcomes - self._before
 
 
 def assign_ranks(config: Config, hosts: int) -> list[int]:

@@ -41,7 +41,7 @@ def parse(argv: list[str]) -> tuple[Config, str]:
         ConfigError: the config cannot be run.
         SystemExit: after --help, or for wrong options.
     """
-    parser = ArgumentParser("detox-ps train", add_help=False)
+    parser = ArgumentParser("detox-ps train", add_help=False, allow_abbrev=False)
     parser.add_argument("config", metavar="CONFIG.toml", nargs="?")
     parser.add_argument("--progress", choices=["bar", "lines", "none"], default="lines")
     known, overrides = parser.parse_known_args(argv)

@@ -116,7 +116,7 @@ def _await_quit(transport: Transport) -> None:
 
 def _await(transport: Transport, *kinds: Kind) -> Message | None:
     end = time.monotonic() + _PATIENCE
-    while time.monotonic() < end:
+    while time.monotonic() < end and not transport.dead:
         for message in transport.receive():
             if message.header is not None and message.header.kind in kinds:
                 return message

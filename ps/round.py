@@ -134,7 +134,7 @@ class Round:
         """
         for ballot in self.ballots:
             for worker in ballot.members:
-                self._note(ballot.verdict(worker), worker)
+                self._note(ballot.verdict(worker).value, worker)
         return [
             ballot.outcome if settled else Outcome.NONE
             for ballot, settled in zip(self.ballots, self.settled, strict=True)

@@ -165,6 +165,8 @@ class Server:
     def _update(self, step: int, votes: np.ndarray, round_: Round) -> str:
         """Aggregates the votes and makes the optimizer's step; returns why not, where it cannot."""
         plan, d = self._plan, self._model.d
+        if not len(votes):
+            return "no group has a vote"
         try:
             plan.hierarchy.check(len(votes), plan.f)
         except AggregatorError as error:

@@ -80,11 +80,12 @@ class Header:
             raise WireError(f"wrong magic {magic!r}")
         if _CHECKSUM.unpack_from(message, _FIELDS.size)[0] != zlib.crc32(message[: _FIELDS.size]):
             raise WireError("wrong header checksum")
-        if kind not in Kind:
-            raise WireError(f"unknown kind {kind}")
         if length != len(message) - HEADER_BYTES:
             raise WireError(f"length {length} in the header, {len(message) - HEADER_BYTES} bytes of payload")
-        return cls(Kind(kind), step, worker, file)
+        try:
+            return cls(Kind(kind), step, worker, file)
+        except ValueError:
+            raise WireError(f"unknown kind {kind}") from None
 
 
 @dataclass(frozen=True, slots=True)

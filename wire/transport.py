@@ -1,6 +1,8 @@
 """Point-to-point messages over MPI: non-blocking, polled, bounded; importing this module starts MPI."""
 
+import contextlib
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -152,10 +154,19 @@ def library() -> Mapping[str, str]:
 
 
 def leave(status: int, orderly: bool) -> None:
-    """Ends MPI, and the process where a peer is dead or silent: MPI_Finalize might then never return."""
+    """Ends MPI; where a peer is dead or silent, ends the job, for MPI_Finalize would then never return.
+
+    Args:
+        status: of this process, if it is ended here.
+        orderly: whether every rank is about to call this.
+    """
     if orderly:
         MPI.Finalize()
         return
     sys.stdout.flush()
     sys.stderr.flush()
+    if MPI.COMM_WORLD.rank == 0 and "OMPI_COMM_WORLD_SIZE" in os.environ:
+        # The parent is mpirun, or its daemon on this host; the other ranks may hang in MPI_Finalize.
+        with contextlib.suppress(OSError):
+            os.kill(os.getppid(), signal.SIGTERM)
     os._exit(status)

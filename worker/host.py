@@ -17,6 +17,7 @@ PS = 0  # the rank of the parameter server
 class Peers(Protocol):
     """What a host needs of a transport (detox.wire.transport.Transport)."""
 
+    dead: set[int]
     limits: dict[int, int]
 
     def send(self, peers: Iterable[int], header: Header, payload: bytes | memoryview = b"") -> None: ...  # noqa: D102
@@ -68,14 +69,14 @@ class Host:
         self._shared: dict[tuple[int, int], np.ndarray] = {}
 
     def serve(self) -> bool:
-        """Works until the PS says QUIT (True), or has been silent for too long (False)."""
+        """Works until the PS says QUIT (True), or is dead or silent for too long (False)."""
         heard = time.monotonic()
         while not self._over:
             if self._take_messages():
                 heard = time.monotonic()
             elif self._queue:
                 self._compute(*self._queue.popleft())
-            elif time.monotonic() - heard > self._silence:
+            elif PS in self._transport.dead or time.monotonic() - heard > self._silence:
                 return False
             else:
                 time.sleep(self._poll)

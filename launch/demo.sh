@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Installs DETOX into .venv and trains on digits under attack three times: mean, vanilla median, DETOX.
+# Finished runs are not made again; remove runs/demo for that.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+. launch/install.sh
+install_detox local,plot
+
+# One rank a core besides the PS is enough here: a rank hosts several workers.
+train() { detox-ps launch -n 3 experiments/digits.toml --output runs/demo --progress lines --log-every 50 "$@"; }
+
+train --name mean   --r 1 --aggregator.name mean --aggregator.f 0
+train --name median --r 1
+train --name detox
+
+detox-ps report runs/demo/*/ --plot runs/demo/demo.png

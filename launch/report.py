@@ -1,0 +1,118 @@
+"""`detox-ps report`: one table, and one picture, of finished runs."""
+
+import json
+import sys
+import tomllib
+from argparse import ArgumentParser
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from detox.ps.folder import RunFolder
+from detox.ps.stopwatch import PARTS
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run folder's content.
+
+    Attributes:
+        config: the resolved config.
+        summary: summary.json.
+        metrics: the lines of metrics.jsonl.
+    """
+
+    config: dict[str, Any]
+    summary: dict[str, Any]
+    metrics: list[dict[str, Any]]
+
+    @classmethod
+    def read(cls, path: Path) -> "FinishedRun":
+        """Reads a folder; raises OSError or ValueError where it is not a finished run's."""
+        folder = RunFolder(path)
+        config = tomllib.loads((path / "config.toml").read_text())
+        metrics = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
+        return cls(config, folder.summary(), metrics)
+
+
+def report(argv: list[str]) -> int:
+    """Prints the table and draws the picture; returns the exit status."""
+    parser = ArgumentParser("detox-ps report", description="One table, and one picture, of finished runs.")
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run's folder")
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw accuracy and seconds (extra `plot`)")
+    options = parser.parse_args(argv)
+    runs = []
+    for path in options.runs:
+        if not RunFolder(path).done:
+            print(f"detox-ps: {path} is not the folder of a finished run", file=sys.stderr)
+            return 2
+        runs.append(FinishedRun.read(path))
+    Console().print(table(runs))
+    if options.plot is not None:
+        try:
+            plot(runs, options.plot)
+        except ImportError:
+            print("detox-ps: pictures need the extra `plot`: pip install 'detox-ps[plot]'", file=sys.stderr)
+            return 2
+        print(f"picture in {options.plot}")
+    return 0
+
+
+def table(runs: list[FinishedRun]) -> Table:
+    """One row a run."""
+    out = Table()
+    out.add_column("run")
+    for name in ("test accuracy", "s / step", "MB into PS", "votes", "bad gradients", "of them named"):
+        out.add_column(name, justify="right")
+    for run in runs:
+        summary, config = run.summary, run.config
+        votes = summary["votes"]
+        named = sum(summary["dissents"].values()) if config["r"] > 1 else None
+        out.add_row(
+            summary["name"],
+            f"{summary['test_accuracy']:.1%}",
+            f"{summary['seconds_per_step']['total']:.3f}",
+            f"{summary['bytes_into_ps'] / 1e6:.1f}",
+            "-" if config["r"] == 1 else f"{votes['unanimous']} / {votes['majority']} / {votes['none']}",
+            str(config["q"] * config["steps"]),
+            "no vote" if named is None else str(named),
+        )
+    out.caption = "votes: groups unanimous / with a majority / without"
+    return out
+
+
+def plot(runs: list[FinishedRun], path: Path) -> None:
+    """Accuracy over the steps, and where the seconds of a step go, as a PNG."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, (curves, bars) = pyplot.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    for run in runs:
+        scored = [line for line in run.metrics if "accuracy" in line]
+        steps, accuracy = [line["step"] for line in scored], [100 * line["accuracy"] for line in scored]
+        curves.plot(steps, accuracy, marker="o", markersize=3, label=run.summary["name"])
+    curves.set(xlabel="step", ylabel="test accuracy (%)", ylim=(0, 101))
+    curves.legend(loc="best")
+    curves.grid(alpha=0.3)
+    names = [run.summary["name"] for run in runs]
+    left = [0.0] * len(runs)
+    for part in PARTS:
+        widths = [1000 * run.summary["seconds_per_step"][part] for run in runs]
+        bars.barh(names, widths, left=left, label="compute + wait" if part == "wait" else part)
+        left = [a + b for a, b in zip(left, widths, strict=True)]
+    bars.invert_yaxis()
+    bars.set(xlabel="milliseconds a step")
+    bars.legend(loc="best")
+    attack = runs[0].config
+    figure.suptitle(
+        f"{attack['task']}, p = {attack['p']} workers, q = {attack['q']} Byzantine"
+        + (f" ({attack['attack']['kind']}, placed {attack['attack']['placement']})" if attack["q"] else "")
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)

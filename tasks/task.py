@@ -1,0 +1,45 @@
+"""The interface of a task, which a user implements for a model of their own."""
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+import torch
+from torch import nn
+
+
+class TaskError(ValueError):
+    """A task that cannot be had: unknown, without its data, or with a model that does not fit."""
+
+
+class Task(ABC):
+    """Model, data and loss: all that DETOX needs to know of a training job.
+
+    The PS and every worker's rank make one each, by `MyTask(device=...)`. The same arguments must give the same
+    bits in all of them.
+
+    Attributes:
+        train_size: training samples; files are drawn from 0..train_size-1.
+        device: where model and data are.
+    """
+
+    train_size: int
+    device: torch.device
+
+    @abstractmethod
+    def build_model(self) -> nn.Module:
+        """A new float32 model on the device, its weights drawn from torch's global generator."""
+
+    @abstractmethod
+    def loss(self, model: nn.Module, indices: np.ndarray, generator: torch.Generator) -> torch.Tensor:
+        """Mean loss over a file, a scalar to call backward() on.
+
+        Args:
+            model: in training mode.
+            indices: (file size,) int64, training samples.
+            generator: on the CPU; the only source of randomness, such as augmentation. All workers of a group
+                get it in the same state.
+        """
+
+    @abstractmethod
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """Loss and accuracy on test data, under "loss" and "accuracy"; leaves the model as it was."""

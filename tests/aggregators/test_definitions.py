@@ -1,0 +1,334 @@
+"""Every rule against its definition: slow, in float64, one vector and one coordinate at a time."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from detox.aggregators import PREAGGREGATORS, RULES, rows
+
+N, D = 15, 23
+
+
+def distance(a, b):
+    """Squared; infinite where a vector has a NaN or an infinity."""
+    return float(((a - b) ** 2).sum()) if np.isfinite(a).all() and np.isfinite(b).all() else math.inf
+
+
+def norm(a):
+    return math.sqrt(distance(a, np.zeros_like(a)))
+
+
+def nearest_first(keys):
+    """Indices by key, ties to the lower index."""
+    return sorted(range(len(keys)), key=lambda i: (keys[i], i))
+
+
+def extremes_last(column):
+    """Sorted; NaN is greater than all."""
+    return sorted(column, key=lambda v: (math.isnan(v), v))
+
+
+def mean(x, f):
+    return x.mean(axis=0)
+
+
+def trimmed_mean(x, f):
+    return np.array([np.mean(extremes_last(column)[f : len(x) - f]) for column in x.T])
+
+
+def median(x, f):
+    return trimmed_mean(x, (len(x) - 1) // 2)
+
+
+def nearest_values(x, centre, keep):
+    def average(column, c):
+        values = [math.inf if math.isnan(v) else v for v in column]
+        return np.mean(sorted(values, key=lambda v: (abs(v - c), v))[:keep])
+
+    return np.array([average(column, c) for column, c in zip(x.T, centre, strict=True)])
+
+
+def meamed(x, f):
+    return nearest_values(x, median(x, f), len(x) - f)
+
+
+def phocas(x, f):
+    return nearest_values(x, trimmed_mean(x, f), len(x) - f)
+
+
+def krum_scores(x, neighbours):
+    others = lambda i: sorted(distance(x[i], x[j]) for j in range(len(x)) if j != i)  # noqa: E731
+    return [sum(others(i)[:neighbours]) for i in range(len(x))]
+
+
+def krum(x, f):
+    return x[nearest_first(krum_scores(x, len(x) - f - 2))[0]]
+
+
+def multi_krum(x, f):
+    return x[nearest_first(krum_scores(x, len(x) - f - 2))[: len(x) - f - 2]].mean(axis=0)
+
+
+def bulyan(x, f):
+    left, picks = list(range(len(x))), []
+    while len(picks) < len(x) - 2 * f:
+        scores = krum_scores(x[left], max(1, len(left) - f - 2))
+        picks.append(left.pop(nearest_first(scores)[0]))
+    chosen = x[sorted(picks)]
+    return nearest_values(chosen, median(chosen, f), len(chosen) - 2 * f)
+
+
+def geometric_median(x, f):
+    x = x[np.isfinite(x).all(axis=1)]
+    y = np.median(x, axis=0)
+    for _ in range(20_000):
+        w = 1 / np.maximum(np.linalg.norm(x - y, axis=1), 1e-14 * (1 + np.linalg.norm(y)))
+        y = (w[:, None] * x).sum(axis=0) / w.sum()
+    return y
+
+
+def median_of_means(x, f):
+    return geometric_median(np.stack([b.mean(axis=0) for b in np.array_split(x, 2 * f + 1)]), f)
+
+
+def mda(x, f):
+    diameter = lambda s: max((distance(x[i], x[j]) for i in s for j in s if i < j), default=0)  # noqa: E731
+    return x[list(min(itertools.combinations(range(len(x)), len(x) - f), key=diameter))].mean(axis=0)
+
+
+def cge(x, f):
+    return x[sorted(nearest_first([norm(v) for v in x])[: len(x) - f])].mean(axis=0)
+
+
+def centered_clipping(x, f):
+    v = median(x, f)
+    distances = [math.sqrt(distance(a, v)) for a in x]
+    tau = sorted(distances)[(len(x) - 1) // 2]
+    pulls = [
+        (a - v) * min(1, tau / r) if 0 < r < math.inf else np.zeros_like(v)
+        for a, r in zip(x, distances, strict=True)
+    ]
+    return v + np.mean(pulls, axis=0)
+
+
+def monna(x, f):
+    centre = median(x, f)
+    return x[sorted(nearest_first([distance(v, centre) for v in x])[: len(x) - f])].mean(axis=0)
+
+
+def aksel(x, f):
+    centre = median(x, f)
+    return x[sorted(nearest_first([distance(v, centre) for v in x])[: (len(x) + 1) // 2])].mean(axis=0)
+
+
+def top_eigenvalue(x):
+    return np.linalg.norm(x - x.mean(axis=0), 2) ** 2 / len(x)
+
+
+def smea(x, f):
+    finite = np.flatnonzero(np.isfinite(x).all(axis=1))
+    subsets = itertools.combinations(finite, len(x) - f)
+    return x[list(min(subsets, key=lambda s: top_eigenvalue(x[list(s)])))].mean(axis=0)
+
+
+def caf(x, f):
+    n, x = len(x), x[np.isfinite(x).all(axis=1)]
+    c, best, result = np.ones(len(x)), math.inf, x.mean(axis=0)
+    while c.sum() > n - 2 * f:
+        centre = (c[:, None] * x).sum(axis=0) / c.sum()
+        values, vectors = np.linalg.eigh((c[:, None] * (x - centre)).T @ (x - centre) / c.sum())
+        if values[-1] < best:
+            best, result = values[-1], centre
+        scores = ((x - centre) @ vectors[:, -1]) ** 2 * (c > 0)
+        c = c * (1 - scores / scores.max())
+    return result
+
+
+def dnc(x, f):
+    finite = np.flatnonzero(np.isfinite(x).all(axis=1))
+    centred = x[finite] - x[finite].mean(axis=0)
+    scores = np.full(len(x), math.inf)
+    scores[finite] = (centred @ np.linalg.svd(centred)[2][0]) ** 2
+    return x[sorted(nearest_first(list(-scores))[f:])].mean(axis=0)
+
+
+def sign_majority(x, f):
+    return np.array([np.sign(sum(np.sign(v) for v in column if not math.isnan(v))) for column in x.T])
+
+
+def faba(x, f):
+    left = sorted(range(len(x)), key=lambda i: not np.isfinite(x[i]).all())
+    for _ in range(f):
+        if np.isfinite(x[left[-1]]).all():
+            centre = x[left].mean(axis=0)
+            left.pop(max(range(len(left)), key=lambda i: distance(x[left[i]], centre)))
+        else:
+            left.pop()
+    return x[left].mean(axis=0)
+
+
+def bucketing(x, f):
+    return np.stack([x[i : i + 2].mean(axis=0) for i in range(0, len(x), 2)])
+
+
+def nnm(x, f):
+    """A vector with a NaN or an infinity is nobody's neighbour, itself neither."""
+    finite = [i for i in range(len(x)) if np.isfinite(x[i]).all()]
+    mixed = []
+    for v in x:
+        near = sorted(finite, key=lambda i: (distance(v, x[i]), i))[: len(x) - f]
+        mixed.append(x[near].mean(axis=0))
+    return np.stack(mixed)
+
+
+def clip(x, c):
+    lengths = [norm(v) for v in x]
+    scaled = lambda v, r: v if r <= c else np.zeros_like(v) if r == math.inf else v * (c / r)  # noqa: E731
+    return np.stack([scaled(v, r) for v, r in zip(x, lengths, strict=True)])
+
+
+def clipping(x, f):
+    return clip(x, sorted(norm(v) for v in x)[(len(x) - 1) // 2])
+
+
+def arc(x, f):
+    k = math.floor(2 * (f / len(x)) * (len(x) - f))
+    return clip(x, sorted(norm(v) for v in x)[len(x) - k - 1])
+
+
+RULE_ORACLES = {
+    "mean": mean,
+    "median": median,
+    "trimmed_mean": trimmed_mean,
+    "meamed": meamed,
+    "phocas": phocas,
+    "krum": krum,
+    "multi_krum": multi_krum,
+    "bulyan": bulyan,
+    "geometric_median": geometric_median,
+    "median_of_means": median_of_means,
+    "mda": mda,
+    "cge": cge,
+    "centered_clipping": centered_clipping,
+    "monna": monna,
+    "smea": smea,
+    "caf": caf,
+    "dnc": dnc,
+    "sign_majority": sign_majority,
+    "aksel": aksel,
+    "faba": faba,
+}
+PRE_ORACLES = {"bucketing": bucketing, "nnm": nnm, "clipping": clipping, "arc": arc}
+STAGES = RULES | PREAGGREGATORS
+ORACLES = RULE_ORACLES | PRE_ORACLES
+
+HOSTILE = {
+    "none": lambda honest, k: honest[k],
+    "nan": lambda honest, k: np.full(D, np.nan, np.float32),
+    "minus nan": lambda honest, k: -np.full(D, np.nan, np.float32),
+    "one nan": lambda honest, k: np.where(np.arange(D) == k, np.nan, honest[k]).astype(np.float32),
+    "inf": lambda honest, k: np.full(D, [np.inf, -np.inf][k % 2], np.float32),
+    "huge": lambda honest, k: np.full(D, [1e38, -1e38][k % 2], np.float32),
+    "one huge": lambda honest, k: np.where(np.arange(D) == k, 3e38, honest[k]).astype(np.float32),
+    "denormal": lambda honest, k: np.full(D, 1e-42, np.float32),
+    "zero": lambda honest, k: np.zeros(D, np.float32),
+    "duplicate": lambda honest, k: honest[5],
+}
+
+
+def votes(kind, f, n=N, seed=0):
+    honest = (np.random.default_rng(seed).normal(size=(n, D)) + 0.5).astype(np.float32)
+    x = honest.copy()
+    for k, i in enumerate([7, 0, 14, 3, 9][:f]):
+        x[i] = HOSTILE[kind](honest, k)
+    return x
+
+
+def test_every_rule_has_an_oracle():
+    assert set(RULE_ORACLES) == set(RULES)
+    assert set(PRE_ORACLES) == set(PREAGGREGATORS)
+
+
+@pytest.mark.parametrize("path", ["array API", "kernels", "torch"])
+@pytest.mark.parametrize("kind", HOSTILE)
+@pytest.mark.parametrize("name", STAGES)
+def test_rule_equals_its_definition(name, kind, path, monkeypatch):
+    monkeypatch.setattr(rows, "FAST_FROM", 10**9 if path == "array API" else 0)
+    f = min(3, STAGES[name].tolerates(N))
+    x = votes(kind, f)
+    with np.errstate(invalid="ignore", over="ignore"):
+        expected = ORACLES[name](x.astype(np.float64), f)
+    result = np.asarray(STAGES[name](torch.from_numpy(x) if path == "torch" else x, f=f))
+    if name not in ("mean", "bucketing", "clipping") or kind in ("none", "zero"):
+        assert np.isfinite(result).all()
+    scale = np.abs(expected[np.isfinite(expected)]).max(initial=0)
+    tolerance = 1e-5 if "median_of" in name else 1e-6
+    np.testing.assert_allclose(result, expected, rtol=1e-5, atol=tolerance * min(max(scale, 1e-30), 1e3))
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 7, 8, 16, 33])
+@pytest.mark.parametrize("name", set(STAGES) - {"smea", "mda"})
+def test_rule_equals_its_definition_for_few_and_many_vectors(name, n, monkeypatch):
+    monkeypatch.setattr(rows, "FAST_FROM", 0)
+    f = STAGES[name].tolerates(n)
+    if f < 0:
+        pytest.skip(f"{name} serves no {n} vectors")
+    f = min(f, 3)
+    x = np.random.default_rng(n).normal(size=(n, D)).astype(np.float32)
+    expected = ORACLES[name](x.astype(np.float64), f)
+    np.testing.assert_allclose(STAGES[name](x, f=f), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("f", range(4))
+@pytest.mark.parametrize("name", ["smea", "mda"])
+def test_search_over_subsets_finds_the_least(name, f):
+    for seed in range(5):
+        x = np.random.default_rng(seed).normal(size=(9, 4)).astype(np.float32)
+        np.testing.assert_allclose(RULES[name](x, f=f), ORACLES[name](x.astype(np.float64), f), atol=1e-6)
+
+
+def test_ties_go_to_the_lower_index():
+    x = np.array([[1.0], [0.0], [2.0], [3.0], [1.0], [2.0], [0.0]], np.float32)
+    for name in ("krum", "mda", "multi_krum"):
+        np.testing.assert_allclose(RULES[name](x, f=2), ORACLES[name](x.astype(np.float64), 2), atol=1e-6)
+    same = np.ones((7, 20), np.float32)
+    for name in RULES:
+        np.testing.assert_array_equal(RULES[name](same, f=RULES[name].tolerates(7) // 2), same[0])
+
+
+def test_options_change_neighbours_and_m():
+    x = votes("none", 0)
+    wide = x.astype(np.float64)
+    scores = krum_scores(wide, N - 3 - 1)
+    np.testing.assert_array_equal(RULES["krum"](x, f=3, neighbours=N - 4), x[int(np.argmin(scores))])
+    best = wide[nearest_first(scores)[: N - 3]].mean(axis=0)
+    np.testing.assert_allclose(RULES["multi_krum"](x, f=3, neighbours=N - 4, m=N - 3), best, rtol=1e-5)
+
+
+def test_reference_vectors_are_used():
+    x = votes("huge", 3)
+    trusted = x[4] + np.float32(0.01)
+    near = nearest_first([distance(v, trusted.astype(float)) for v in x.astype(np.float64)])[: N - 3]
+    np.testing.assert_allclose(RULES["monna"](x, f=3, trusted=trusted), x[near].mean(axis=0), rtol=1e-4)
+    v = x[4].astype(np.float64)
+    for _ in range(3):
+        steps = [(a - v) * min(1, 0.5 / max(math.sqrt(distance(a, v)), 1e-30)) for a in x.astype(np.float64)]
+        v = v + np.mean(steps, axis=0)
+    result = RULES["centered_clipping"](x, f=3, previous=x[4], tau=0.5, iterations=3)
+    np.testing.assert_allclose(result, v, rtol=1e-4, atol=1e-5)
+
+
+def test_honest_vectors_that_are_close_elect_the_true_krum_winner():
+    """Spread / norm 1e-4: with float32 distances the winner is a random one."""
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        centre = rng.normal(size=2000)
+        x = (centre + 1e-4 * rng.normal(size=(N, 2000))).astype(np.float32)
+        x[[2, 9]] = 1e38, -1e38
+        wide = x.astype(np.float64)
+        squares = ((wide[:, None] - wide[None]) ** 2).sum(axis=2)
+        winner = np.argmin(np.sort(squares, axis=1)[:, 1 : 1 + N - 4].sum(axis=1))
+        np.testing.assert_array_equal(RULES["krum"](x, f=2), x[winner])

@@ -1,0 +1,137 @@
+"""Real mpirun jobs, each in a subprocess with a time limit; MPI is never imported in pytest's own process."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from detox.launch.mpirun import MpirunError, find_mpirun
+
+SECONDS = 240
+
+CONFIG = """
+task = "digits"
+model = "softmax"
+p = 9
+q = 2
+r = 3
+batch_size = 16
+steps = 20
+groups = "random"
+log_every = 10
+eval_every = 20
+
+[aggregator]
+name = "median"
+"""
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "tests/mpi/" in item.path.as_posix():
+            item.add_marker("mpi")
+
+
+class Job:
+    """A job under way: `detox-ps launch` in a session of its own, ended with all that it started."""
+
+    def __init__(self, folder: Path, argv: list[str]) -> None:
+        self.folder = folder
+        self.output = folder / "output.txt"
+        with self.output.open("w") as output:
+            self.process = subprocess.Popen(
+                argv, cwd=folder, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            )
+
+    def wait(self) -> int:
+        try:
+            return self.process.wait(SECONDS)
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"still running after {SECONDS} s:\n{self.text}")
+
+    @property
+    def text(self) -> str:
+        return self.output.read_text()
+
+    def wait_for(self, words: str) -> None:
+        end = time.monotonic() + SECONDS
+        while words not in self.text:
+            assert self.process.poll() is None, self.text
+            assert time.monotonic() < end, self.text
+            time.sleep(0.05)
+
+    def pid_of_rank(self, rank: int) -> int:
+        """The process of that rank: the job's processes are those in its folder."""
+        for entry in Path("/proc").iterdir():
+            try:
+                if not entry.name.isdigit() or (entry / "cwd").readlink() != self.folder:
+                    continue
+                environment = (entry / "environ").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if f"OMPI_COMM_WORLD_RANK={rank}".encode() in environment:
+                return int(entry.name)
+        pytest.fail(f"no process of rank {rank}")
+
+    def end(self) -> None:
+        """SIGTERM to mpirun takes its ranks along."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGTERM)
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait()
+
+
+class Jobs:
+    """Starts jobs in one folder, and reads what they leave there."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._jobs: list[Job] = []
+        (folder / "run.toml").write_text(CONFIG)
+
+    def start(self, *arguments: str, n: int = 3, files: tuple[Path, ...] = ()) -> Job:
+        argv = [sys.executable, "-m", "detox.launch", "launch", "-n", str(n), "run.toml", *arguments]
+        return self.start_line(argv, files)
+
+    def start_line(self, argv: list[str], files: tuple[Path, ...] = ()) -> Job:
+        """Starts a command in a new folder with run.toml and copies of `files`."""
+        folder = self.folder / f"job{len(self._jobs)}"
+        folder.mkdir()
+        for file in (self.folder / "run.toml", *files):
+            shutil.copy(file, folder)
+        self._jobs.append(Job(folder, argv))
+        return self._jobs[-1]
+
+    def run(self, *arguments: str, n: int = 3) -> dict:
+        """The summary of a run that has to succeed."""
+        job = self.start(*arguments, n=n)
+        assert job.wait() == 0, job.text
+        return self.summary(job)
+
+    @staticmethod
+    def summary(job: Job) -> dict:
+        (path,) = job.folder.glob("runs/*/summary.json")
+        return json.loads(path.read_text())
+
+    def end(self) -> None:
+        for job in self._jobs:
+            job.end()
+
+
+@pytest.fixture
+def jobs(tmp_path):
+    try:
+        find_mpirun()
+    except MpirunError as error:
+        pytest.skip(str(error))
+    started = Jobs(tmp_path)
+    yield started
+    started.end()

@@ -1,0 +1,40 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+
+LONG = ("--steps", "400", "--log-every", "10", "--checkpoint-every", "50", "--transport.deadline", "5")
+
+
+def test_the_ps_goes_on_without_a_worker_that_is_killed(jobs):
+    job = jobs.start(*LONG, "--q", "0", "--workers-per-rank", "1", n=10)
+    job.wait_for("step  50")
+    os.kill(job.pid_of_rank(4), signal.SIGKILL)
+    assert job.wait() == 0, job.text
+    summary = jobs.summary(job)
+    silent = [counts.get("silent", 0) for counts in summary["ledger"]]
+    assert silent[3] > 100
+    assert summary["votes"]["none"] == 0
+    assert summary["dissents"] == {}
+    assert summary["skipped_steps"] == 0
+
+
+def test_a_run_whose_ps_is_killed_resumes_to_the_same_bits(jobs):
+    whole = jobs.run(*LONG)
+    job = jobs.start(*LONG)
+    job.wait_for("step 120")
+    os.kill(job.pid_of_rank(0), signal.SIGKILL)
+    assert job.wait() != 0
+    assert "the same command resumes it" in job.text
+    line = [sys.executable, "-m", "detox.launch", "launch", "-n", "3", "run.toml", *LONG]
+    again = subprocess.run(line, cwd=job.folder, capture_output=True, text=True, check=False, timeout=240)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "resumed after step" in again.stdout
+    resumed = jobs.summary(job)
+    assert resumed["weights_digest"] == whole["weights_digest"]
+    assert resumed["dissents"] == whole["dissents"]
+    assert resumed["votes"] == whole["votes"]
+    (folder,) = job.folder.glob("runs/run-*")
+    steps = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert steps == list(range(1, 401))

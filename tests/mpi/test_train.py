@@ -1,0 +1,133 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from detox.launch.mpirun import mpirun_line
+
+
+def test_training_repeats_bit_for_bit_whatever_the_number_of_ranks(jobs):
+    first = jobs.run(n=2)
+    again = jobs.run(n=2)
+    spread = jobs.run(n=5)
+    assert first["weights_digest"] == again["weights_digest"] == spread["weights_digest"]
+    assert first["dissents"] == again["dissents"]
+    assert first["steps"] == 20
+    assert first["test_accuracy"] > 0.5
+
+
+def test_claims_and_full_copies_agree_bit_for_bit_and_claims_need_a_third_of_the_bytes(jobs):
+    digest = jobs.run("--vote", "digest", "--model", "mlp")
+    full = jobs.run("--vote", "full", "--model", "mlp")
+    assert digest["weights_digest"] == full["weights_digest"]
+    assert digest["votes"] == full["votes"]
+    assert digest["dissents"] == full["dissents"]
+    assert digest["bytes_into_ps"] <= 0.34 * full["bytes_into_ps"]
+
+
+def test_lies_that_are_outvoted_leave_no_trace_in_the_weights_and_are_named(jobs):
+    # One Byzantine worker, so never a majority of a group.
+    honest = jobs.run("--q", "0")
+    attacked = jobs.run("--q", "1", "--attack.placement", "fixed", "--aggregator.f", "0")
+    assert attacked["weights_digest"] == honest["weights_digest"]
+    assert honest["votes"] == {"unanimous": 60, "majority": 0, "none": 0}
+    assert attacked["votes"] == {"unanimous": 40, "majority": 20, "none": 0}
+    assert list(attacked["dissents"].values()) == [20]
+    assert honest["dissents"] == {}
+
+
+@pytest.mark.parametrize("options", [["--share-compute"], ["--compression.codec", "none"]])
+def test_sharing_computation_and_compression_change_no_bit(jobs, options):
+    assert jobs.run(*options)["weights_digest"] == jobs.run()["weights_digest"]
+
+
+def test_the_vanilla_system_runs_through_the_same_loop(jobs):
+    summary = jobs.run("--r", "1", "--q", "2")
+    assert summary["votes"] == {"unanimous": 180, "majority": 0, "none": 0}
+    assert summary["test_accuracy"] > 0.5
+
+
+def test_colluders_exchange_gradients_over_mpi_and_agree(jobs):
+    # Two colluders in one group win its vote with equal bits; four fixed groups would not be outvoted one by one.
+    summary = jobs.run("--attack.kind", "alie", "--attack.placement", "worst", n=5)
+    assert summary["votes"]["none"] == 0
+    assert summary["votes"]["majority"] == 20
+    # The honest third worker of the group is in the minority.
+    assert list(summary["dissents"].values()) == [20]
+
+
+def test_a_finished_run_is_not_made_again(jobs):
+    job = jobs.start()
+    assert job.wait() == 0
+    line = [sys.executable, "-m", "detox.launch", "launch", "-n", "3", "run.toml"]
+    again = subprocess.run(line, cwd=job.folder, capture_output=True, text=True, check=False, timeout=240)
+    assert again.returncode == 0
+    assert "already finished" in again.stdout
+
+
+def test_the_run_folder_holds_what_it_promises(jobs):
+    job = jobs.start("--checkpoint-every", "5", "--log-every", "5")
+    assert job.wait() == 0, job.text
+    (folder,) = job.folder.glob("runs/run-*")
+    names = {path.name for path in folder.iterdir()}
+    assert names >= {"config.toml", "metrics.jsonl", "ledger.jsonl", "summary.json", "checkpoints", "done"}
+    summary = jobs.summary(job)
+    assert summary.keys() >= {
+        "steps", "test_accuracy", "seconds_per_step", "bytes_into_ps", "votes", "dissents", "weights_digest",
+        "config_hash", "versions",
+    }  # fmt: skip
+    metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in metrics] == list(range(1, 21))
+    assert sum(line["bytes_in"] for line in metrics) == summary["bytes_into_ps"]
+    parts = summary["seconds_per_step"]
+    assert parts["total"] == pytest.approx(sum(v for name, v in parts.items() if name != "total"))
+    lines = [json.loads(line) for line in (folder / "ledger.jsonl").read_text().splitlines()]
+    assert sum(line["kind"] == "dissented" for line in lines) == sum(summary["dissents"].values())
+    assert [line for line in job.text.splitlines() if line.startswith("step")][-1].startswith("step 20")
+
+
+def test_a_users_own_task_trains(jobs):
+    source = Path(__file__).parents[2] / "experiments" / "own_task.py"
+    job = jobs.start("--task", "own_task:WineTask", "--model", "None", files=(source,))
+    assert job.wait() == 0, job.text
+
+
+def test_one_process_alone_says_how_to_launch(jobs):
+    line = [sys.executable, "-m", "detox.launch", "train", "run.toml"]
+    alone = subprocess.run(line, cwd=jobs.folder, capture_output=True, text=True, check=False, timeout=240)
+    assert alone.returncode == 2
+    assert "detox-ps launch run.toml" in alone.stderr
+    assert "-n 10 detox-ps train run.toml" in alone.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--p", "10"], "p = 10 workers cannot be split into groups of r = 3; the nearest p is 9"),
+        (["--workers-per-rank", "3"], "take 4 ranks, the PS included; mpirun started 3: use -n 4"),
+        (["--task", "fashion-mnist", "--data-dir", "nowhere", "--model", "lenet"], "dataset-fashion-mnist"),
+        (["--optimizer.name", "Sgd"], "torch.optim has no Sgd"),
+    ],
+)
+def test_a_mistake_in_the_config_is_told_once_and_in_words(jobs, arguments, words):
+    line = mpirun_line(3, None, [sys.executable, "-m", "detox.launch", "train", "run.toml", *arguments])
+    job = jobs.start_line(line)
+    assert job.wait() != 0
+    assert job.text.count(words) == 1
+    assert "Traceback" not in job.text
+
+
+def test_ranks_whose_bits_differ_are_named_by_the_self_test(jobs):
+    # Rank 2 computes with another instruction set.
+    other = "import detox.launch.environment as e; e.INSTRUCTION_SET = {'ATEN_CPU_CAPABILITY': 'default', " \
+        "'ONEDNN_MAX_CPU_ISA': 'SSE41', 'MKL_CBWR': 'COMPATIBLE'}; from detox.launch.main import main; main()"  # fmt: skip
+    train = ["train", "run.toml", "--model", "mlp", "--q", "0"]
+    line = mpirun_line(2, None, [sys.executable, "-m", "detox.launch", *train])
+    line += [":", "-n", "1", sys.executable, "-c", other, *train]
+    job = jobs.start_line(line)
+    job.wait()
+    assert "these differ" in job.text
+    named = next(line for line in job.text.splitlines() if "cpu_capability DEFAULT" in line)
+    assert "rank 2" in named
+    assert "threads 1" in named

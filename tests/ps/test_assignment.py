@@ -1,0 +1,63 @@
+from collections import Counter
+
+import numpy as np
+import pytest
+from detox.ps.assignment import Files, draw_groups
+from hypothesis import given
+from hypothesis import strategies as st
+
+SHAPES = st.tuples(st.integers(1, 15), st.sampled_from([1, 3, 5])).map(lambda s: (s[0] * s[1], s[1]))
+
+
+@given(SHAPES, st.sampled_from(["fixed", "random", "redrawn"]), st.integers(0, 2**64), st.integers(0, 100))
+def test_groups_partition_the_workers(shape, how, seed, step):
+    p, r = shape
+    groups = draw_groups(p, r, how, seed, step)
+    assert sorted(w for g in groups for w in g) == list(range(p))
+    assert {len(g) for g in groups} == {r}
+
+
+def test_fixed_groups_are_consecutive():
+    assert draw_groups(6, 3, "fixed", seed=9, step=4) == ((0, 1, 2), (3, 4, 5))
+
+
+def test_random_groups_stay_and_redrawn_groups_change():
+    assert draw_groups(45, 3, "random", 1, 1) == draw_groups(45, 3, "random", 1, 2)
+    assert draw_groups(45, 3, "redrawn", 1, 1) != draw_groups(45, 3, "redrawn", 1, 2)
+    assert draw_groups(45, 3, "redrawn", 1, 7) == draw_groups(45, 3, "redrawn", 1, 7)
+    assert draw_groups(45, 3, "redrawn", 1, 1) != draw_groups(45, 3, "redrawn", 2, 1)
+
+
+def test_redrawn_groups_bring_every_pair_together_equally_often():
+    # Under a uniform draw a pair of 9 workers shares a group of 3 with probability 2/8.
+    draws = 4000
+    together = Counter()
+    for step in range(draws):
+        for group in draw_groups(9, 3, "redrawn", 3, step):
+            together.update((a, b) for a in group for b in group if a < b)
+    frequencies = np.array([together[a, b] for a in range(9) for b in range(a + 1, 9)]) / draws
+    assert np.abs(frequencies - 0.25).max() < 5 * np.sqrt(0.25 * 0.75 / draws)
+
+
+@pytest.mark.parametrize("train_size", [50, 97, 1000])
+def test_an_epoch_visits_each_sample_once(train_size):
+    files = Files(count=5, size=6, train_size=train_size, seed=4)
+    steps = 4 * train_size // 30 + 1
+    drawn = np.concatenate([files.draw(step).ravel() for step in range(1, steps + 1)])
+    for epoch in range(len(drawn) // train_size):
+        assert sorted(drawn[epoch * train_size : (epoch + 1) * train_size]) == list(range(train_size))
+
+
+def test_every_r_sees_the_same_samples_in_a_step():
+    vanilla = Files(count=45, size=32, train_size=1000, seed=0)
+    detox = Files(count=15, size=96, train_size=1000, seed=0)
+    for step in (1, 2, 17):
+        assert vanilla.draw(step).ravel().tolist() == detox.draw(step).ravel().tolist()
+
+
+def test_file_seeds_differ_by_step_and_file_and_repeat():
+    files = Files(3, 4, 100, seed=1)
+    seeds = {files.file_seed(step, file) for step in range(1, 20) for file in range(3)}
+    assert len(seeds) == 57
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert Files(3, 4, 100, seed=1).file_seed(5, 2) == files.file_seed(5, 2)

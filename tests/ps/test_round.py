@@ -1,0 +1,231 @@
+import numpy as np
+import pytest
+from detox.ps.ledger import Ledger
+from detox.ps.round import Round
+from detox.ps.vote import Outcome
+from detox.wire import Codec, Header, Kind, digest_of
+
+SIZE = 20
+HONEST = [np.arange(SIZE, dtype=np.float32) + 100 * file for file in range(2)]
+LIE = np.full(SIZE, -5, np.float32)
+GROUPS = ((0, 2, 4), (1, 3, 5))
+FILE_OF = {0: 0, 2: 0, 4: 0, 1: 1, 3: 1, 5: 1}
+CODEC = Codec(SIZE)
+
+
+class Play:
+    """A round with its ledger, and the messages of workers in short."""
+
+    def __init__(self, path, direct=False):
+        self.ledger = Ledger(path / "ledger.jsonl", ranks=[1] * 6, hosts={1: "here"})
+        self.rows = np.full((2, SIZE), np.nan, np.float32)
+        self.round = Round(
+            7, GROUPS, direct=direct, rows=self.rows, codec=CODEC, ledger=self.ledger, fetch_deadline=10
+        )
+
+    def claim(self, worker, vector=None, file=None):
+        file = FILE_OF[worker] if file is None else file
+        vector = HONEST[file] if vector is None else vector
+        self.round.take(Header(Kind.CLAIM, 7, worker, file), memoryview(digest_of(vector)))
+
+    def send(self, worker, vector=None, file=None, payload=None):
+        file = FILE_OF[worker] if file is None else file
+        vector = HONEST[file] if vector is None else vector
+        payload = CODEC.encode(vector) if payload is None else payload
+        self.round.take(Header(Kind.GRADIENT, 7, worker, file), memoryview(payload))
+
+    def noted(self, kind):
+        return [w for w, counts in enumerate(self.ledger.counts) for _ in range(counts[kind])]
+
+
+@pytest.fixture
+def play(tmp_path):
+    play = Play(tmp_path)
+    yield play
+    play.ledger.close()
+
+
+@pytest.fixture
+def direct(tmp_path):
+    play = Play(tmp_path, direct=True)
+    yield play
+    play.ledger.close()
+
+
+def test_two_of_three_are_enough_and_one_copy_travels(play):
+    play.claim(0)
+    assert play.round.fetches(0) == []
+    play.claim(4)
+    assert play.round.fetches(0) == [(0, 0)]
+    assert play.round.fetches(1) == []
+    play.send(0)
+    play.claim(1, LIE)
+    play.claim(3)
+    play.claim(5)
+    assert play.round.fetches(1) == [(3, 1)]
+    assert not play.round.finished()
+    play.send(3)
+    assert play.round.finished()
+    assert np.array_equal(play.round.votes(), np.stack(HONEST))
+    assert play.round.close() == [Outcome.MAJORITY, Outcome.MAJORITY]
+    assert play.noted("dissented") == [1]
+    assert play.noted("silent") == [2]
+    assert play.noted("agreed") == [0, 3, 4, 5]
+
+
+def test_a_claim_after_the_step_still_counts_for_the_ledger(play):
+    for worker in (0, 2, 1, 3):
+        play.claim(worker)
+    for worker, _ in play.round.fetches(0):
+        play.send(worker)
+    assert len(play.round.votes()) == 2
+    play.claim(4)
+    play.claim(5, LIE)
+    assert play.round.complete()
+    assert play.round.close() == [Outcome.UNANIMOUS, Outcome.MAJORITY]
+    assert play.noted("dissented") == [5]
+
+
+def test_a_payload_that_is_not_its_claim_is_a_lie_and_the_next_is_asked(play):
+    play.claim(2)
+    play.claim(0)
+    play.claim(4)
+    assert play.round.fetches(0) == [(2, 0)]
+    play.send(2, LIE)
+    assert play.round.fetches(0) == [(0, 0)]
+    play.send(2, HONEST[0])  # too late: it has lied
+    assert not play.round.settled[0]
+    play.send(0)
+    assert play.round.settled[0]
+    assert play.noted("lied") == [2]
+
+
+@pytest.mark.parametrize("payload", [b"", b"garbage", bytes(4 * SIZE), CODEC.encode(HONEST[0])[:-1]])
+def test_a_payload_that_cannot_be_decoded_is_noted_and_the_next_is_asked(play, payload):
+    play.claim(2)
+    play.claim(0)
+    play.round.fetches(0)
+    play.send(2, payload=payload)
+    assert play.noted("malformed") == [2]
+    assert play.round.fetches(0) == [(0, 0)]
+
+
+def test_a_withheld_payload_is_asked_of_the_next_after_the_fetch_deadline(play):
+    play.claim(2)
+    play.claim(0)
+    assert play.round.fetches(0) == [(2, 0)]
+    assert play.round.fetches(9) == []
+    assert play.round.fetches(11) == [(0, 0)]
+    assert play.noted("withheld") == [2]
+
+
+def test_a_worker_that_dies_after_its_claim_is_replaced_at_once(play):
+    play.claim(2)
+    play.claim(0)
+    play.round.fetches(0)
+    assert play.round.fetches(1, gone={2}) == [(0, 0)]
+
+
+def test_where_the_whole_majority_lies_the_group_has_no_vote(play):
+    for worker in (0, 2, 4):
+        play.claim(worker)
+    for expected in (0, 2, 4):
+        assert play.round.fetches(0) == [(expected, 0)]
+        play.send(expected, LIE)
+    assert play.round.fetches(0) == []
+    for worker in (1, 3):
+        play.claim(worker)
+    play.send(play.round.fetches(0)[0][0])
+    assert play.round.finished()
+    assert np.array_equal(play.round.votes(), HONEST[1][None])
+    assert play.round.close()[0] == Outcome.NONE
+    assert play.noted("lied") == [0, 2, 4]
+
+
+def test_without_a_majority_the_group_is_dropped_and_nobody_is_blamed(play):
+    play.claim(0)
+    play.claim(2, LIE)
+    play.claim(4, LIE + 1)
+    play.claim(1)
+    play.claim(5)
+    play.send(play.round.fetches(0)[0][0])
+    assert play.round.finished()
+    assert np.array_equal(play.round.votes(), HONEST[1][None])
+    assert play.round.close() == [Outcome.NONE, Outcome.MAJORITY]
+    assert play.noted("undecided") == [0, 2, 4]
+    assert play.noted("dissented") == []
+
+
+def test_the_dead_are_not_waited_for(play):
+    play.claim(0)
+    play.claim(1)
+    play.claim(3)
+    play.send(play.round.fetches(0)[0][0])
+    assert not play.round.finished(gone={2})
+    assert play.round.finished(gone={2, 4})
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_vote_that_is_not_finite_is_dropped_and_its_supporters_named(play, bad):
+    vector = HONEST[0].copy()
+    vector[3] = bad
+    play.claim(0, vector)
+    play.claim(2, vector)
+    play.round.fetches(0)
+    play.send(0, vector)
+    assert play.round.failed[0]
+    assert play.noted("nonfinite") == [0, 2]
+
+
+def test_claims_twice_and_for_another_file_are_malformed(play):
+    play.claim(0)
+    play.claim(0)
+    play.claim(0, LIE)
+    play.claim(2, file=1)
+    assert play.noted("malformed") == [0, 0, 2]
+    assert play.round.ballots[0].claims.keys() == {0}
+
+
+def test_a_gradient_that_nobody_asked_for_never_touches_a_row(play):
+    play.claim(0)
+    play.claim(2)
+    play.round.fetches(0)
+    play.send(2, LIE)
+    assert np.isnan(play.rows).all()
+    assert play.noted("malformed") == [2]
+
+
+def test_every_full_copy_is_waited_for_and_compared_bit_by_bit(direct):
+    direct.send(0, LIE)
+    direct.send(2)
+    assert not direct.round.settled[0]
+    direct.send(4)
+    assert np.array_equal(direct.rows[0], HONEST[0])
+    for worker in (1, 3):
+        direct.send(worker)
+    assert direct.round.settled == [True, True]
+    assert not direct.round.finished()
+    direct.send(5, LIE)
+    assert direct.round.finished()
+    assert np.array_equal(direct.round.votes(), np.stack(HONEST))
+    assert direct.round.close() == [Outcome.MAJORITY, Outcome.MAJORITY]
+    assert direct.noted("dissented") == [0, 5]
+
+
+def test_minus_zero_is_not_zero_in_a_full_copy(direct):
+    zero = np.zeros(SIZE, np.float32)
+    direct.send(0, zero)
+    direct.send(2, -zero)
+    direct.send(4, -zero)
+    assert direct.round.ballots[0].supporters == [2, 4]
+    assert np.signbit(direct.rows[0]).all()
+
+
+def test_a_full_copy_that_cannot_be_decoded_is_malformed_and_leaves_the_vote_whole(direct):
+    direct.send(0, payload=b"garbage")
+    direct.send(2)
+    direct.send(4)
+    direct.send(4)
+    assert direct.round.settled[0]
+    assert np.array_equal(direct.rows[0], HONEST[0])
+    assert direct.noted("malformed") == [0, 4]

@@ -1,0 +1,35 @@
+from collections import Counter
+
+import numpy as np
+import pytest
+from detox.worker.placement import Placement
+from hypothesis import given
+from hypothesis import strategies as st
+
+GROUPS = tuple(tuple(range(first, first + 3)) for first in range(0, 15, 3))
+
+
+@given(st.sampled_from(["random", "fixed", "worst"]), st.integers(0, 15), st.integers(0, 99), st.integers(0, 50))
+def test_there_are_always_q_byzantine_workers(how, q, seed, step):
+    byzantine = Placement(how, 15, q, seed, GROUPS).byzantine(step)
+    assert len(byzantine) == q
+    assert byzantine <= set(range(15))
+
+
+def test_random_changes_each_step_and_fixed_stays():
+    random, fixed = Placement("random", 45, 5, 1), Placement("fixed", 45, 5, 1)
+    assert len({random.byzantine(step) for step in range(20)}) == 20
+    assert len({fixed.byzantine(step) for step in range(20)}) == 1
+
+
+def test_random_places_every_worker_equally_often():
+    placement = Placement("random", 15, 3, 2)
+    counts = Counter(w for step in range(3000) for w in placement.byzantine(step))
+    frequencies = np.array([counts[w] for w in range(15)]) / 3000
+    assert np.abs(frequencies - 0.2).max() < 5 * np.sqrt(0.2 * 0.8 / 3000)
+
+
+@pytest.mark.parametrize(("q", "bad_groups"), [(1, 0), (2, 1), (3, 1), (4, 2), (5, 2), (10, 5)])
+def test_worst_takes_a_majority_of_as_many_groups_as_q_allows(q, bad_groups):
+    byzantine = Placement("worst", 15, q, 0, GROUPS).byzantine(1)
+    assert sum(len(byzantine & set(group)) >= 2 for group in GROUPS) == bad_groups
