@@ -88,6 +88,13 @@ def _checked(path: Path, images: np.ndarray, labels: np.ndarray) -> tuple[np.nda
     return images, labels
 
 
+def _latin1(text: str, encoding: str) -> bytes:
+    """How Python 3 writes bytes into the old protocol."""
+    if encoding != "latin1":
+        raise TaskError(f"it holds text in {encoding}")
+    return text.encode("latin1")
+
+
 class RestrictedUnpickler(pickle.Unpickler):
     """Builds plain Python values and numpy arrays, and nothing else: a file cannot run code."""
 
@@ -96,6 +103,7 @@ class RestrictedUnpickler(pickle.Unpickler):
         ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
         ("numpy", "ndarray"): np.ndarray,
         ("numpy", "dtype"): np.dtype,
+        ("_codecs", "encode"): _latin1,
     }
 
     def find_class(self, module: str, name: str) -> Any:

@@ -1,0 +1,163 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+from detox.tasks import MODELS, FlatModel, Task, TaskError, create_task
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+
+class Toy(Task):
+    """Random images; the loss also draws from the generator and from dropout."""
+
+    device = torch.device("cpu")
+    train_size = 40
+
+    def __init__(self, build):
+        generator = torch.Generator().manual_seed(0)
+        self.build = build
+        self.x = torch.randn((40, 3, 16, 16), generator=generator)
+        self.y = torch.randint(0, 4, (40,), generator=generator)
+
+    def build_model(self):
+        torch.manual_seed(1)
+        return self.build()
+
+    def loss(self, model, indices, generator):
+        x = self.x[indices]
+        return cross_entropy(model(x + 0.1 * torch.randn(x.shape, generator=generator)), self.y[indices])
+
+    def evaluate(self, model):
+        raise AssertionError("not called")
+
+
+def _with_batch_norm():
+    return nn.Sequential(
+        nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5), nn.ReLU(), nn.Dropout(0.3), nn.Flatten(), nn.Linear(980, 4)
+    )
+
+
+TOYS = {
+    "linear": lambda: nn.Sequential(nn.Flatten(), nn.Linear(768, 4)),
+    "batch norm": _with_batch_norm,
+    "lenet": lambda: MODELS["lenet"]((3, 16, 16), 4),
+    "resnet18": lambda: MODELS["resnet18"]((3, 16, 16), 4),
+}
+
+
+def _naive(task, indices, seed):
+    """The definition, on an ordinary module: autograd's gradients, then the buffers, one after another."""
+    module = task.build_model()
+    torch.manual_seed(seed)
+    loss = task.loss(module, indices, torch.Generator().manual_seed(seed))
+    gradients = torch.autograd.grad(loss, list(module.parameters()))
+    buffers = [b for b in module.buffers() if b.is_floating_point()]
+    return torch.cat([t.detach().reshape(-1) for t in [*gradients, *buffers]]).numpy()
+
+
+@pytest.mark.parametrize("name", TOYS)
+def test_the_vector_is_autograds_gradient_and_then_the_new_buffers(name):
+    task = Toy(TOYS[name])
+    model = FlatModel(task.build_model())
+    indices = np.arange(12)
+    vector = model.compute(task, indices, seed=5)
+    assert vector.dtype == np.float32
+    assert vector.shape == (model.d + model.b,)
+    assert np.array_equal(vector, _naive(task, indices, 5))
+
+
+@pytest.mark.parametrize("name", TOYS)
+def test_bits_do_not_depend_on_what_was_computed_before(name):
+    task = Toy(TOYS[name])
+    model = FlatModel(task.build_model())
+    weights = model.weights.numpy().copy()
+    first = model.compute(task, np.arange(12), seed=5)
+    model.compute(task, np.arange(20, 40), seed=6)
+    assert np.array_equal(model.weights.numpy(), weights)
+    torch.rand(7)
+    assert model.compute(task, np.arange(12), seed=5).tobytes() == first.tobytes()
+    other = FlatModel(task.build_model())
+    other.load(np.zeros_like(weights))
+    other.load(weights)
+    assert other.compute(task, np.arange(12), seed=5).tobytes() == first.tobytes()
+
+
+def test_the_result_is_not_a_view_of_the_model():
+    task = Toy(TOYS["linear"])
+    model = FlatModel(task.build_model())
+    first = model.compute(task, np.arange(12), seed=5)
+    kept = first.copy()
+    model.compute(task, np.arange(20, 40), seed=6)
+    assert np.array_equal(first, kept)
+
+
+def test_the_seed_decides_augmentation_and_dropout():
+    task = Toy(_with_batch_norm)
+    model = FlatModel(task.build_model())
+    assert not np.array_equal(model.compute(task, np.arange(12), 5), model.compute(task, np.arange(12), 6))
+
+
+def test_writing_the_vector_changes_the_module():
+    task = Toy(_with_batch_norm)
+    flat, plain = FlatModel(task.build_model()), task.build_model().eval()
+    flat.module.eval()
+    assert torch.equal(flat.module(task.x), plain(task.x))
+    flat.load(np.zeros(flat.d + flat.b, np.float32))
+    assert torch.equal(flat.module(task.x), torch.zeros(40, 4))
+
+
+def test_an_optimizer_on_the_modules_own_parameters_sees_the_flat_gradient():
+    task = Toy(TOYS["linear"])
+    flat = FlatModel(task.build_model())
+    before = flat.weights.clone()
+    optimizer = torch.optim.SGD(flat.module.parameters(), lr=0.5)
+    flat.gradient.copy_(torch.arange(flat.d))
+    optimizer.step()
+    assert torch.allclose(flat.weights, before - 0.5 * torch.arange(flat.d))
+
+
+def test_buffers_and_frozen_parameters_travel_behind_the_parameters():
+    module = _with_batch_norm()
+    module[5].weight.requires_grad_(False)
+    model = FlatModel(module)
+    assert model.d == 5 * 27 + 5 + 5 + 5 + 4
+    assert model.b == 4 * 980 + 5 + 5
+    assert model.weights[model.d : model.d + 3920].data_ptr() == module[5].weight.data_ptr()
+
+
+def test_a_tied_parameter_is_one_parameter():
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a = nn.Linear(6, 6, bias=False)
+            self.b = nn.Linear(6, 6, bias=False)
+            self.b.weight = self.a.weight
+
+        def forward(self, x):
+            return self.b(self.a(x))
+
+    model = FlatModel(Tied())
+    assert model.d == 36
+    assert model.module.a.weight.data_ptr() == model.module.b.weight.data_ptr() == model.weights.data_ptr()
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        (nn.Linear(2, 2).double(), r"weight is torch\.float64"),
+        (nn.Linear(2, 2).requires_grad_(False), "no parameter to train"),
+    ],
+)
+def test_a_model_that_cannot_be_flat_is_refused_in_words(module, words):
+    with pytest.raises(TaskError, match=words):
+        FlatModel(copy.deepcopy(module))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_gpu_gives_equal_bits_every_time():
+    task = create_task("digits", device="cuda")
+    torch.use_deterministic_algorithms(True)
+    model = FlatModel(task.build_model())
+    first = model.compute(task, np.arange(64), seed=1)
+    assert first.tobytes() == model.compute(task, np.arange(64), seed=1).tobytes()
