@@ -2,7 +2,7 @@
 
 import numpy as np
 from detox.aggregators.errors import AggregatorError
-from detox.aggregators.geometry import average, distances_to, finite, squared_distances
+from detox.aggregators.geometry import about, average, distances_to, finite, squared_distances
 from detox.aggregators.rows import Array, Floats, Rows, as_rows
 from detox.aggregators.rule import MAJORITY, rule
 
@@ -34,7 +34,7 @@ def median_of_means(rows: Rows, f: int, *, blocks: int | None = None, centre: st
     products = means @ gram @ means.T
     spoilt = (means[:, far] != 0).any(axis=1)
     products[spoilt, spoilt] = np.inf
-    return rows.combine(geometric_median_weights(squared_distances(products)) @ means)
+    return rows.combine(geometric_median_weights(products) @ means)
 
 
 @rule(MAJORITY, "Karimireddy, He and Jaggi 2021, arXiv 2012.10333")
@@ -53,16 +53,24 @@ def centered_clipping(
             f"centered_clipping needs tau > 0 and iterations >= 1, got tau = {tau}, iterations = {iterations}"
         )
     start = rows.median() if previous is None else previous
-    squares = squared_distances(rows.gram(start))
-    weights = np.eye(rows.n + 1)[rows.n]
+    gram = rows.gram(start)
+    counted = finite(squared_distances(gram))
+    if counted[-1] != rows.n:
+        raise AggregatorError("centered_clipping needs a previous vector without NaN or infinity")
+    products = about(gram[np.ix_(counted, counted)], len(counted) - 1)
+    weights = np.eye(len(counted))[-1]
     for _ in range(iterations):
-        distances = distances_to(squares, weights)[: rows.n]
-        tau = float(np.sort(distances)[(rows.n - 1) // 2]) if tau is None else tau
+        distances = distances_to(products, weights)[:-1]
+        if tau is None:
+            far = np.full(rows.n - len(distances), np.inf)
+            tau = float(np.sort(np.append(distances, far))[(rows.n - 1) // 2])
         with np.errstate(divide="ignore", invalid="ignore"):
             pull = np.where(distances > tau, tau / distances, 1) / rows.n
         weights *= 1 - pull.sum()
-        weights[: rows.n] += pull
-    return rows.combine(weights, start)
+        weights[:-1] += pull
+    everything = np.zeros(rows.n + 1)
+    everything[counted] = weights
+    return rows.combine(everything, start)
 
 
 @rule(MAJORITY, "Pillutla et al. 2019, arXiv 1912.13445")
@@ -71,18 +79,20 @@ def geometric_median(rows: Rows, f: int) -> Array:
 
     A vector with a NaN or an infinity does not count.
     """
-    return rows.combine(geometric_median_weights(squared_distances(rows.gram())))
+    return rows.combine(geometric_median_weights(rows.gram()))
 
 
-def geometric_median_weights(squares: Floats) -> Floats:
-    """Weights (n,), of sum 1, of the geometric median of the vectors with these squared distances."""
+def geometric_median_weights(gram: Floats) -> Floats:
+    """Weights (n,), of sum 1, of the geometric median of the vectors with these inner products."""
+    squares = squared_distances(gram)
     counted = finite(squares)
-    weights = np.zeros(len(squares))
-    weights[counted] = _weiszfeld(squares[np.ix_(counted, counted)])
+    weights = np.zeros(len(gram))
+    inner = np.ix_(counted, counted)
+    weights[counted] = _weiszfeld(gram[inner], squares[inner])
     return weights
 
 
-def _weiszfeld(s: Floats) -> Floats:
+def _weiszfeld(gram: Floats, s: Floats) -> Floats:
     n = len(s)
     distances = np.sqrt(s)
     best = int(np.argmin(distances.sum(axis=1)))
@@ -91,17 +101,17 @@ def _weiszfeld(s: Floats) -> Floats:
         return average(n, [best])
     # Only the best of the vectors can be the minimiser: it is if the pull of the others does not exceed the
     # number of vectors at its place (Vardi and Zhang 2000).
+    products = about(gram, best)
     to = distances[best, apart]
-    inner = (s[best, apart][:, None] + s[best, apart][None, :] - s[np.ix_(apart, apart)]) / 2
-    pull = (inner / (to[:, None] * to[None, :])).sum()
+    pull = (products[np.ix_(apart, apart)] / (to[:, None] * to[None, :])).sum()
     if pull < (n - len(to)) ** 2 * (1 - 1e-9):
         return average(n, [best])
     # Start at the mean of the half that lies closest together: a vector at 1e38 need not be left behind.
     close = np.argsort(np.sort(s, axis=1)[:, n // 2], kind="stable")[: n // 2 + 1]
     w = average(n, close)
-    smoothing = 1e-12 * np.median(to)
+    smoothing = 1e-12 * to.min()
     for _ in range(ITERATIONS):
-        new = 1 / np.maximum(distances_to(s, w), smoothing)
+        new = 1 / np.maximum(distances_to(products, w), smoothing)
         new /= new.sum()
         change = np.abs(new - w).max()
         w = new

@@ -59,6 +59,20 @@ class FastRows(Rows):
         self._each(work)
         return out
 
+    def blend(self, weights: Floats) -> Array:
+        if self._kind.dtype != np.float32:
+            return super().blend(weights)
+        out, source, w = self.empty(len(weights)), _stored(self.x), weights.astype(np.float32)
+        target = _stored(out)
+        everything = np.array_equal(self.index, np.arange(len(source)))
+
+        def work(start: int, stop: int) -> None:
+            chunk = source[:, start:stop] if everything else source[self.index, start:stop]
+            np.matmul(w, chunk, out=target[:, start:stop])
+
+        self._each(work)
+        return out
+
     def trimmed_mean(self, trim: int) -> Array:
         return self._reduce(trim, 0) if self._served_by_kernel() else super().trimmed_mean(trim)
 

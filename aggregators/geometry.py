@@ -29,18 +29,25 @@ def squared_norms(rows: Rows) -> Floats:
     return norms
 
 
-def distances_to(squares: Floats, weights: Floats) -> Floats:
-    """Distances (n,) of the vectors to the weighted mean of those with a weight; weights sum to 1.
+def about(gram: Floats, origin: int) -> Floats:
+    """Inner products of finite vectors less one of them, from their own inner products."""
+    row = gram[origin]
+    return gram - row[:, None] - row[None, :] + row[origin]
 
-    With y = sum of w_i x_i they are the roots of S w - w'Sw / 2, so the vectors need not be read again.
+
+def distances_to(products: Floats, weights: Floats) -> Floats:
+    """Distances (n,) of the vectors to their weighted mean y = w_1 x_1 + ...; weights sum to 1.
+
+    They are the roots of K_ii - 2 (K w)_i + w'K w, so the vectors need not be read again. The products K must be
+    about an origin near y. (Squared distances would do in exact arithmetic; but a vector at 1e38 that has a weight
+    of 1e-38 drowns all others in w'S w, and is harmless in w'K w.)
     """
-    used = np.flatnonzero(weights)
-    toward = squares[:, used] @ weights[used]
-    return np.sqrt(np.maximum(toward - (weights[used] @ toward[used]) / 2, 0))
+    toward = products @ weights
+    return np.sqrt(np.maximum(np.diagonal(products) - 2 * toward + weights @ toward, 0))
 
 
 def finite(squares: Floats) -> Index:
-    """Indices of the vectors without a NaN or an infinity; the first where there are none."""
+    """Indices of the vectors without a NaN or an infinity, at least one besides: the first where there are none."""
     others = np.isfinite(squares).sum(axis=1) > 1
     return np.flatnonzero(others) if others.any() else np.arange(1)
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 from detox.aggregators.errors import AggregatorError
-from detox.aggregators.geometry import average, least, squared_distances, squared_norms
+from detox.aggregators.geometry import average, finite, least, squared_distances, squared_norms
 from detox.aggregators.rows import Array, Floats, Rows
 from detox.aggregators.rule import ANY, MAJORITY, rule
 
@@ -24,9 +24,14 @@ def bucketing(rows: Rows, f: int, *, s: int = 2, rng: np.random.Generator | None
 
 @rule(MAJORITY, "Allouah et al. 2023, arXiv 2302.01772", size=lambda n, **_: n)
 def nnm(rows: Rows, f: int) -> Array:
-    """Nearest-neighbour mixing: each vector becomes the mean of its n - f nearest, itself included."""
+    """Nearest-neighbour mixing: each vector becomes the mean of its n - f nearest, itself included.
+
+    A vector with a NaN or an infinity is nobody's neighbour, not even its own.
+    """
     squares = squared_distances(rows.gram())
-    return rows.mix(np.stack([average(rows.n, least(row, rows.n - f)) for row in squares]))
+    counted = finite(squares)
+    nearest = [least(row[counted], rows.n - f) for row in squares]
+    return rows.select(counted).blend(np.stack([average(len(counted), near) for near in nearest]))
 
 
 @rule(ANY, "", size=lambda n, **_: n)

@@ -1,4 +1,4 @@
-"""The (n, d) votes as the rules see them: six operations, here against the array API.
+"""The (n, d) votes as the rules see them: a few operations, here against the array API.
 
 Everything that reads the votes is here (any array library) or in `fast` (numba, float32 and bfloat16 on the
 CPU); a rule is what happens between these operations, on arrays of the size of n.
@@ -83,6 +83,17 @@ class Rows:
                 for r, (w, chosen, e) in enumerate(parts):
                     x = [self._wide(chosen._chunk(start, stop)), *(self._wide(v[:, start:stop]) for v in e)]
                     out[r, start:stop] = xp.astype((w @ xp.concat(x))[0, :], out.dtype)
+
+        for _ in self._chunks(fill):
+            pass
+        return out
+
+    def blend(self, weights: Floats) -> Array:
+        """`mix` where no row has a NaN or an infinity: one matrix product, of the votes' precision or better."""
+        w, out = self.xp.asarray(weights, device=self.device), self.empty(len(weights))
+
+        def fill(start: int, stop: int) -> None:
+            out[:, start:stop] = self.xp.astype(w @ self._wide(self._chunk(start, stop)), out.dtype)
 
         for _ in self._chunks(fill):
             pass

@@ -1,7 +1,15 @@
 """Rules that average a subset of the vectors, chosen by norms or distances."""
 
 import numpy as np
-from detox.aggregators.geometry import average, distances_to, finite, least, squared_distances, squared_norms
+from detox.aggregators.geometry import (
+    about,
+    average,
+    distances_to,
+    finite,
+    least,
+    squared_distances,
+    squared_norms,
+)
 from detox.aggregators.rows import Array, Floats, Rows
 from detox.aggregators.rule import MAJORITY, rule
 
@@ -31,10 +39,11 @@ def aksel(rows: Rows, f: int) -> Array:
 @rule(MAJORITY, "Xia et al. 2019, IJCAI")
 def faba(rows: Rows, f: int) -> Array:
     """f times drop the vector farthest from the mean of those that are left, and return their mean."""
-    squares = squared_distances(rows.gram())
-    left = finite(squares)
+    gram = rows.gram()
+    left = finite(squared_distances(gram))
     for _ in range(f - (rows.n - len(left))):
-        distances = distances_to(squares[np.ix_(left, left)], average(len(left), np.arange(len(left))))
+        products = about(gram[np.ix_(left, left)], 0)
+        distances = distances_to(products, np.full(len(left), 1 / len(left)))
         left = np.delete(left, int(np.argmax(distances)))
     return rows.combine(average(rows.n, left))
 
