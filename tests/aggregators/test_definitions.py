@@ -6,7 +6,6 @@ import math
 import numpy as np
 import pytest
 import torch
-
 from detox.aggregators import PREAGGREGATORS, RULES, rows
 
 N, D = 15, 23

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -126,12 +127,23 @@ class Jobs:
             job.end()
 
 
-@pytest.fixture
-def jobs(tmp_path):
+def _jobs(folder: Path) -> Iterator[Jobs]:
     try:
         find_mpirun()
     except MpirunError as error:
         pytest.skip(str(error))
-    started = Jobs(tmp_path)
-    yield started
-    started.end()
+    jobs = Jobs(folder)
+    yield jobs
+    jobs.end()
+
+
+@pytest.fixture
+def jobs(tmp_path):
+    yield from _jobs(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def baseline(tmp_path_factory):
+    """The summary of run.toml as it stands."""
+    for jobs in _jobs(tmp_path_factory.mktemp("baseline")):
+        return jobs.run()

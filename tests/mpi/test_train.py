@@ -7,22 +7,19 @@ import pytest
 from detox.launch.mpirun import mpirun_line
 
 
-def test_training_repeats_bit_for_bit_whatever_the_number_of_ranks(jobs):
-    first = jobs.run(n=2)
-    again = jobs.run(n=2)
+def test_training_repeats_bit_for_bit_whatever_the_number_of_ranks(jobs, baseline):
+    again = jobs.run()
     spread = jobs.run(n=5)
-    assert first["weights_digest"] == again["weights_digest"] == spread["weights_digest"]
-    assert first["dissents"] == again["dissents"]
-    assert first["steps"] == 20
-    assert first["test_accuracy"] > 0.5
+    assert baseline["weights_digest"] == again["weights_digest"] == spread["weights_digest"]
+    assert baseline["dissents"] == again["dissents"] == spread["dissents"]
+    assert baseline["steps"] == 20
+    assert baseline["test_accuracy"] > 0.5
 
 
-def test_claims_and_full_copies_agree_bit_for_bit_and_claims_need_a_third_of_the_bytes(jobs):
-    digest = jobs.run("--vote", "digest", "--model", "mlp")
-    full = jobs.run("--vote", "full", "--model", "mlp")
+def test_claims_need_a_third_of_the_bytes_of_full_copies(jobs):
+    digest = jobs.run("--model", "mlp", "--steps", "5")
+    full = jobs.run("--model", "mlp", "--steps", "5", "--vote", "full")
     assert digest["weights_digest"] == full["weights_digest"]
-    assert digest["votes"] == full["votes"]
-    assert digest["dissents"] == full["dissents"]
     assert digest["bytes_into_ps"] <= 0.34 * full["bytes_into_ps"]
 
 
@@ -37,9 +34,12 @@ def test_lies_that_are_outvoted_leave_no_trace_in_the_weights_and_are_named(jobs
     assert honest["dissents"] == {}
 
 
-@pytest.mark.parametrize("options", [["--share-compute"], ["--compression.codec", "none"]])
-def test_sharing_computation_and_compression_change_no_bit(jobs, options):
-    assert jobs.run(*options)["weights_digest"] == jobs.run()["weights_digest"]
+@pytest.mark.parametrize("options", [["--share-compute"], ["--compression.codec", "none"], ["--vote", "full"]])
+def test_sharing_computation_compression_and_the_kind_of_vote_change_no_bit(jobs, baseline, options):
+    summary = jobs.run(*options)
+    assert summary["weights_digest"] == baseline["weights_digest"]
+    assert summary["votes"] == baseline["votes"]
+    assert summary["dissents"] == baseline["dissents"]
 
 
 def test_the_vanilla_system_runs_through_the_same_loop(jobs):
@@ -49,12 +49,15 @@ def test_the_vanilla_system_runs_through_the_same_loop(jobs):
 
 
 def test_colluders_exchange_gradients_over_mpi_and_agree(jobs):
-    # Two colluders in one group win its vote with equal bits; four fixed groups would not be outvoted one by one.
-    summary = jobs.run("--attack.kind", "alie", "--attack.placement", "worst", n=5)
-    assert summary["votes"]["none"] == 0
-    assert summary["votes"]["majority"] == 20
-    # The honest third worker of the group is in the minority.
-    assert list(summary["dissents"].values()) == [20]
+    # Two pairs on four ranks each win the vote of their group with equal bits; its honest third is in the minority.
+    summary = jobs.run("--p", "15", "--q", "4", "--attack.kind", "alie", "--attack.placement", "worst", n=5)
+    assert summary["votes"] == {"unanimous": 60, "majority": 40, "none": 0}
+    assert list(summary["dissents"].values()) == [20, 20]
+
+
+def test_colluders_that_know_one_file_have_nothing_to_hide_behind(jobs):
+    summary = jobs.run("--attack.kind", "alie", "--attack.placement", "worst")
+    assert summary["votes"] == {"unanimous": 60, "majority": 0, "none": 0}
 
 
 def test_a_finished_run_is_not_made_again(jobs):

@@ -1,0 +1,183 @@
+import numpy as np
+import pytest
+import torch
+from detox.aggregators import PAIRS, RULES, AggregatorError, Hierarchy, create_hierarchy
+
+
+def votes(n=15, d=40, seed=0):
+    return np.random.default_rng(seed).normal(size=(n, d)).astype(np.float32)
+
+
+def rng():
+    return np.random.default_rng(5)
+
+
+@pytest.mark.parametrize(
+    ("hierarchy", "n", "sizes"),
+    [
+        (PAIRS["d-median"], 15, [3] * 5),
+        (PAIRS["d-median"], 45, [3] * 15),
+        (PAIRS["d-median"], 16, [3, 3, 3, 3, 2, 2]),
+        (PAIRS["d-median"], 2, [2]),
+        (PAIRS["d-multi-krum"], 15, [8, 7]),
+        (PAIRS["d-multi-krum"], 45, [23, 22]),
+        (Hierarchy("multi_krum", k=8), 15, [8, 7]),
+        (PAIRS["d-bulyan"], 15, [15]),
+        (PAIRS["d-signsgd"], 9, [3, 3, 3]),
+    ],
+)
+def test_vote_groups_are_nearly_equal(hierarchy, n, sizes):
+    assert hierarchy._group(n, 0)[0] == sizes
+
+
+def test_pair_is_what_the_paper_says():
+    x = votes()
+    order = rng().permutation(15)
+    buckets = np.stack([x[g].mean(axis=0) for g in np.split(order, 5)])
+    np.testing.assert_allclose(PAIRS["d-median"](x, f=2, rng=rng()), np.median(buckets, axis=0), rtol=1e-5)
+    first, second = np.sort(order[:8]), np.sort(order[8:])
+    halves = [RULES["multi_krum"](x[g], f=2) for g in (first, second)]
+    np.testing.assert_allclose(PAIRS["d-multi-krum"](x, f=2, rng=rng()), np.mean(halves, axis=0), rtol=1e-5)
+    np.testing.assert_array_equal(PAIRS["d-bulyan"](x, f=2, rng=rng()), RULES["bulyan"](x, f=2))
+    signs = np.stack([np.sign(np.sign(x[g]).sum(axis=0)) for g in np.split(order, 5)])
+    expected = np.sign(signs.sum(axis=0))
+    np.testing.assert_array_equal(PAIRS["d-signsgd"](x, f=2, rng=rng()), expected)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_two_bad_votes_of_fifteen_change_little(name):
+    x = votes()
+    x[3], x[8] = np.nan, 1e38
+    result = PAIRS[name](x, f=2, rng=rng())
+    assert np.isfinite(result).all()
+    assert np.abs(result).max() < 5
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_same_seed_gives_the_same_bits_for_any_threads_and_library(name):
+    x = votes(d=70_000)
+    one = PAIRS[name](x, f=2, rng=rng())
+    many = create_hierarchy(name, threads=3)(x, f=2, rng=rng())
+    np.testing.assert_array_equal(many, one)
+    np.testing.assert_array_equal(PAIRS[name](torch.from_numpy(x), f=2, rng=rng()), one)
+
+
+def test_votes_of_a_wider_array_are_not_changed():
+    wide = votes(d=50)
+    before = wide.copy()
+    PAIRS["d-median"](wide[:, :40], f=1, rng=rng())
+    np.testing.assert_array_equal(wide, before)
+
+
+@pytest.mark.parametrize(
+    ("hierarchy", "n", "f", "message"),
+    [
+        (PAIRS["d-median"], 9, 2, r"2 bad votes of n = 9 can spoil 2 of the 3 vote groups .* n = 3, f = 2"),
+        (
+            PAIRS["d-multi-krum"],
+            15,
+            3,
+            r"3 bad votes of n = 15 can spoil 1 of the 2 vote groups \(sizes 8 \+ 7",
+        ),
+        (
+            PAIRS["d-multi-krum"],
+            4,
+            0,
+            r"A0 = multi_krum needs n >= 2f \+ 3, but n = 4 votes make groups of 2",
+        ),
+        (PAIRS["d-multi-krum"], 1, 0, "2 vote groups need as many votes, got n = 1"),
+        (PAIRS["d-bulyan"], 15, 4, r"bulyan needs n >= 4f \+ 3, got n = 15, f = 4"),
+        (Hierarchy("krum"), 5, 2, r"krum needs n >= 2f \+ 3, got n = 5, f = 2"),
+        (Hierarchy("krum", pre=("bucketing",)), 9, 2, r"krum needs n >= 2f \+ 3, got n = 5, f = 2"),
+        (Hierarchy("median", pre=("nnm",)), 4, 2, r"nnm needs n > 2f, got n = 4, f = 2"),
+        (Hierarchy("median"), 4, -1, "f must not be negative"),
+    ],
+)
+def test_what_cannot_be_served_is_said_in_words(hierarchy, n, f, message):
+    with pytest.raises(AggregatorError, match=message):
+        hierarchy.check(n, f)
+    with pytest.raises(AggregatorError, match=message):
+        hierarchy(votes(n), f=f, rng=rng())
+
+
+def test_adversary_spoils_the_cheapest_groups_first():
+    """Groups of 4 and 3: Krum bears 0 of each, median 1."""
+    assert Hierarchy("median", groups=2)._group(7, 4) == ([4, 3], [1, 1], 2)
+    assert Hierarchy("median", groups=2)._group(7, 3)[2] == 1
+    assert Hierarchy("median", groups=2)._group(9, 2) == ([5, 4], [2, 1], 1)
+    assert Hierarchy("median", groups=2)._group(9, 1)[2] == 0
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_what_passes_the_check_bears_every_placement_of_bad_votes(name):
+    """The count of spoilt groups is the worst case: no placement drives the result away."""
+    pair = PAIRS[name]
+    for n in (9, 12, 15):
+        served = [f for f in range(n) if serves(pair, n, f)]
+        for f in served[1:]:
+            for seed in range(20):
+                x = votes(n, 4, seed)
+                x[np.random.default_rng(seed).choice(n, f, replace=False)] = 1e30
+                assert np.abs(pair(x, f=f, rng=np.random.default_rng(seed))).max() < 10
+
+
+def serves(pair, n, f):
+    try:
+        pair.check(n, f)
+    except AggregatorError:
+        return False
+    return True
+
+
+def test_pre_aggregators_run_first_and_take_options():
+    x = votes()
+    h = create_hierarchy(
+        a0="krum", pre=["clipping", "nnm"], options={"clipping": {"c": 1.0}, "krum": {"neighbours": 5}}
+    )
+    from detox.aggregators import PREAGGREGATORS
+
+    mixed = PREAGGREGATORS["nnm"](PREAGGREGATORS["clipping"](x, f=2, c=1.0), f=2)
+    np.testing.assert_array_equal(h(x, f=2, rng=rng()), RULES["krum"](mixed, f=2, neighbours=5))
+
+
+def test_bucketing_draws_from_the_hierarchys_generator():
+    h = create_hierarchy("median", pre=("bucketing",), options={"bucketing": {"s": 3}})
+    x = votes()
+    buckets = np.stack([x[g].mean(axis=0) for g in np.split(rng().permutation(15), 5)])
+    np.testing.assert_allclose(h(x, f=2, rng=rng()), np.median(buckets, axis=0), rtol=1e-5)
+
+
+def test_names_make_hierarchies():
+    assert create_hierarchy("d-median") == PAIRS["d-median"]
+    assert create_hierarchy("krum") == Hierarchy("krum")
+    assert create_hierarchy("d-multi-krum", k=5) == Hierarchy("multi_krum", "mean", k=5)
+    assert create_hierarchy("d-median", a1="geometric_median") == Hierarchy("mean", "geometric_median", k=3)
+    assert create_hierarchy(a0="mean", a1="median", k=3, threads=2) == Hierarchy(
+        "mean", "median", k=3, threads=2
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "d-mode"}, "unknown aggregator 'd-mode'; pairs: d-median, .*; rules: mean, median"),
+        ({}, "give the name of a pair or a rule, or a0"),
+        ({"a0": "mode"}, "unknown rule 'mode'; known: mean"),
+        ({"name": "krum", "pre": ("mix",)}, "unknown pre-aggregator 'mix'; known: bucketing"),
+        (
+            {"name": "krum", "options": {"bulyan": {}}},
+            r"'bulyan', which is not used here \(used: krum, mean\)",
+        ),
+        ({"name": "krum", "options": {"krum": {"k": 1}}}, "krum has no option 'k'; its options: neighbours"),
+        ({"name": "krum", "k": 0}, "k must be at least 1, got 0"),
+        ({"name": "krum", "threads": 0}, "threads must be at least 1"),
+    ],
+)
+def test_names_that_are_not_known_are_refused(arguments, message):
+    with pytest.raises(AggregatorError, match=message):
+        create_hierarchy(**arguments)
+
+
+def test_k_and_groups_exclude_each_other():
+    with pytest.raises(AggregatorError, match="give k or groups"):
+        Hierarchy("mean", k=3, groups=2)
