@@ -32,22 +32,23 @@ def squared_norms(rows: Rows) -> Floats:
 def about(gram: Floats, origin: int) -> Floats:
     """Inner products of finite vectors less one of them, from their own inner products."""
     row = gram[origin]
-    return gram - row[:, None] - row[None, :] + row[origin]
+    products: Floats = gram - row[:, None] - row[None, :] + row[origin]
+    return products
 
 
 def distances_to(products: Floats, weights: Floats) -> Floats:
     """Distances (n,) of the vectors to their weighted mean y = w_1 x_1 + ...; weights sum to 1.
 
-    They are the roots of K_ii - 2 (K w)_i + w'K w, so the vectors need not be read again. The products K must be
-    about an origin near y. (Squared distances would do in exact arithmetic; but a vector at 1e38 that has a weight
-    of 1e-38 drowns all others in w'S w, and is harmless in w'K w.)
+    They are the roots of K_ii - 2 (K w)_i + w'K w, so the vectors need not be read again. The products K
+    must be about an origin near y. (Squared distances S would do in exact arithmetic; but a vector at 1e38
+    with a weight of 1e-38 drowns all others in w'S w, and is harmless in w'K w.)
     """
     toward = products @ weights
     return np.sqrt(np.maximum(np.diagonal(products) - 2 * toward + weights @ toward, 0))
 
 
 def finite(squares: Floats) -> Index:
-    """Indices of the vectors without a NaN or an infinity, at least one besides: the first where there are none."""
+    """Indices of the vectors without a NaN or an infinity; the first vector where there are no two."""
     others = np.isfinite(squares).sum(axis=1) > 1
     return np.flatnonzero(others) if others.any() else np.arange(1)
 

@@ -89,7 +89,7 @@ class Rows:
         return out
 
     def blend(self, weights: Floats) -> Array:
-        """`mix` where no row has a NaN or an infinity: one matrix product, of the votes' precision or better."""
+        """`mix` where no row has a NaN or an infinity: one matrix product, no less precise than the votes."""
         w, out = self.xp.asarray(weights, device=self.device), self.empty(len(weights))
 
         def fill(start: int, stop: int) -> None:
