@@ -1,12 +1,11 @@
 """A task from its name: built in, or a user's own class."""
 
 import importlib
-import os
+import inspect
 import sys
 from pathlib import Path
 
 import torch
-
 from detox.tasks.classification import Classification
 from detox.tasks.datasets import DATASETS
 from detox.tasks.models import MODELS
@@ -16,13 +15,13 @@ TASKS = tuple(DATASETS)
 
 
 def create_task(
-    name: str, *, model: str | None = None, data_dir: str | None = None, device: str = "cpu"
+    name: str, *, model: str | None = None, data_dir: str | Path | None = None, device: str = "cpu"
 ) -> Task:
     """The task of that name.
 
     Args:
-        name: one of TASKS, or "my_module:MyTask" for a class of the user's own, looked for in the current folder
-            too and called as MyTask(device=...).
+        name: one of TASKS, or "my_module:MyTask" for a class of the user's own, looked for in the current
+            folder too and called as MyTask(device=...).
         model: one of MODELS; None takes the task's default. Not for an own task, which knows its model.
         data_dir: folder of the data set; None looks in the usual places. Not for an own task.
         device: "cpu", "cuda" or "cuda:N".
@@ -33,14 +32,18 @@ def create_task(
     where = _device(device)
     if ":" in name:
         if model is not None or data_dir is not None:
-            raise TaskError(f"task {name} is your own: it brings its model and data; leave model and data_dir unset")
+            raise TaskError(
+                f"task {name} is your own: it brings its model and data; leave model and data_dir unset"
+            )
         return _own(name, where)
     if name not in DATASETS:
-        raise TaskError(f"unknown task {name!r}; known: {', '.join(TASKS)}, or my_module:MyTask for one of your own")
+        raise TaskError(
+            f"unknown task {name!r}; known: {', '.join(TASKS)}, or my_module:MyTask for one of your own"
+        )
     chosen = DATASETS[name].model if model is None else model
     if chosen not in MODELS:
         raise TaskError(f"unknown model {chosen!r}; known: {', '.join(MODELS)}")
-    images = DATASETS[name].load(None if data_dir is None else Path(data_dir))
+    images = DATASETS[name].load(None if data_dir is None else Path(data_dir).expanduser())
     return Classification(images, MODELS[chosen], where)
 
 
@@ -48,7 +51,9 @@ def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise TaskError(f"unknown device {name!r}; known: cpu, cuda, cuda:N") from None
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise TaskError(f"unknown device {name!r}; known: cpu, cuda, cuda:N")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise TaskError(f"device = {name}, but torch sees {torch.cuda.device_count()} GPUs here")
     return device
@@ -56,14 +61,29 @@ def _device(name: str) -> torch.device:
 
 def _own(name: str, device: torch.device) -> Task:
     module, _, attribute = name.partition(":")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    if not all(part.isidentifier() for part in [*module.split("."), attribute]):
+        raise TaskError(f"task {name}: write it as my_module:MyTask")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
     try:
-        kind = getattr(importlib.import_module(module), attribute)
+        found = importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise TaskError(f"task {name}: {error}; it is looked for in the current folder and in Python's path") from None
-    except AttributeError:
-        raise TaskError(f"task {name}: the module {module} has no {attribute}") from None
+        raise TaskError(
+            f"task {name}: {error}; modules are looked for in the current folder and in Python's path"
+        ) from error
+    kind = getattr(found, attribute, None)
+    if kind is None:
+        raise TaskError(f"task {name}: the module {module} has no {attribute}")
     if not (isinstance(kind, type) and issubclass(kind, Task)):
         raise TaskError(f"task {name}: {attribute} is not a subclass of detox.tasks.Task")
-    return kind(device=device)  # type: ignore[call-arg]
+    if inspect.isabstract(kind):
+        raise TaskError(f"task {name}: {attribute} lacks {', '.join(sorted(kind.__abstractmethods__))}")
+    try:
+        inspect.signature(kind).bind(device=device)
+    except TypeError as error:
+        raise TaskError(f"task {name} is made by {attribute}(device=...): {error}") from None
+    task: Task = kind(device=device)  # type: ignore[call-arg]
+    if getattr(task, "train_size", 0) < 1:
+        raise TaskError(f"task {name}: {attribute} must set train_size, the number of training samples")
+    return task

@@ -1,17 +1,14 @@
 """Readers of the files that image data sets come in: IDX, and CIFAR's two forms."""
 
 import gzip
-import io
 import math
-import pickle  # noqa: TID251 - CIFAR's own files; read by RestrictedUnpickler only
+import pickle  # noqa: TID251 - CIFAR's own files; read by CifarUnpickler only
 import struct
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
-from numpy._core.multiarray import _reconstruct  # type: ignore[attr-defined]
-
 from detox.tasks.task import TaskError
 
 
@@ -30,41 +27,45 @@ def read_idx(folder: Path, name: str, dimensions: int) -> np.ndarray:
     if path is None:
         raise TaskError(f"{folder} has no {name} or {name}.gz")
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        content = path.read_bytes()
+        if path.suffix == ".gz":
+            content = gzip.decompress(content)
     except (OSError, EOFError, zlib.error) as error:
         raise TaskError(f"{path}: {error}") from None
     start = 4 + 4 * dimensions
     if len(content) < start or content[:4] != bytes((0, 0, 8, dimensions)):
         raise TaskError(f"{path} is not an IDX file of bytes with {dimensions} dimensions")
     shape = struct.unpack(f">{dimensions}I", content[4:start])
-    if len(content) - start != math.prod(shape):
-        raise TaskError(f"{path} holds {len(content) - start} bytes of data, its header says {math.prod(shape)}")
+    size, needed = len(content) - start, math.prod(shape)
+    if size != needed:
+        raise TaskError(f"{path} holds {size} bytes of data, its header says {needed}")
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape).copy()
 
 
 def read_cifar_batch(path: Path, label: str) -> tuple[np.ndarray, np.ndarray]:
-    """Images (n, 3, 32, 32) uint8 and labels (n,) of a CIFAR batch in Python's form.
+    """Images (n, 3, 32, 32) uint8 and labels (n,) uint8 of a CIFAR batch in Python's form.
 
     Args:
         path: the file.
         label: "labels" (CIFAR-10) or "fine_labels" (CIFAR-100).
 
     Raises:
-        TaskError: the file is not what it should be, or asks for anything but arrays, lists and numbers.
+        TaskError: the file is not what it should be, or asks for anything but an array, lists and numbers.
     """
     try:
-        batch = RestrictedUnpickler(io.BytesIO(path.read_bytes()), encoding="bytes").load()
-        images = np.asarray(batch[b"data"], np.uint8).reshape(-1, 3, 32, 32)
-        labels = np.asarray(batch[label.encode()], np.uint8)
-    except TaskError as error:
-        raise TaskError(f"{path}: {error}") from None
+        with path.open("rb") as file:
+            batch = CifarUnpickler(file, encoding="bytes").load()
+        images = batch[b"data"].pixels.reshape(-1, 3, 32, 32)
+        labels = np.array(batch[label.encode()], np.uint8)
     except Exception as error:  # a broken file can break the reader in any way
-        raise TaskError(f"{path} is not a CIFAR batch: {error}") from None
-    return _checked(path, images, labels)
+        raise TaskError(f"{path} is not a CIFAR batch: {type(error).__name__}: {error}") from None
+    if labels.shape != (len(images),):
+        raise TaskError(f"{path} has {len(images)} images and labels of shape {labels.shape}")
+    return images, labels
 
 
 def read_cifar_binary(path: Path, label_bytes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Images (n, 3, 32, 32) uint8 and labels (n,) of a CIFAR batch in binary form.
+    """Images (n, 3, 32, 32) uint8 and labels (n,) uint8 of a CIFAR batch in binary form.
 
     Args:
         path: the file.
@@ -78,37 +79,50 @@ def read_cifar_binary(path: Path, label_bytes: int) -> tuple[np.ndarray, np.ndar
     if not len(content) or len(content) % record:
         raise TaskError(f"{path} holds {len(content)} bytes, not a multiple of {record}")
     records = content.reshape(-1, record)
-    images = records[:, label_bytes:].reshape(-1, 3, 32, 32).copy()
-    return _checked(path, images, records[:, label_bytes - 1].copy())
+    return records[:, label_bytes:].reshape(-1, 3, 32, 32), records[:, label_bytes - 1].copy()
 
 
-def _checked(path: Path, images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    if labels.shape != (len(images),):
-        raise TaskError(f"{path} has {len(images)} images and labels of shape {labels.shape}")
-    return images, labels
+class _Dtype:
+    """What a batch gets for numpy.dtype: it keeps the name, and the byte order has no meaning for bytes."""
+
+    def __init__(self, name: bytes, *_: Any) -> None:
+        self.name = name
+
+    def __setstate__(self, state: Any) -> None: ...
 
 
-def _latin1(text: str, encoding: str) -> bytes:
-    """How Python 3 writes bytes into the old protocol."""
-    if encoding != "latin1":
-        raise TaskError(f"it holds text in {encoding}")
-    return text.encode("latin1")
+class _Array:
+    """What a batch gets for numpy.ndarray; `pixels` is the array of bytes that it describes."""
+
+    pixels: np.ndarray
+
+    def __init__(self, *_: Any) -> None: ...
+
+    def __setstate__(self, state: tuple[int, tuple[int, ...], _Dtype, bool, bytes]) -> None:
+        _, shape, dtype, column_major, content = state
+        if dtype.name not in (b"u1", b"uint8"):
+            raise ValueError(f"an array of {dtype.name!r} where bytes belong")
+        self.pixels = np.frombuffer(content, np.uint8).reshape(shape, order="F" if column_major else "C")
 
 
-class RestrictedUnpickler(pickle.Unpickler):
-    """Builds plain Python values and numpy arrays, and nothing else: a file cannot run code."""
+class CifarUnpickler(pickle.Unpickler):
+    """Builds lists, dicts, numbers and one array of bytes.
 
-    _ALLOWED = {  # noqa: RUF012
-        ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
-        ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
-        ("numpy", "ndarray"): np.ndarray,
-        ("numpy", "dtype"): np.dtype,
-        ("_codecs", "encode"): _latin1,
+    Nothing of numpy is within a file's reach, and no name that it asks for is imported: it cannot run code.
+    """
+
+    _KNOWN: ClassVar[dict[tuple[str, str], type]] = {
+        ("numpy.core.multiarray", "_reconstruct"): _Array,
+        ("numpy", "ndarray"): _Array,
+        ("numpy", "dtype"): _Dtype,
     }
 
-    def find_class(self, module: str, name: str) -> Any:
-        """Only what an array of numbers needs."""
-        try:
-            return self._ALLOWED[module, name]
-        except KeyError:
-            raise TaskError(f"it asks for {module}.{name}, which no CIFAR batch needs") from None
+    def find_class(self, module: str, name: str) -> type:
+        """The stand-in for a name of numpy's.
+
+        Raises:
+            pickle.UnpicklingError: any other name.
+        """
+        if (module, name) not in self._KNOWN:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no CIFAR batch needs")
+        return self._KNOWN[module, name]

@@ -3,9 +3,8 @@
 from collections.abc import Callable
 
 import torch
-from torch import nn
-
 from detox.tasks.task import TaskError
+from torch import nn
 
 Shape = tuple[int, int, int]
 
@@ -25,10 +24,12 @@ def mlp(shape: Shape, classes: int) -> nn.Module:
 
 
 def lenet(shape: Shape, classes: int) -> nn.Module:
-    """LeNet-5 (LeCun et al. 1998) with rectified linear units and max pooling; 61,706 parameters on 28 x 28."""
+    """LeNet-5 (LeCun et al. 1998) with rectified linear units, max pooling; 61,706 parameters for MNIST."""
     channels, height, width = shape
-    if min(height, width) < 16:
-        raise TaskError(f"model lenet needs images of at least 16 x 16, these are {height} x {width}; take mlp")
+    if min(height, width) < 12:
+        raise TaskError(
+            f"model lenet needs images of 12 x 12 or more, these are {height} x {width}; take mlp"
+        )
     after = ((height // 2 - 4) // 2) * ((width // 2 - 4) // 2)
     return nn.Sequential(
         nn.Conv2d(channels, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
@@ -58,19 +59,20 @@ class ResidualBlock(nn.Module):
 
 
 def resnet18(shape: Shape, classes: int) -> nn.Module:
-    """ResNet-18 for small images: 3 x 3 stem, no pooling before the blocks; 11,173,962 parameters for CIFAR-10."""
+    """ResNet-18 with a 3 x 3 stem and no pooling before the blocks; 11,173,962 parameters for CIFAR-10."""
     layers: list[nn.Module] = [
         nn.Conv2d(shape[0], 64, 3, padding=1, bias=False), nn.BatchNorm2d(64), nn.ReLU(),
     ]  # fmt: skip
     inputs = 64
     for outputs in (64, 128, 256, 512):
-        layers += [ResidualBlock(inputs, outputs, 1 if outputs == 64 else 2), ResidualBlock(outputs, outputs, 1)]
+        stride = 1 if outputs == 64 else 2
+        layers += [ResidualBlock(inputs, outputs, stride), ResidualBlock(outputs, outputs, 1)]
         inputs = outputs
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, classes))
 
 
 def vgg13(shape: Shape, classes: int) -> nn.Module:
-    """VGG13 with batch norm and one linear layer; 9,416,010 parameters for CIFAR-10, 9,462,180 for CIFAR-100."""
+    """VGG13, batch norm, one linear layer; 9,416,010 parameters for CIFAR-10, 9,462,180 for CIFAR-100."""
     channels, height, width = shape
     if (height, width) != (32, 32):
         raise TaskError(f"model vgg13 needs images of 32 x 32, these are {height} x {width}")

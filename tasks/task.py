@@ -14,8 +14,7 @@ class TaskError(ValueError):
 class Task(ABC):
     """Model, data and loss: all that DETOX needs to know of a training job.
 
-    The PS and every worker's rank make one each, by `MyTask(device=...)`. The same arguments must give the same
-    bits in all of them.
+    The PS and every worker's rank make one each, by `MyTask(device=...)`; all must hold the same bits.
 
     Attributes:
         train_size: training samples; files are drawn from 0..train_size-1.
@@ -42,4 +41,7 @@ class Task(ABC):
 
     @abstractmethod
     def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """Loss and accuracy on test data, under "loss" and "accuracy"; leaves the model as it was."""
+        """Loss and accuracy on test data, under "loss" and "accuracy".
+
+        Puts the model into evaluation mode meanwhile, and leaves it in the mode that it was in.
+        """

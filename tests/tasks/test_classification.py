@@ -44,7 +44,9 @@ def test_images_too_small_to_reflect_are_refused():
 def _task(augment):
     rng = np.random.default_rng(0)
     pixels, labels = rng.integers(0, 256, (50, 3, 32, 32), np.uint8), rng.integers(0, 10, 50)
-    images = Images(pixels[:30], labels[:30], pixels[30:], labels[30:], 10, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4), augment)
+    images = Images(
+        pixels[:30], labels[:30], pixels[30:], labels[30:], 10, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4), augment
+    )
     return Classification(images, MODELS["softmax"], torch.device("cpu")), pixels, labels
 
 

@@ -1,5 +1,3 @@
-import copy
-
 import numpy as np
 import pytest
 import torch
@@ -38,9 +36,16 @@ def _with_batch_norm():
     )
 
 
+def _with_cumulative_batch_norm():
+    return nn.Sequential(
+        nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5, momentum=None), nn.Flatten(), nn.Linear(980, 4)
+    )
+
+
 TOYS = {
     "linear": lambda: nn.Sequential(nn.Flatten(), nn.Linear(768, 4)),
     "batch norm": _with_batch_norm,
+    "batch norm that counts": _with_cumulative_batch_norm,
     "lenet": lambda: MODELS["lenet"]((3, 16, 16), 4),
     "resnet18": lambda: MODELS["resnet18"]((3, 16, 16), 4),
 }
@@ -64,7 +69,7 @@ def test_the_vector_is_autograds_gradient_and_then_the_new_buffers(name):
     vector = model.compute(task, indices, seed=5)
     assert vector.dtype == np.float32
     assert vector.shape == (model.d + model.b,)
-    assert np.array_equal(vector, _naive(task, indices, 5))
+    assert np.allclose(vector, _naive(task, indices, 5), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", TOYS)
@@ -142,16 +147,64 @@ def test_a_tied_parameter_is_one_parameter():
     assert model.module.a.weight.data_ptr() == model.module.b.weight.data_ptr() == model.weights.data_ptr()
 
 
+def _linear_with(**buffers):
+    module = nn.Linear(2, 2)
+    for name, buffer in buffers.items():
+        module.register_buffer(name, buffer)
+    return module
+
+
+def _sharing_memory():
+    module = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    module[1].weight.data = module[0].weight.data
+    return module
+
+
 @pytest.mark.parametrize(
-    ("module", "words"),
+    ("build", "words"),
     [
-        (nn.Linear(2, 2).double(), r"weight is torch\.float64"),
-        (nn.Linear(2, 2).requires_grad_(False), "no parameter to train"),
+        (lambda: nn.Linear(2, 2).double(), r"weight is torch\.float64; DETOX needs float32"),
+        (lambda: _linear_with(mean=torch.zeros(2, dtype=torch.float16)), r"mean is torch\.float16"),
+        (lambda: _linear_with(phase=torch.zeros(2, dtype=torch.complex64)), r"phase is torch\.complex64"),
+        (lambda: _linear_with(mean=torch.zeros(2, device="meta")), "mean is on meta, the rest on cpu"),
+        (lambda: nn.Linear(2, 2).requires_grad_(False), "no parameter to train"),
+        (_sharing_memory, r"0\.weight and 1\.weight are two tensors in the same memory"),
     ],
 )
-def test_a_model_that_cannot_be_flat_is_refused_in_words(module, words):
+def test_a_model_that_cannot_be_flat_is_refused_in_words(build, words):
     with pytest.raises(TaskError, match=words):
-        FlatModel(copy.deepcopy(module))
+        FlatModel(build())
+
+
+def test_integer_buffers_are_left_alone():
+    model = FlatModel(_linear_with(count=torch.tensor([3, 4])))
+    assert (model.d, model.b) == (6, 0)
+    assert model.module.count.tolist() == [3, 4]
+
+
+def _replace_buffer(module):
+    module.mean = module.mean * 0.9
+
+
+def _replace_parameter(module):
+    module.weight.data = module.weight.data.clone()
+
+
+@pytest.mark.parametrize(
+    ("replace", "name"),
+    [(_replace_buffer, "mean"), (_replace_parameter, "weight"), (nn.Module.zero_grad, "gradient of bias")],
+)
+def test_a_loss_that_replaces_a_tensor_of_the_model_is_told_so(replace, name):
+    class Replacing(Toy):
+        def loss(self, model, indices, generator):
+            loss = model(torch.ones(2)).sum()
+            replace(model)
+            return loss
+
+    task = Replacing(lambda: _linear_with(mean=torch.ones(2)))
+    model = FlatModel(task.build_model())
+    with pytest.raises(TaskError, match=f"replaced the model's {name} by another tensor"):
+        model.compute(task, np.arange(2), 0)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")

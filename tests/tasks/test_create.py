@@ -1,0 +1,142 @@
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from detox.tasks import MODELS, TASKS, FlatModel, TaskError, create_task
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"name": "imagenet"}, "unknown task 'imagenet'; known: digits, mnist"),
+        ({"name": "digits", "model": "gpt"}, "unknown model 'gpt'; known: softmax"),
+        ({"name": "digits", "data_dir": "x"}, "takes no data_dir"),
+        ({"name": "digits", "device": "abacus"}, "unknown device"),
+        ({"name": "digits", "device": "meta"}, "unknown device 'meta'; known: cpu, cuda, cuda:N"),
+        ({"name": "digits", "device": "cuda:99"}, "torch sees"),
+        ({"name": "digits", "model": "lenet"}, "lenet needs images of 12 x 12 or more, these are 8 x 8"),
+        ({"name": "fashion-mnist", "data_dir": "nowhere"}, "dataset-fashion-mnist"),
+        ({"name": "mnist", "data_dir": "nowhere"}, "train-images-idx3-ubyte"),
+        ({"name": "cifar10", "data_dir": "nowhere"}, r"cifar-10-python\.tar\.gz"),
+        ({"name": "no_such_module:Task"}, "No module named 'no_such_module'"),
+        ({"name": ":Task"}, "write it as my_module:MyTask"),
+        ({"name": "json:"}, "write it as my_module:MyTask"),
+        ({"name": "../json:Task"}, "write it as my_module:MyTask"),
+        ({"name": "json:Task"}, "the module json has no Task"),
+        ({"name": "json:JSONDecoder"}, "not a subclass"),
+        ({"name": "json:JSONDecoder", "model": "mlp"}, "leave model and data_dir unset"),
+    ],
+)
+def test_what_cannot_be_had_is_told_in_words(arguments, words):
+    with pytest.raises(TaskError, match=words):
+        create_task(**arguments)
+
+
+@pytest.mark.parametrize("task", TASKS[1:])
+def test_missing_data_says_what_to_get_and_where_it_was_looked_for(tmp_path, task):
+    with pytest.raises(TaskError, match=f"no files of {task} in {tmp_path}.*data_dir names another folder"):
+        create_task(task, data_dir=tmp_path)
+
+
+def test_creating_a_task_draws_no_random_numbers():
+    torch.manual_seed(3)
+    create_task("digits")
+    first = torch.rand(5)
+    torch.manual_seed(3)
+    assert torch.equal(torch.rand(5), first)
+
+
+@pytest.mark.parametrize("model", ["softmax", "mlp", "resnet18"])
+def test_one_seed_gives_one_model(model):
+    assert model in MODELS
+    task = create_task("digits", model=model)
+    weights = []
+    for _ in range(2):
+        torch.manual_seed(5)
+        weights.append(FlatModel(task.build_model()).weights)
+    assert torch.equal(*weights)
+    assert not torch.equal(weights[0], FlatModel(task.build_model()).weights)
+
+
+_OWN = """
+import torch
+from detox.tasks import Task
+
+class Whole(Task):
+    train_size = 3
+    def __init__(self, device):
+        self.device = device
+    def build_model(self): ...
+    def loss(self, model, indices, generator): ...
+    def evaluate(self, model): ...
+
+class Unfinished(Task):
+    train_size = 3
+    def build_model(self): ...
+
+class NoDevice(Whole):
+    def __init__(self): ...
+
+class Needy(Whole):
+    def __init__(self, device, path): ...
+
+class Sizeless(Whole):
+    train_size = 0
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """The name of a module in the current folder, forgotten after the test."""
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "some_tasks.py").write_text(_OWN)
+    (tmp_path / "needs_more.py").write_text("import no_such_library")
+    yield "some_tasks"
+    for name in ("some_tasks", "needs_more"):
+        sys.modules.pop(name, None)
+
+
+def test_an_own_task_in_the_current_folder_is_found_and_told_its_device(own):
+    task = create_task(f"{own}:Whole", device="cpu")
+    assert type(task).__name__ == "Whole"
+    assert task.device == torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("some_tasks:Missing", "the module some_tasks has no Missing"),
+        ("some_tasks:Unfinished", "Unfinished lacks evaluate, loss"),
+        (
+            "some_tasks:NoDevice",
+            r"made by NoDevice\(device=\.\.\.\): got an unexpected keyword argument 'device'",
+        ),
+        ("some_tasks:Needy", r"made by Needy\(device=\.\.\.\): missing a required argument: 'path'"),
+        ("some_tasks:Sizeless", "Sizeless must set train_size"),
+        ("needs_more:Task", "No module named 'no_such_library'"),
+    ],
+)
+@pytest.mark.usefixtures("own")
+def test_what_is_wrong_with_an_own_task_is_told_in_words(name, words):
+    with pytest.raises(TaskError, match=words):
+        create_task(name)
+
+
+def test_the_example_of_an_own_task_trains(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "experiments")
+    task = create_task("own_task:WineTask")
+    torch.manual_seed(0)
+    model = task.build_model()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    losses = []
+    for _ in range(30):
+        optimizer.zero_grad()
+        loss = task.loss(model, np.arange(task.train_size), torch.Generator())
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.2 * losses[0]
+    assert task.evaluate(model)["accuracy"] > 0.9
