@@ -1,14 +1,15 @@
 """A task of your own: model, data and loss in one class. Run it from this folder with
 
-    detox-ps launch -n 3 digits.toml --task own_task:WineTask --model None --output ../runs
+detox-ps launch -n 3 digits.toml --task own_task:WineTask --model None --output ../runs
 """
 
 import numpy as np
 import torch
-from detox.tasks import Task
 from sklearn.datasets import load_wine
 from torch import nn
 from torch.nn.functional import cross_entropy
+
+from detox.tasks import Task
 
 
 class WineTask(Task):

@@ -24,9 +24,7 @@ class ConfigError(ValueError):
 class Section(BaseModel):
     """Frozen, unknown fields forbidden; the string under a field is its description."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True)
 
 
 class AggregatorConfig(Section):
@@ -178,17 +176,14 @@ class Config(Section):
             below, above = self.p - self.p % self.r, self.p + self.r - self.p % self.r
             nearest = below if below and self.p - below <= above - self.p else above
             raise ConfigError(
-                f"p = {self.p} workers cannot be split into groups of r = {self.r}; "
-                f"the nearest p is {nearest}"
+                f"p = {self.p} workers cannot be split into groups of r = {self.r}; the nearest p is {nearest}"
             )
         if self.q > self.p:
             raise ConfigError(f"q = {self.q} Byzantine workers, but there are only p = {self.p} workers")
         try:
             self.hierarchy.check(self.votes, self.f)
         except AggregatorError as error:
-            assumed = (
-                "" if self.aggregator.f is not None else " (f is the worst case of q; aggregator.f sets another)"
-            )
+            assumed = "" if self.aggregator.f is not None else " (f is the worst case of q; aggregator.f sets another)"
             raise ConfigError(f"aggregator: {error}{assumed}") from None
 
     @property

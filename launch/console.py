@@ -6,6 +6,7 @@ from typing import Any, Literal
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from detox.launch.config import Config
 from detox.ps.stopwatch import PARTS
 
 ProgressKind = Literal["bar", "lines", "none"]
@@ -25,10 +26,8 @@ class Reporter:
         self._width = len(str(steps))
         self._bar = None
         if kind == "bar":
-            columns = [
-                TextColumn("step"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn(), TextColumn("{task.description}"),
-            ]  # fmt: skip
-            self._bar = Progress(*columns, console=self._console)
+            says = TextColumn("{task.description}")
+            self._bar = Progress(MofNCompleteColumn(), BarColumn(), TimeRemainingColumn(), says, console=self._console)
             self._bar.start()
             self._row = self._bar.add_task("", total=steps)
 
@@ -49,7 +48,7 @@ class Reporter:
         bytes_in: float,
         votes: Counter[str],
     ) -> None:
-        """One line: mean milliseconds by part and mean bytes a step, votes (unanimous/majority/none) of the interval."""
+        """One line: mean milliseconds by part and bytes of a step; votes unanimous/majority/none since the last."""
         score = "".join(f"  {name} {_score(name, value)}" for name, value in scores.items())
         parts = " + ".join(f"{name} {1000 * seconds[name]:.1f}" for name in PARTS)
         counts = f"{votes['unanimous']}/{votes['majority']}/{votes['none']}"
@@ -71,6 +70,13 @@ class Reporter:
         """Ends the bar."""
         if self._bar is not None:
             self._bar.stop()
+
+
+def adversary_in_words(config: Config) -> str:
+    """How many workers are Byzantine, and what they do."""
+    if not config.q:
+        return "q = 0 Byzantine"
+    return f"q = {config.q} Byzantine ({config.attack.kind}, placed {config.attack.placement})"
 
 
 def _score(name: str, value: float | None) -> str:

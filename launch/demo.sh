@@ -7,10 +7,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 install_detox local,plot
 
 # One rank a core besides the PS is enough here: a rank hosts several workers.
-train() { detox-ps launch -n 3 experiments/digits.toml --output runs/demo --progress lines --log-every 50 "$@"; }
+train() { detox-ps launch -n 3 experiments/digits.toml --output runs/demo --progress lines --log-every 50 --eval-every 20 "$@"; }
 
 train --name mean   --r 1 --aggregator.name mean --aggregator.f 0
 train --name median --r 1
 train --name detox
 
-detox-ps report runs/demo/*/ --plot runs/demo/demo.png
+detox-ps report runs/demo/mean-* runs/demo/median-* runs/demo/detox-* --plot runs/demo/demo.png

@@ -11,6 +11,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from detox.launch.config import Config
+from detox.launch.console import adversary_in_words
+from detox.launch.placement import create_placement
 from detox.ps.folder import RunFolder
 from detox.ps.stopwatch import PARTS
 
@@ -23,19 +26,31 @@ class FinishedRun:
         config: the resolved config.
         summary: summary.json.
         metrics: the lines of metrics.jsonl.
+        ledger: the lines of ledger.jsonl.
     """
 
-    config: dict[str, Any]
+    config: Config
     summary: dict[str, Any]
     metrics: list[dict[str, Any]]
+    ledger: list[dict[str, Any]]
 
     @classmethod
     def read(cls, path: Path) -> "FinishedRun":
-        """Reads a folder; raises OSError or ValueError where it is not a finished run's."""
+        """Reads the folder of a finished run."""
         folder = RunFolder(path)
-        config = tomllib.loads((path / "config.toml").read_text())
-        metrics = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
-        return cls(config, folder.summary(), metrics)
+        config = Config(**tomllib.loads((path / "config.toml").read_text()))
+        return cls(config, folder.summary(), _lines(folder.metrics), _lines(folder.ledger))
+
+    def named(self) -> tuple[int, int]:
+        """Dissents of workers that were Byzantine in that step, and of workers that were not."""
+        placement = create_placement(self.config)
+        dissents = [line for line in self.ledger if line["kind"] == "dissented"]
+        rightly = sum(line["worker"] in placement.byzantine(line["step"]) for line in dissents)
+        return rightly, len(dissents) - rightly
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def report(argv: list[str]) -> int:
@@ -62,25 +77,26 @@ def report(argv: list[str]) -> int:
 
 
 def table(runs: list[FinishedRun]) -> Table:
-    """One row a run."""
+    """One row a run: accuracy, seconds, bytes, and what the vote found out about the Byzantine workers."""
     out = Table()
     out.add_column("run")
-    for name in ("test accuracy", "s / step", "MB into PS", "votes", "bad gradients", "of them named"):
+    for name in ("accuracy", "seconds", "MB into PS", "lies", "named", "wrongly named"):
         out.add_column(name, justify="right")
     for run in runs:
         summary, config = run.summary, run.config
-        votes = summary["votes"]
-        named = sum(summary["dissents"].values()) if config["r"] > 1 else None
+        found = map(str, run.named()) if config.r > 1 else ("-", "-")
         out.add_row(
             summary["name"],
-            f"{summary['test_accuracy']:.1%}",
-            f"{summary['seconds_per_step']['total']:.3f}",
+            "not finite" if summary["test_accuracy"] is None else f"{summary['test_accuracy']:.1%}",
+            f"{summary['seconds_per_step']['total'] * summary['steps']:.1f}",
             f"{summary['bytes_into_ps'] / 1e6:.1f}",
-            "-" if config["r"] == 1 else f"{votes['unanimous']} / {votes['majority']} / {votes['none']}",
-            str(config["q"] * config["steps"]),
-            "no vote" if named is None else str(named),
+            str(config.q * config.steps),
+            *found,
         )
-    out.caption = "votes: groups unanimous / with a majority / without"
+    out.caption = (
+        "lies: bad gradients told; named: workers that their group outvoted, wrongly\n"
+        "where liars were the group's majority; without groups nobody votes"
+    )
     return out
 
 
@@ -93,11 +109,11 @@ def plot(runs: list[FinishedRun], path: Path) -> None:
 
     figure, (curves, bars) = pyplot.subplots(1, 2, figsize=(11, 4), layout="constrained")
     for run in runs:
-        scored = [line for line in run.metrics if "accuracy" in line]
+        scored = [line for line in run.metrics if line.get("accuracy") is not None]
         steps, accuracy = [line["step"] for line in scored], [100 * line["accuracy"] for line in scored]
         curves.plot(steps, accuracy, marker="o", markersize=3, label=run.summary["name"])
     curves.set(xlabel="step", ylabel="test accuracy (%)", ylim=(0, 101))
-    curves.legend(loc="best")
+    curves.legend(loc="lower right")
     curves.grid(alpha=0.3)
     names = [run.summary["name"] for run in runs]
     left = [0.0] * len(runs)
@@ -108,11 +124,8 @@ def plot(runs: list[FinishedRun], path: Path) -> None:
     bars.invert_yaxis()
     bars.set(xlabel="milliseconds a step")
     bars.legend(loc="best")
-    attack = runs[0].config
-    figure.suptitle(
-        f"{attack['task']}, p = {attack['p']} workers, q = {attack['q']} Byzantine"
-        + (f" ({attack['attack']['kind']}, placed {attack['attack']['placement']})" if attack["q"] else "")
-    )
+    config = runs[0].config
+    figure.suptitle(f"{config.task}, p = {config.p} workers, {adversary_in_words(config)}")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
     pyplot.close(figure)

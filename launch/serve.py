@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from detox.launch.config import Config, ConfigError, secret_seed
-from detox.launch.console import Reporter, summary_lines
+from detox.launch.console import Reporter, adversary_in_words, summary_lines
 from detox.launch.train import parse
 from detox.ps.assignment import Files
 from detox.ps.folder import RunFolder
@@ -85,13 +85,13 @@ def _run(transport: Transport, argv: list[str]) -> int:
         ),
         Ledger(folder.ledger, ranks, hosts),
     )
+    buffers = f" and {model.b} buffers" if model.b else ""
     reporter.say(
-        f"{config.task}: d = {model.d} parameters" + (f" and {model.b} buffers" if model.b else "")
-        + f"; p = {config.p} workers in {config.votes} groups of r = {config.r} on {len(set(ranks))} ranks and "
-        f"{len(set(hosts.values()))} hosts, q = {config.q} Byzantine"
-        + (f" ({config.attack.kind}, placed {config.attack.placement})" if config.q else "")
-        + ("; workers of one rank share the computation of a file" if config.share_compute else "")
-    )  # fmt: skip
+        f"{config.task}: d = {model.d} parameters{buffers}; p = {config.p} workers in {config.votes} groups of "
+        f"r = {config.r}, {adversary_in_words(config)}; {len(set(ranks))} ranks on {len(set(hosts.values()))} hosts"
+    )
+    if config.share_compute:
+        reporter.say("share_compute: workers of one rank that hold the same file compute it once")
     run = _Run(config, folder, reporter, server, model)
     first = run.resume(checkpoint)
     try:
@@ -245,7 +245,9 @@ def assign_ranks(config: Config, hosts: int) -> list[int]:
             f"included; mpirun started {hosts + 1}: use -n {needed}"
         )
     if hosts > config.p:
-        raise ConfigError(f"mpirun started {hosts + 1} ranks, more than the PS and p = {config.p} workers: use -n {config.p + 1}")
+        raise ConfigError(
+            f"mpirun started {hosts + 1} ranks, more than the PS and p = {config.p} workers: use -n {config.p + 1}"
+        )
     if config.workers_per_rank is not None:
         return [1 + worker // config.workers_per_rank for worker in range(config.p)]
     return [1 + worker * hosts // config.p for worker in range(config.p)]

@@ -6,6 +6,7 @@ import sys
 from argparse import ArgumentParser
 
 from detox.launch.config import Config, ConfigError, override, read_config
+from detox.launch.console import ProgressKind
 from detox.launch.environment import fix_torch
 from detox.launch.mpirun import MpirunError, mpirun_line
 
@@ -34,7 +35,7 @@ def train(argv: list[str]) -> int:
     return status
 
 
-def parse(argv: list[str]) -> tuple[Config, str]:
+def parse(argv: list[str]) -> tuple[Config, ProgressKind]:
     """The config and the kind of progress that `detox-ps train` was asked for.
 
     Raises:

@@ -11,14 +11,13 @@ import torch
 
 from detox.launch.config import Config
 from detox.launch.environment import fingerprint
-from detox.ps.assignment import draw_groups
+from detox.launch.placement import create_placement
 from detox.tasks import FlatModel, TaskError, create_task
 from detox.wire import Codec, Header, Kind
 from detox.wire.transport import Message, Transport
 from detox.worker.adversary import Adversary
 from detox.worker.attacks import ATTACKS, alie_z
 from detox.worker.host import Host
-from detox.worker.placement import Placement
 
 _START_LIMIT = 2**22
 _PATIENCE = 600.0  # seconds until a rank leaves that was never told what to do
@@ -82,19 +81,11 @@ def _create_host(transport: Transport, fellows: Transport, rank: int, config: Co
 
 def _create_adversary(fellows: Transport, rank: int, config: Config, ranks: list[int]) -> Adversary:
     attack = config.attack
-    # Redrawn groups are secret: the adversary has to choose without them.
-    believed = "fixed" if config.groups == "redrawn" else config.groups
     scale = attack.scale if attack.scale is not None else ATTACKS[attack.kind].scale
     return Adversary(
         attack.kind,
         alie_z(config.p, config.q) if scale is None else scale,
-        Placement(
-            attack.placement,
-            config.p,
-            config.q,
-            attack.seed,
-            draw_groups(config.p, config.r, believed, config.seed),
-        ),
+        create_placement(config),
         ranks,
         rank,
         fellows,

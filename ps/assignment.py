@@ -10,9 +10,7 @@ from detox.tasks.seeds import stream
 Groups = tuple[tuple[int, ...], ...]
 
 
-def draw_groups(
-    p: int, r: int, how: Literal["fixed", "random", "redrawn"], seed: int, step: int = 0
-) -> Groups:
+def draw_groups(p: int, r: int, how: Literal["fixed", "random", "redrawn"], seed: int, step: int = 0) -> Groups:
     """Partitions workers 0..p-1 into p/r groups of r (DETOX, Algorithm 1, line 1).
 
     Args:

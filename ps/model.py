@@ -8,6 +8,7 @@ import torch
 from detox.tasks import FlatModel, Task
 from detox.wire import digest_of
 
+
 class GlobalModel:
     """The task's model with its optimizer and schedule, on flat vectors.
 
@@ -106,7 +107,8 @@ def create_optimizer(
     kind = getattr(torch.optim, name, None)
     if not (isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)):
         known = sorted(
-            n for n, v in vars(torch.optim).items()
+            n
+            for n, v in vars(torch.optim).items()
             if isinstance(v, type) and issubclass(v, torch.optim.Optimizer) and v is not torch.optim.Optimizer
         )
         raise ValueError(f"optimizer.name: torch.optim has no {name}; it has {', '.join(known)}")

@@ -35,7 +35,7 @@ def probe(
     transport.limits[Kind.CLAIM] = DIGEST_BYTES
     weights = model.weights
     first = {rank: ranks.index(rank) for rank in sorted(set(ranks))}
-    transport.send(first, Header(Kind.WEIGHTS, PROBE), memoryview(weights).cast("B"))
+    transport.send(first, Header(Kind.WEIGHTS, PROBE), weights.data.cast("B"))
     work = Work(digest_of(weights), files.file_seed(1, 0), True, files.draw(1)[0]).pack()
     for rank, worker in first.items():
         transport.send([rank], Header(Kind.WORK, PROBE, worker), work)

@@ -27,9 +27,9 @@ class Peers(Protocol):
     limits: dict[int, int]
     bytes_received: int
 
-    def send(self, peers: Any, header: Header, payload: bytes | memoryview = b"") -> None: ...  # noqa: D102
-    def sending(self, peer: int) -> int: ...  # noqa: D102
-    def receive(self) -> Iterator[Any]: ...  # noqa: D102
+    def send(self, peers: Any, header: Header, payload: bytes | memoryview = b"") -> None: ...
+    def sending(self, peer: int) -> int: ...
+    def receive(self) -> Iterator[Any]: ...
 
 
 @dataclass(frozen=True)
@@ -112,9 +112,7 @@ class Server:
             received = self._transport.bytes_received
             votes = self._collect(round_)
             skipped = self._update(step, votes, round_)
-            yield StepRecord(
-                step, skipped, round_.clock.read(), self._transport.bytes_received - received
-            )
+            yield StepRecord(step, skipped, round_.clock.read(), self._transport.bytes_received - received)
         self.settle_accounts()
 
     def groups(self, step: int) -> Groups:
@@ -141,7 +139,7 @@ class Server:
             digest = digest_of(weights)
             # A rank that has not yet taken the last weights would only fall further behind with these.
             ready = {rank for rank in set(self._ranks) if not self._transport.sending(rank)}
-            self._transport.send(sorted(ready), Header(Kind.WEIGHTS, step), memoryview(weights).cast("B"))
+            self._transport.send(sorted(ready), Header(Kind.WEIGHTS, step), weights.data.cast("B"))
             for file, group in enumerate(groups):
                 work = Work(digest, plan.files.file_seed(step, file), not plan.direct, files[file]).pack()
                 for worker in group:

@@ -6,9 +6,10 @@ from functools import partial
 
 import numpy as np
 import torch
-from detox.tasks.task import Task, TaskError
 from torch import nn
 from torch.nn.functional import cross_entropy
+
+from detox.tasks.task import Task, TaskError
 
 _TEST_BATCH = 1000
 
@@ -83,7 +84,7 @@ class Classification(Task):
         loss, right = 0.0, 0
         with torch.no_grad():
             for images, labels in zip(
-                self._test.split(_TEST_BATCH), self._test_labels.split(_TEST_BATCH), strict=True
+                torch.split(self._test, _TEST_BATCH), torch.split(self._test_labels, _TEST_BATCH), strict=True
             ):
                 scores = model(self._normalised(images))
                 loss += float(cross_entropy(scores, labels, reduction="sum"))

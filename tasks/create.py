@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import torch
+
 from detox.tasks.classification import Classification
 from detox.tasks.datasets import DATASETS
 from detox.tasks.models import MODELS
@@ -32,14 +33,10 @@ def create_task(
     where = _device(device)
     if ":" in name:
         if model is not None or data_dir is not None:
-            raise TaskError(
-                f"task {name} is your own: it brings its model and data; leave model and data_dir unset"
-            )
+            raise TaskError(f"task {name} is your own: it brings its model and data; leave model and data_dir unset")
         return _own(name, where)
     if name not in DATASETS:
-        raise TaskError(
-            f"unknown task {name!r}; known: {', '.join(TASKS)}, or my_module:MyTask for one of your own"
-        )
+        raise TaskError(f"unknown task {name!r}; known: {', '.join(TASKS)}, or my_module:MyTask for one of your own")
     chosen = DATASETS[name].model if model is None else model
     if chosen not in MODELS:
         raise TaskError(f"unknown model {chosen!r}; known: {', '.join(MODELS)}")

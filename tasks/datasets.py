@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
 from detox.tasks.classification import Images
 from detox.tasks.files import read_cifar_batch, read_cifar_binary, read_idx
 from detox.tasks.task import TaskError
@@ -55,9 +56,7 @@ def load_cifar100(folder: Path | None) -> Images:
     return _load_cifar(100, folder, ("cifar-100-python", "cifar-100-binary"), ["train"], "test")
 
 
-def _load_idx(
-    task: str, folder: Path | None, torchvision: str, advice: str, mean: float, std: float
-) -> Images:
+def _load_idx(task: str, folder: Path | None, torchvision: str, advice: str, mean: float, std: float) -> Images:
     name = "train-images-idx3-ubyte"
     marks = (name, f"{name}.gz", f"{torchvision}/{name}", f"{torchvision}/{name}.gz")
     usual = (f"/usr/share/datasets/{task}", f"data/{task}", f"data/{torchvision}")
@@ -67,9 +66,7 @@ def _load_idx(
     return _checked(where, Images(train, labels, test, test_labels, 10, (mean,), (std,)))
 
 
-def _load_cifar(
-    classes: int, folder: Path | None, forms: tuple[str, str], train: list[str], test: str
-) -> Images:
+def _load_cifar(classes: int, folder: Path | None, forms: tuple[str, str], train: list[str], test: str) -> Images:
     python, binary = forms
     marks = (f"{python}/{test}", f"{binary}/{test}.bin", test, f"{test}.bin")
     advice = f"get cifar-{classes}-python.tar.gz or cifar-{classes}-binary.tar.gz and unpack it there"
@@ -91,9 +88,7 @@ def _load_cifar(
     return _checked(mark.parent, images)
 
 
-def _find(
-    task: str, folder: Path | None, usual: tuple[str, ...], marks: tuple[str, ...], advice: str
-) -> Path:
+def _find(task: str, folder: Path | None, usual: tuple[str, ...], marks: tuple[str, ...], advice: str) -> Path:
     """The file that shows where a data set is: the first of `marks` in data_dir or else in a usual place."""
     places = [folder] if folder is not None else [Path(place) for place in usual]
     for path in (place / mark for place in places for mark in marks):
@@ -109,9 +104,7 @@ def _checked(folder: Path, images: Images) -> Images:
         if len(pixels) != len(labels) or not len(pixels):
             raise TaskError(f"{folder} has {len(pixels)} {half} images with {len(labels)} labels")
         if labels.max() >= images.classes:
-            raise TaskError(
-                f"{folder} has the {half} label {labels.max()}, with {images.classes} classes from 0"
-            )
+            raise TaskError(f"{folder} has the {half} label {labels.max()}, with {images.classes} classes from 0")
     if images.train.shape[1:] != images.test.shape[1:]:
         sizes = " and ".join(f"{s[-2]} x {s[-1]}" for s in (images.train.shape, images.test.shape))
         raise TaskError(f"{folder} has train and test images of {sizes}")

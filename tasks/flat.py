@@ -4,8 +4,9 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
-from detox.tasks.task import Task, TaskError
 from torch import nn
+
+from detox.tasks.task import Task, TaskError
 
 
 class FlatModel:
@@ -51,7 +52,7 @@ class FlatModel:
         """(d + b,) float32: the mean gradient over a file, and the buffers as the forward pass leaves them.
 
         A function of weights, indices and seed alone: the bits do not depend on what was computed before.
-        Weights and buffers, integer ones too, are left as they were. Torch's global generator is seeded.
+        Weights and buffers, integer ones too, are left as they were. Torch's global generators are seeded.
 
         Args:
             task: data and loss.
@@ -62,12 +63,10 @@ class FlatModel:
             TaskError: the loss put another tensor in the place of a parameter, gradient or buffer.
         """
         kept = self.weights[self.d :].clone()
-        integers = [
-            (buffer, buffer.clone()) for buffer in self.module.buffers() if not buffer.is_floating_point()
-        ]
+        integers = [(buffer, buffer.clone()) for buffer in self.module.buffers() if not buffer.is_floating_point()]
         self.gradient.zero_()
         self.module.train()
-        torch.manual_seed(seed)
+        _seed(self.weights.device, seed)
         loss = task.loss(self.module, indices, torch.Generator().manual_seed(seed))
         loss.backward()  # type: ignore[no-untyped-call]
         self._check_addresses()
@@ -88,6 +87,13 @@ class FlatModel:
             )
 
 
+def _seed(device: torch.device, seed: int) -> None:
+    # torch.manual_seed also looks for kinds of device that are not used, for longer than a small gradient takes.
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed_all(seed)
+
+
 def _split(module: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """By name: what has a gradient, and what has to agree without one."""
     named = list(module.named_parameters())
@@ -106,9 +112,7 @@ def _check(trained: dict[str, torch.Tensor], kept: dict[str, torch.Tensor]) -> N
         if tensor.dtype != torch.float32:
             raise TaskError(f"the model's {name} is {tensor.dtype}; DETOX needs float32")
         if tensor.device != device:
-            raise TaskError(
-                f"the model's {name} is on {tensor.device}, the rest on {device}; DETOX needs one device"
-            )
+            raise TaskError(f"the model's {name} is on {tensor.device}, the rest on {device}; DETOX needs one device")
         if tensor.numel() and seen.setdefault(tensor.data_ptr(), name) != name:
             raise TaskError(
                 f"the model's {seen[tensor.data_ptr()]} and {name} are two tensors in the same memory; "
@@ -120,9 +124,7 @@ def _addresses(module: nn.Module) -> dict[str, int]:
     """Where every tensor that is a view lives; 0 for a gradient that is gone."""
     trained, kept = _split(module)
     places = {name: tensor.data_ptr() for name, tensor in (trained | kept).items()}
-    return places | {
-        f"gradient of {name}": 0 if p.grad is None else p.grad.data_ptr() for name, p in trained.items()
-    }
+    return places | {f"gradient of {name}": 0 if p.grad is None else p.grad.data_ptr() for name, p in trained.items()}
 
 
 def _views(vector: torch.Tensor, tensors: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:

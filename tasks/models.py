@@ -3,8 +3,9 @@
 from collections.abc import Callable
 
 import torch
-from detox.tasks.task import TaskError
 from torch import nn
+
+from detox.tasks.task import TaskError
 
 Shape = tuple[int, int, int]
 
@@ -18,18 +19,14 @@ def softmax(shape: Shape, classes: int) -> nn.Module:
 def mlp(shape: Shape, classes: int) -> nn.Module:
     """One hidden layer of 128 rectified linear units."""
     channels, height, width = shape
-    return nn.Sequential(
-        nn.Flatten(), nn.Linear(channels * height * width, 128), nn.ReLU(), nn.Linear(128, classes)
-    )
+    return nn.Sequential(nn.Flatten(), nn.Linear(channels * height * width, 128), nn.ReLU(), nn.Linear(128, classes))
 
 
 def lenet(shape: Shape, classes: int) -> nn.Module:
     """LeNet-5 (LeCun et al. 1998) with rectified linear units, max pooling; 61,706 parameters for MNIST."""
     channels, height, width = shape
     if min(height, width) < 12:
-        raise TaskError(
-            f"model lenet needs images of 12 x 12 or more, these are {height} x {width}; take mlp"
-        )
+        raise TaskError(f"model lenet needs images of 12 x 12 or more, these are {height} x {width}; take mlp")
     after = ((height // 2 - 4) // 2) * ((width // 2 - 4) // 2)
     return nn.Sequential(
         nn.Conv2d(channels, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
@@ -49,9 +46,7 @@ class ResidualBlock(nn.Module):
         )  # fmt: skip
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
-            )
+            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(n, inputs, h, w) -> (n, outputs, h / stride, w / stride)."""

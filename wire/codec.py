@@ -44,7 +44,7 @@ class Codec:
 
     def encode(self, vector: np.ndarray) -> bytes | memoryview:
         """(size,) contiguous float32 -> bytes."""
-        plain = memoryview(vector).cast("B")
+        plain = vector.data.cast("B")
         if self.codec == "none":
             return plain
         packed: bytes = blosc.compress(
@@ -61,15 +61,14 @@ class Codec:
         if self.codec == "none":
             if len(payload) != out.nbytes:
                 raise WireError(f"{len(payload)} bytes, a gradient has {out.nbytes}")
-            memoryview(out).cast("B")[:] = payload
+            out.data.cast("B")[:] = payload
             return
         if len(payload) < _OVERHEAD:
             raise WireError(f"{len(payload)} bytes are no blosc buffer")
         plain_bytes, packed_bytes, _ = blosc.get_cbuffer_sizes(bytes(payload[:_OVERHEAD]))
         if plain_bytes != out.nbytes or packed_bytes != len(payload):
             raise WireError(
-                f"a blosc buffer of {packed_bytes} bytes for {plain_bytes}; "
-                f"expected {len(payload)} for {out.nbytes}"
+                f"a blosc buffer of {packed_bytes} bytes for {plain_bytes}; expected {len(payload)} for {out.nbytes}"
             )
         try:
             written = blosc.decompress_ptr(payload, out.ctypes.data)

@@ -122,4 +122,4 @@ class Work:
 
 def digest_of(vector: np.ndarray) -> bytes:
     """BLAKE3 of a contiguous vector's bytes, 32 bytes: bits are compared, so -0 is not 0 and NaN is NaN."""
-    return blake3(memoryview(vector).cast("B")).digest()
+    return blake3(vector.data.cast("B")).digest()

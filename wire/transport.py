@@ -19,11 +19,7 @@ mpi4py.rc.threads = False
 
 from mpi4py import MPI  # noqa: E402
 
-_PEER_IS_GONE = {
-    code
-    for name in ("ERR_PROC_FAILED", "ERR_REVOKED")
-    if (code := getattr(MPI, name, None)) is not None
-}
+_PEER_IS_GONE = {code for name in ("ERR_PROC_FAILED", "ERR_REVOKED") if (code := getattr(MPI, name, None)) is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +68,7 @@ class Transport:
         frame[HEADER_BYTES:] = np.frombuffer(payload, np.uint8)
         for peer in peers:
             if peer not in self.dead:
-                self._guarded(peer, lambda to=peer: self._start_send(to, header, frame))
+                self._guarded(self._start_send, peer, header, frame)
 
     def _start_send(self, peer: int, header: Header, frame: np.ndarray) -> None:
         request = self._comm.Isend([frame, MPI.BYTE], dest=peer, tag=int(header.kind))
@@ -80,7 +76,7 @@ class Transport:
 
     def sending(self, peer: int) -> int:
         """Messages to `peer` that are still under way."""
-        self._guarded(peer, lambda: self._drop_sent(peer))
+        self._guarded(self._drop_sent, peer)
         return len(self._outgoing[peer])
 
     def _drop_sent(self, peer: int) -> None:
@@ -92,8 +88,8 @@ class Transport:
             if peer in self.dead:
                 continue
             if self._outgoing[peer]:
-                self._guarded(peer, lambda of=peer: self._drop_sent(of))
-            message = self._guarded(peer, lambda of=peer: self._receive_from(of))
+                self._guarded(self._drop_sent, peer)
+            message = self._guarded(self._receive_from, peer)
             if message is not None:
                 yield message
 
@@ -115,16 +111,16 @@ class Transport:
             return None
         del self._incoming[peer]
         self.bytes_received += buffer.size
-        frame = memoryview(buffer)
+        frame = buffer.data
         try:
             return Message(peer, Header.unpack(frame), frame[HEADER_BYTES:])
         except WireError as error:
             return Message(peer, None, frame[:0], str(error))
 
-    def _guarded(self, peer: int, act: Callable[[], Any]) -> Any:
-        """Runs `act`; where MPI says that the peer has failed, notes its death and returns None."""
+    def _guarded(self, act: Callable[..., Any], peer: int, *arguments: Any) -> Any:
+        """Runs `act` for the peer; where MPI says that it has failed, notes its death and returns None."""
         try:
-            return act()
+            return act(peer, *arguments)
         except MPI.Exception as error:
             if error.Get_error_class() not in _PEER_IS_GONE:
                 raise

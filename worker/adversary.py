@@ -72,7 +72,7 @@ class Adversary:
         if self._kind.colludes:
             others = {self._ranks[worker] for worker in plot.expected} - {self._rank}
             share = Header(Kind.COLLUDE, header.step, header.worker, header.file)
-            self._fellows.send(sorted(others), share, memoryview(vector).cast("B"))
+            self._fellows.send(sorted(others), share, vector.data.cast("B"))
 
     def answers(self) -> Iterator[tuple[Any, np.ndarray]]:
         """The tickets whose attack is ready by now, each with what to send."""

@@ -44,7 +44,8 @@ def alie(own: np.ndarray, known: np.ndarray, rng: np.random.Generator, scale: fl
 
     The moments are over distinct files: two colluders of one group hold the same gradient.
     """
-    return known.mean(axis=0) + np.float32(scale) * known.std(axis=0)
+    moved: np.ndarray = known.mean(axis=0) + np.float32(scale) * known.std(axis=0)
+    return moved
 
 
 def alie_z(n: int, m: int) -> float:

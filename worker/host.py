@@ -20,8 +20,8 @@ class Peers(Protocol):
     dead: set[int]
     limits: dict[int, int]
 
-    def send(self, peers: Iterable[int], header: Header, payload: bytes | memoryview = b"") -> None: ...  # noqa: D102
-    def receive(self) -> Iterator[Any]: ...  # noqa: D102
+    def send(self, peers: Iterable[int], header: Header, payload: bytes | memoryview = b"") -> None: ...
+    def receive(self) -> Iterator[Any]: ...
 
 
 class Host:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from detox.launch.mpirun import MpirunError, find_mpirun
 
 SECONDS = 240
@@ -145,5 +146,5 @@ def jobs(tmp_path):
 @pytest.fixture(scope="session")
 def baseline(tmp_path_factory):
     """The summary of run.toml as it stands."""
-    for jobs in _jobs(tmp_path_factory.mktemp("baseline")):
-        return jobs.run()
+    (jobs,) = _jobs(tmp_path_factory.mktemp("baseline"))
+    return jobs.run()

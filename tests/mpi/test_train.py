@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from detox.launch.mpirun import mpirun_line
 
 
@@ -123,8 +124,14 @@ def test_a_mistake_in_the_config_is_told_once_and_in_words(jobs, arguments, word
 
 def test_ranks_whose_bits_differ_are_named_by_the_self_test(jobs):
     # Rank 2 computes with another instruction set.
-    other = "import detox.launch.environment as e; e.INSTRUCTION_SET = {'ATEN_CPU_CAPABILITY': 'default', " \
-        "'ONEDNN_MAX_CPU_ISA': 'SSE41', 'MKL_CBWR': 'COMPATIBLE'}; from detox.launch.main import main; main()"  # fmt: skip
+    other = """
+import detox.launch.environment as environment
+environment.INSTRUCTION_SET = {
+    "ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_CBWR": "COMPATIBLE",
+}
+from detox.launch.main import main
+main()
+"""
     train = ["train", "run.toml", "--model", "mlp", "--q", "0"]
     line = mpirun_line(2, None, [sys.executable, "-m", "detox.launch", *train])
     line += [":", "-n", "1", sys.executable, "-c", other, *train]

@@ -2,9 +2,10 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from detox.ps.assignment import Files, draw_groups
 from hypothesis import given
 from hypothesis import strategies as st
+
+from detox.ps.assignment import Files, draw_groups
 
 SHAPES = st.tuples(st.integers(1, 15), st.sampled_from([1, 3, 5])).map(lambda s: (s[0] * s[1], s[1]))
 

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from detox.ps.ledger import Ledger
 from detox.ps.round import Round
 from detox.ps.vote import Outcome
@@ -19,9 +20,7 @@ class Play:
     def __init__(self, path, direct=False):
         self.ledger = Ledger(path / "ledger.jsonl", ranks=[1] * 6, hosts={1: "here"})
         self.rows = np.full((2, SIZE), np.nan, np.float32)
-        self.round = Round(
-            7, GROUPS, direct=direct, rows=self.rows, codec=CODEC, ledger=self.ledger, fetch_deadline=10
-        )
+        self.round = Round(7, GROUPS, direct=direct, rows=self.rows, codec=CODEC, ledger=self.ledger, fetch_deadline=10)
 
     def claim(self, worker, vector=None, file=None):
         file = FILE_OF[worker] if file is None else file

@@ -2,9 +2,10 @@ import itertools
 from collections import Counter
 
 import pytest
-from detox.ps.vote import Ballot, Outcome, Verdict
 from hypothesis import given
 from hypothesis import strategies as st
+
+from detox.ps.vote import Ballot, Outcome, Verdict
 
 # Groups of 1, 3, 5 or 7; each member claims one of a few values, or None for silence.
 GROUPS = st.sampled_from([1, 3, 5, 7]).flatmap(

@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 import torch
-from detox.tasks import MODELS, TaskError, create_task
-from detox.tasks.classification import Classification, Images, crop_and_flip
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
+
+from detox.tasks import MODELS, TaskError, create_task
+from detox.tasks.classification import Classification, Images, crop_and_flip
 
 
 def _naive_crop_and_flip(images, top, left, flip, margin=4):
@@ -44,9 +45,7 @@ def test_images_too_small_to_reflect_are_refused():
 def _task(augment):
     rng = np.random.default_rng(0)
     pixels, labels = rng.integers(0, 256, (50, 3, 32, 32), np.uint8), rng.integers(0, 10, 50)
-    images = Images(
-        pixels[:30], labels[:30], pixels[30:], labels[30:], 10, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4), augment
-    )
+    images = Images(pixels[:30], labels[:30], pixels[30:], labels[30:], 10, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4), augment)
     return Classification(images, MODELS["softmax"], torch.device("cpu")), pixels, labels
 
 

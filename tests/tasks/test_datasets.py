@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from detox.tasks import TaskError, create_task
 from detox.tasks.datasets import DATASETS
 from detox.tasks.files import read_cifar_batch, read_cifar_binary, read_idx
@@ -110,21 +111,9 @@ def _python_2(value):
         return b"}(" + b"".join(_python_2(x) for item in value.items() for x in item) + b"u"
     kind = {"|u1": b"u1", "<f4": b"f4"}[value.dtype.str]
     order = b"|" if kind == b"u1" else b"<"
-    dtype = (
-        b"cnumpy\ndtype\n"
-        + _python_2((kind, 0, 1))
-        + b"R(K\x03"
-        + _python_2(order)
-        + b"NNN"
-        + 2 * _python_2(-1)
-    )
+    dtype = b"cnumpy\ndtype\n" + _python_2((kind, 0, 1)) + b"R(K\x03" + _python_2(order) + b"NNN" + 2 * _python_2(-1)
     dtype += b"K\x00tb"
-    empty = (
-        b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n"
-        + _python_2((0,))
-        + _python_2(b"b")
-        + b"tR"
-    )
+    empty = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n" + _python_2((0,)) + _python_2(b"b") + b"tR"
     column_major = value.flags.f_contiguous and not value.flags.c_contiguous
     content = value.tobytes(order="F" if column_major else "C")
     state = b"(K\x01" + _python_2(value.shape) + dtype + _python_2(column_major) + _python_2(content) + b"t"
@@ -147,9 +136,7 @@ def _cifar(folder, classes, form):
     """Writes a small CIFAR in one form and returns the training images and labels."""
     names = [f"data_batch_{i}" for i in range(1, 6)] if classes == 10 else ["train"]
     names.append("test_batch" if classes == 10 else "test")
-    batches = {
-        name: (RNG.integers(0, 256, (4, 3072), np.uint8), RNG.integers(0, classes, 4)) for name in names
-    }
+    batches = {name: (RNG.integers(0, 256, (4, 3072), np.uint8), RNG.integers(0, classes, 4)) for name in names}
     if form == "python":
         where = folder / ("cifar-10-batches-py" if classes == 10 else "cifar-100-python")
         where.mkdir()

@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from detox.tasks import MODELS, TaskError
 
 

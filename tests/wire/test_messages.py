@@ -2,10 +2,11 @@ import struct
 
 import numpy as np
 import pytest
-from detox.wire import Header, Kind, WireError, Work, digest_of
-from detox.wire.messages import HEADER_BYTES
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+
+from detox.wire import Header, Kind, WireError, Work, digest_of
+from detox.wire.messages import HEADER_BYTES
 
 HEADERS = st.builds(
     Header,

@@ -2,6 +2,7 @@ from collections import deque
 from types import SimpleNamespace
 
 import numpy as np
+
 from detox.wire import PROBE, Header, Kind
 from detox.worker.adversary import Adversary
 from detox.worker.placement import Placement

@@ -3,9 +3,10 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
-from detox.worker.attacks import ATTACKS, alie_z
 from hypothesis import given
 from hypothesis import strategies as st
+
+from detox.worker.attacks import ATTACKS, alie_z
 
 OWN = np.array([1.0, -2.0, 0.5], np.float32)
 KNOWN = np.array([[1.0, -2.0, 0.5], [3.0, 0.0, 0.5], [2.0, 2.0, -1.5]], np.float32)

@@ -2,9 +2,10 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from detox.worker.placement import Placement
 from hypothesis import given
 from hypothesis import strategies as st
+
+from detox.worker.placement import Placement
 
 GROUPS = tuple(tuple(range(first, first + 3)) for first in range(0, 15, 3))
 
