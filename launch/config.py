@@ -72,10 +72,10 @@ class OptimizerConfig(Section):
     """Class in torch.optim."""
     lr: Positive = 0.1
     """Learning rate at the start."""
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    """Momentum, for the optimizers that have one; 0: none."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Momentum, for an optimizer that has one; 0 is not passed on."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    """Weight decay, as the optimizer defines it."""
+    """Weight decay, as the optimizer defines it; 0 is not passed on."""
     options: dict[str, float | bool] = {}
     """Further arguments of the optimizer, such as nesterov = true."""
     schedule: Literal["constant", "step", "cosine"] = "constant"

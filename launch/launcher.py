@@ -27,7 +27,7 @@ def launch(argv: list[str]) -> int:
     options, rest = parser.parse_known_args(argv)
     try:
         config, _ = parse(rest)
-        n = options.n or (_hosts(options.hostfile) if options.hostfile else config.ranks() or config.p + 1)
+        n = options.n or (hosts_in(options.hostfile) if options.hostfile else config.ranks() or config.p + 1)
         progress = options.progress or ("bar" if sys.stdout.isatty() else "lines")
         command = [sys.executable, "-m", "detox.launch", "train", *rest, "--progress", progress]
         line = mpirun_line(n, options.hostfile, command)
@@ -42,7 +42,12 @@ def launch(argv: list[str]) -> int:
     return status or 1
 
 
-def _hosts(hostfile: str) -> int:
+def hosts_in(hostfile: str) -> int:
+    """Lines with a host; comments have lines of their own.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
     try:
         lines = Path(hostfile).read_text().splitlines()
     except OSError as error:

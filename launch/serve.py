@@ -260,9 +260,8 @@ def create_model(config: Config, task: Any) -> GlobalModel:
         ConfigError: the optimizer does not exist, or does not take its arguments.
     """
     section = config.optimizer
-    arguments: dict[str, Any] = {"lr": section.lr, "weight_decay": section.weight_decay, **section.options}
-    if section.momentum:
-        arguments["momentum"] = section.momentum
+    optional = {"momentum": section.momentum, "weight_decay": section.weight_decay}
+    arguments = {"lr": section.lr, **{name: value for name, value in optional.items() if value}, **section.options}
     try:
         return GlobalModel(
             task,

@@ -104,15 +104,13 @@ def create_optimizer(
     Raises:
         ValueError: unknown, or it does not take these arguments.
     """
-    kind = getattr(torch.optim, name, None)
-    if not (isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)):
-        known = sorted(
-            n
-            for n, v in vars(torch.optim).items()
-            if isinstance(v, type) and issubclass(v, torch.optim.Optimizer) and v is not torch.optim.Optimizer
-        )
-        raise ValueError(f"optimizer.name: torch.optim has no {name}; it has {', '.join(known)}")
+    base = torch.optim.Optimizer
+    known = {
+        n: v for n, v in vars(torch.optim).items() if isinstance(v, type) and issubclass(v, base) and v is not base
+    }
+    if name not in known:
+        raise ValueError(f"optimizer.name: torch.optim has no {name}; it has {', '.join(sorted(known))}")
     try:
-        return kind(parameters, **arguments)
+        return known[name](parameters, **arguments)
     except (TypeError, ValueError) as error:
         raise ValueError(f"optimizer: {name}: {error}") from None

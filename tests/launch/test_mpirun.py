@@ -1,0 +1,51 @@
+from pathlib import Path
+
+import pytest
+
+from detox.launch.environment import settings
+from detox.launch.launcher import hosts_in
+from detox.launch.mpirun import MpirunError, find_mpirun, is_open_mpi, mpirun_line
+
+ROOT = Path(__file__).parents[2]
+
+
+def _open_mpi():
+    try:
+        return is_open_mpi(find_mpirun())
+    except MpirunError:
+        return False
+
+
+@pytest.mark.skipif(not _open_mpi(), reason="no Open MPI")
+@pytest.mark.parametrize("hostfile", [None, "hosts"])
+def test_the_line_carries_ranks_hosts_threads_and_the_instruction_set(hostfile):
+    line = mpirun_line(4, hostfile, ["detox-ps", "train", "a.toml"])
+    assert line[-5:] == ["-n", "4", "detox-ps", "train", "a.toml"]
+    assert "ulfm" in line
+    for name, value in settings().items():
+        assert f"{name}={value}" in line
+    assert ("--hostfile" in line) == (hostfile is not None)
+
+
+def test_another_mpi_gets_no_flag_that_it_does_not_know(tmp_path, monkeypatch):
+    fake = tmp_path / "mpirun"
+    fake.write_text("#!/bin/sh\necho 'HYDRA build details: Version: 4.2.0'\n")
+    fake.chmod(0o755)
+    monkeypatch.setattr("detox.launch.mpirun.find_mpirun", lambda: str(fake))
+    assert mpirun_line(3, "hosts", ["x"]) == [str(fake), "--hostfile", "hosts", "-n", "3", "x"]
+
+
+def test_without_mpirun_it_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MpirunError, match="local"):
+        find_mpirun()
+
+
+@pytest.mark.parametrize(("name", "hosts"), [("local", 3), ("paper-46", 46)])
+def test_hostfiles_have_one_host_a_line_and_the_ps_first(name, hosts):
+    path = ROOT / "hostfiles" / name
+    assert hosts_in(str(path)) == hosts
+    lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
+    assert len(lines) == hosts
+    assert all(len(line.split()) == 1 for line in lines)

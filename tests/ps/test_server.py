@@ -1,0 +1,237 @@
+"""The server against workers in the same process: messages are real, MPI is not."""
+
+from collections import deque
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from detox.aggregators import create_hierarchy
+from detox.ps.assignment import Files
+from detox.ps.ledger import Ledger
+from detox.ps.model import GlobalModel
+from detox.ps.server import Plan, Server
+from detox.tasks import Task
+from detox.wire import Codec, Header, Kind, Work, digest_of
+
+P = 9
+RANKS = [1 + worker // 3 for worker in range(P)]
+
+
+class Line(Task):
+    """A model with two weights; gradients here come from the test, not from the loss."""
+
+    train_size = 1000
+    device = torch.device("cpu")
+
+    def build_model(self):
+        return nn.Linear(2, 1, bias=False)
+
+    def loss(self, model, indices, generator):
+        raise AssertionError("the workers of this test do not compute")
+
+    def evaluate(self, model):
+        return {"loss": 0.0, "accuracy": 0.0}
+
+
+class Message:
+    def __init__(self, source, header, payload=b"", fault=""):
+        self.source, self.header, self.payload, self.fault = source, header, memoryview(bytes(payload)), fault
+
+
+class Workers:
+    """All workers behind one transport. Worker w answers with `lies[w](honest)`, or never if that is None."""
+
+    def __init__(self, codec, lies=None):
+        self.codec, self.lies = codec, lies or {}
+        self.dead, self.limits, self.bytes_received = set(), {}, 0
+        self.inbox, self.work, self.extra = deque(), [], []
+
+    @staticmethod
+    def honest(header):
+        return np.array([header.file + 1, -1], np.float32)
+
+    def vector(self, header):
+        return self.lies.get(header.worker, lambda honest: honest)(self.honest(header))
+
+    def send(self, peers, header, payload=b""):
+        for rank in peers:
+            if header.kind == Kind.WORK:
+                assert RANKS[header.worker] == rank
+                work = Work.unpack(payload)
+                self.work.append((header, work))
+                vector = self.vector(header)
+                if vector is not None and work.claim:
+                    self.put(rank, replace(header, kind=Kind.CLAIM), digest_of(vector))
+                elif vector is not None:
+                    self.put(rank, replace(header, kind=Kind.GRADIENT), self.codec.encode(vector))
+            elif header.kind == Kind.FETCH:
+                self.put(rank, replace(header, kind=Kind.GRADIENT), self.codec.encode(self.vector(header)))
+
+    def put(self, rank, header, payload=b"", fault=""):
+        self.inbox.append(Message(rank, header, payload, fault))
+
+    def sending(self, peer):
+        return 0
+
+    def receive(self):
+        for message in self.extra:
+            self.inbox.appendleft(message)
+        self.extra = []
+        while self.inbox:
+            message = self.inbox.popleft()
+            self.bytes_received += 32 + len(message.payload)
+            yield message
+
+
+@pytest.fixture
+def make(tmp_path):
+    servers = []
+
+    def _make(lies=None, aggregator="mean", f=0, direct=False, deadline=0.3, r=3):
+        codec = Codec(2, "none")
+        workers = Workers(codec, lies)
+        model = GlobalModel(Line(), seed=0, steps=10, arguments={"lr": 1.0})
+        plan = Plan(
+            p=P, r=r, groups="fixed", seed=0, secret_seed=0, files=Files(P // r, 4, 1000, 0), direct=direct,
+            hierarchy=create_hierarchy(aggregator), f=f, deadline=deadline, fetch_deadline=0.05, poll=0.0001,
+        )  # fmt: skip
+        ledger = Ledger(tmp_path / f"ledger{len(servers)}.jsonl", RANKS, {})
+        servers.append(Server(workers, RANKS, model, codec, plan, ledger))
+        return servers[-1], workers, model
+
+    yield _make
+    for server in servers:
+        server.ledger.close()
+
+
+@pytest.mark.parametrize("direct", [False, True])
+def test_a_step_is_the_optimizers_along_the_mean_of_the_votes(make, direct):
+    server, workers, model = make(direct=direct)
+    before = model.weights.copy()
+    (record,) = server.train(1, 1)
+    assert not record.skipped
+    assert np.allclose(model.weights, before - [2, -1])
+    assert server.outcomes == {"unanimous": 3}
+    assert len(workers.work) == P
+    received = 9 * (32 + 8) if direct else 9 * (32 + 32) + 3 * (32 + 8)
+    assert record.bytes_in == received
+    assert sum(record.seconds.values()) > 0
+
+
+def test_all_workers_of_a_group_get_the_same_file_and_seed_and_only_they(make):
+    server, workers, model = make()
+    weights = model.weights.copy()
+    list(server.train(1, 1))
+    by_file = {}
+    for header, work in workers.work:
+        by_file.setdefault(header.file, []).append(work)
+        assert work.weights_digest == digest_of(weights)
+    assert {len(work) for work in by_file.values()} == {3}
+    for work in by_file.values():
+        assert len({(w.seed, tuple(w.indices)) for w in work}) == 1
+    assert len({i for work in by_file.values() for i in work[0].indices}) == 12
+
+
+@pytest.mark.parametrize("direct", [False, True])
+def test_liars_are_outvoted_and_named(make, direct):
+    liars = {0: lambda v: -100 * v, 4: lambda v: v + 1, 8: lambda v: v * np.nan}
+    server, _, model = make(liars, direct=direct)
+    before = model.weights.copy()
+    list(server.train(1, 3))
+    assert np.allclose(model.weights, before - 3 * np.array([2, -1]))
+    assert server.ledger.dissents() == {0: 3, 4: 3, 8: 3}
+    assert server.outcomes == {"majority": 9}
+
+
+def test_silent_workers_are_outwaited_where_a_majority_speaks(make):
+    server, _, model = make({0: lambda v: None, 5: lambda v: None})
+    before = model.weights.copy()
+    (record,) = server.train(1, 1)
+    assert not record.skipped
+    assert record.seconds["wait"] < 0.3
+    assert np.allclose(model.weights, before - [2, -1])
+    assert [c["silent"] for c in server.ledger.counts] == [1, 0, 0, 0, 0, 1, 0, 0, 0]
+
+
+def test_a_group_without_a_majority_ends_at_the_deadline_and_is_dropped(make):
+    server, _, model = make({0: lambda v: None, 1: lambda v: None})
+    before = model.weights.copy()
+    (record,) = server.train(1, 1)
+    assert 0.3 <= record.seconds["wait"] < 2
+    assert np.allclose(model.weights, before - [2.5, -1])
+    assert server.outcomes == {"unanimous": 2, "none": 1}
+
+
+def test_the_dead_are_not_waited_for_at_all(make):
+    server, workers, _ = make({w: lambda v: None for w in (0, 1, 2)}, deadline=30)
+    workers.dead = {1}
+    (record,) = server.train(1, 1)
+    assert record.seconds["wait"] < 5
+
+
+def test_a_step_with_too_few_votes_is_not_applied_and_says_so(make):
+    silent = {w: lambda v: None for w in (0, 1)}
+    server, _, model = make(silent, aggregator="median", f=1)
+    before = model.weights.copy()
+    (record,) = server.train(1, 1)
+    assert "2 of 3 groups have a vote" in record.skipped
+    assert np.array_equal(model.weights, before)
+
+
+def test_nothing_heard_is_no_update(make):
+    server, _, model = make({w: lambda v: None for w in range(P)})
+    before = model.weights.copy()
+    (record,) = server.train(1, 1)
+    assert record.skipped == "no group has a vote"
+    assert np.array_equal(model.weights, before)
+
+
+def test_vanilla_takes_each_gradient_as_a_vote(make):
+    server, _, model = make({0: lambda v: v * 1000}, aggregator="median", f=1, direct=True, r=1)
+    before = model.weights.copy()
+    list(server.train(1, 1))
+    assert np.allclose(model.weights, before - [6, -1])
+
+
+LIE = digest_of(np.array([6, 6], np.float32))
+
+
+@pytest.mark.parametrize(
+    ("message", "worker", "kind"),
+    [
+        (Message(1, None, fault="wrong magic"), None, "malformed"),
+        (Message(1, Header(Kind.CLAIM, 1, 8, 2), LIE), None, "malformed"),  # in another's name
+        (Message(1, Header(Kind.CLAIM, 1, 77, 0), LIE), None, "malformed"),  # in nobody's name
+        (Message(1, Header(Kind.WORK, 1, 0, 0)), None, "malformed"),
+        (Message(1, Header(Kind.CLAIM, 2, 0, 0), LIE), 0, "malformed"),  # from the future
+        (Message(1, Header(Kind.CLAIM, 1, 0, 1), LIE), 0, "malformed"),  # for another's file
+        (Message(1, Header(Kind.GRADIENT, 1, 0, 0), bytes(8)), 0, "malformed"),  # not asked for
+        (Message(1, Header(Kind.CLAIM, 0, 0, 0), LIE), 0, "late"),
+    ],
+)
+def test_messages_out_of_place_are_noted_and_change_nothing(make, message, worker, kind):
+    server, workers, model = make()
+    before = model.weights.copy()
+    workers.extra.append(message)
+    (record,) = server.train(1, 1)
+    assert not record.skipped
+    assert np.allclose(model.weights, before - [2, -1])
+    if worker is None:
+        assert server.ledger.unattributed == {1: 1}
+    else:
+        assert server.ledger.counts[worker][kind] == 1
+    assert sum(counts[k] for counts in server.ledger.counts for k in ("malformed", "late")) == (worker is not None)
+
+
+def test_redrawn_groups_change_from_step_to_step(make):
+    server, workers, _ = make()
+    server._plan = replace(server._plan, groups="redrawn")
+    list(server.train(1, 4))
+    groups = {}
+    for header, _work in workers.work:
+        groups.setdefault(header.step, {}).setdefault(header.file, set()).add(header.worker)
+    drawn = [tuple(sorted(map(tuple, map(sorted, files.values())))) for files in groups.values()]
+    assert len(set(drawn)) == 4
