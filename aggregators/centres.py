@@ -1,6 +1,7 @@
 """Rules that move a centre until it balances the vectors."""
 
 import numpy as np
+
 from detox.aggregators.errors import AggregatorError
 from detox.aggregators.geometry import about, average, distances_to, finite, squared_distances
 from detox.aggregators.rows import Array, Floats, Rows, as_rows
@@ -20,9 +21,7 @@ def median_of_means(rows: Rows, f: int, *, blocks: int | None = None, centre: st
     """
     blocks = 2 * f + 1 if blocks is None else blocks
     if not 2 * f < blocks <= rows.n:
-        raise AggregatorError(
-            f"median_of_means needs 2f < blocks <= n, got blocks = {blocks}, n = {rows.n}, f = {f}"
-        )
+        raise AggregatorError(f"median_of_means needs 2f < blocks <= n, got blocks = {blocks}, n = {rows.n}, f = {f}")
     if centre not in ("geometric", "coordinatewise"):
         raise AggregatorError(f"centre must be geometric or coordinatewise, got {centre!r}")
     means = np.stack([average(rows.n, block) for block in np.array_split(np.arange(rows.n), blocks)])

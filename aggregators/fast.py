@@ -6,6 +6,7 @@ from typing import Any
 import array_api_compat
 import numpy as np
 import numpy.typing as npt
+
 from detox.aggregators import linear, order
 from detox.aggregators.chunks import T, over_chunks
 from detox.aggregators.rows import Array, Floats, Index, Rows
@@ -60,15 +61,13 @@ class FastRows(Rows):
         return out
 
     def blend(self, weights: Floats) -> Array:
-        if self._kind.dtype != np.float32:
+        if self._kind.dtype != np.float32 or self.d < 2 * LANES:
             return super().blend(weights)
-        out, source, w = self.empty(len(weights)), _stored(self.x), weights.astype(np.float32)
+        out, w = self.empty(len(weights)), np.ascontiguousarray(weights.T, np.float32)
         target = _stored(out)
-        everything = np.array_equal(self.index, np.arange(len(source)))
 
         def work(start: int, stop: int) -> None:
-            chunk = source[:, start:stop] if everything else source[self.index, start:stop]
-            np.matmul(w, chunk, out=target[:, start:stop])
+            linear.product(self._addresses, w, max(0, min(start, stop - 2 * LANES)), stop, target)
 
         self._each(work)
         return out
@@ -88,7 +87,7 @@ class FastRows(Rows):
     def _reduce(self, trim: int, keep: int) -> Array:
         if self.n <= order.MAX_NETWORK:
             return self._fill(order.reduction(self.n, trim, keep))
-        network = order.comparators(self.n)
+        network = order.comparators(self.n if trim or keep else 1)  # a mean needs no order
         return self._fill(
             lambda rows, start, stop, out: order.reduce_tiles(rows, start, stop, out, network, trim, keep)
         )

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+
 from detox.aggregators.errors import AggregatorError
 from detox.aggregators.registry import PREAGGREGATORS, RULES, find
 from detox.aggregators.rows import Array, Rows, as_rows
@@ -35,9 +36,7 @@ class Hierarchy:
 
     def __post_init__(self) -> None:
         if self.k is not None and self.groups is not None:
-            raise AggregatorError(
-                f"k and groups exclude each other, got k = {self.k}, groups = {self.groups}"
-            )
+            raise AggregatorError(f"k and groups exclude each other, got k = {self.k}, groups = {self.groups}")
         for name, value in (("k", self.k), ("groups", self.groups), ("threads", self.threads)):
             if value is not None and value < 1:
                 raise AggregatorError(f"{name} must be at least 1, got {value}")
@@ -156,11 +155,7 @@ def create_hierarchy(
     elif name is None or name in RULES:
         base = Hierarchy(a0 or name or "")
     else:
-        raise AggregatorError(
-            f"unknown aggregator {name!r}; pairs: {', '.join(PAIRS)}; rules: {', '.join(RULES)}"
-        )
+        raise AggregatorError(f"unknown aggregator {name!r}; pairs: {', '.join(PAIRS)}; rules: {', '.join(RULES)}")
     if k is not None:
         base = replace(base, k=k, groups=None)
-    return replace(
-        base, a0=a0 or base.a0, a1=a1 or base.a1, pre=tuple(pre), options=options or {}, threads=threads
-    )
+    return replace(base, a0=a0 or base.a0, a1=a1 or base.a1, pre=tuple(pre), options=options or {}, threads=threads)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import numpy.typing as npt
+
 from detox.aggregators.errors import AggregatorError
 from detox.aggregators.geometry import average, least, squared_distances
 from detox.aggregators.rows import Array, Floats, Rows

@@ -1,8 +1,14 @@
 """Inner products and weighted sums of rows, each one pass over the input, summed in float64 (numba)."""
 
+from itertools import chain
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
 from detox.aggregators.vectors import (
     F32,
     F64,
@@ -14,19 +20,17 @@ from detox.aggregators.vectors import (
     data,
     declare,
     load,
+    pointer,
     prefetch,
     read,
     splat,
     store,
 )
-from llvmlite import ir
-from numba import njit, types
-from numba.core import cgutils
-from numba.extending import intrinsic
 
 TILE = 512
 BLOCK = 4  # rows: sixteen sums and the operands of the next products fit the vector registers
 DOUBLES = 8
+UNROLLED = 8
 
 
 @intrinsic
@@ -47,10 +51,7 @@ def _products(context: Any, tile: Any, i: Any, j: Any, stride: Any, width: Any, 
             b.store(b.load(block, align=8), total)
         with cgutils.for_range_slice(b, LONG(0), columns, LONG(DOUBLES), intp=LONG) as (t, _):
             rows = [
-                [
-                    b.load(at(source, b.add(b.mul(b.add(row, LONG(k)), step), t)), align=8)
-                    for k in range(BLOCK)
-                ]
+                [b.load(at(source, b.add(b.mul(b.add(row, LONG(k)), step), t)), align=8) for k in range(BLOCK)]
                 for row in (first, second)
             ]
             for k in range(BLOCK * BLOCK):
@@ -87,43 +88,103 @@ def gram(kind: Any, addresses: Any, start: int, stop: int) -> Any:
     return g
 
 
-@intrinsic(prefer_literal=True)
-def _weighted(context: Any, addresses: Any, weights: Any, count: Any, at: Any, out: Any, blocks: Any) -> Any:
-    """Weighted sum of the rows in 16 columns from `at`, times `blocks`, a literal."""
+@intrinsic
+def _weighted(context: Any, addresses: Any, weights: Any, count: Any, at: Any, out: Any) -> Any:
+    """Weighted sum of the rows in columns at .. at + 15."""
 
     def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
         starts, factors = data(context, b, args[0], addresses), data(context, b, args[1], weights)
         fma = declare(b, "llvm.fma.v16f64", F64, [F64, F64, F64])
-        columns = [b.add(args[3], LONG(LANES * k)) for k in range(blocks.literal_value)]
-        totals = [cgutils.alloca_once_value(b, splat(F64, 0.0)) for _ in columns]
-        for total in totals:
-            b.store(splat(F64, 0.0), total)
-        with cgutils.for_range(b, args[2], intp=LONG) as loop:
-            address = b.load(b.gep(starts, [loop.index]))
-            lane = b.insert_element(splat(F64, 0.0), b.load(b.gep(factors, [loop.index])), LONG(0))
-            factor = b.shuffle_vector(lane, splat(F64, 0.0), splat(I32, 0))
-            for at, total in zip(columns, totals, strict=True):
-                prefetch(b, address, at, out)
-                x = b.fpext(b.bitcast(load(b, address, at, out), F32), F64)
-                b.store(b.call(fma, [factor, x, b.load(total)]), total)
-        for at, total in zip(columns, totals, strict=True):
-            store(b, b.load(total), b.gep(data(context, b, args[4], out), [at]), out)
+        result = cgutils.alloca_once(b, F64)
+        b.store(splat(F64, 0.0), result)
+
+        def add(first: Any, rows: int) -> None:
+            total = b.load(result)
+            for k in range(rows):
+                i = b.add(first, LONG(k))
+                address = b.load(b.gep(starts, [i]))
+                prefetch(b, address, args[3], out)
+                lane = b.insert_element(splat(F64, 0.0), b.load(b.gep(factors, [i])), LONG(0))
+                factor = b.shuffle_vector(lane, splat(F64, 0.0), splat(I32, 0))
+                x = b.fpext(b.bitcast(load(b, address, args[3], out), F32), F64)
+                total = b.call(fma, [factor, x, total])
+            b.store(total, result)
+
+        whole = b.sub(args[2], b.srem(args[2], LONG(UNROLLED)))
+        with cgutils.for_range_slice(b, LONG(0), whole, LONG(UNROLLED), intp=LONG) as (first, _):
+            add(first, UNROLLED)
+        with cgutils.for_range_slice(b, whole, args[2], LONG(1), intp=LONG) as (first, _):
+            add(first, 1)
+        store(b, b.load(result), b.gep(data(context, b, args[4], out), [args[3]]), out)
         return ir.Constant(ir.IntType(8).as_pointer(), None)
 
-    return types.none(addresses, weights, count, at, out, blocks), codegen
+    return types.none(addresses, weights, count, at, out), codegen
 
 
 @njit(nogil=True, cache=True)
 def weighted_sum(addresses: Any, weights: Any, start: int, stop: int, out: Any) -> None:
     """Fill columns start .. stop of out, at least `LANES` of them, with the weighted sum of the rows."""
     n = addresses.size
-    wide = stop - (stop - start) % 64
-    for at in range(start, wide, 64):
-        _weighted(addresses, weights, n, at, out, 4)
-    for at in range(wide, stop - 15, 16):
-        _weighted(addresses, weights, n, at, out, 1)
+    for at in range(start, stop - 15, 16):
+        _weighted(addresses, weights, n, at, out)
     if (stop - start) % 16:
-        _weighted(addresses, weights, n, stop - 16, out, 1)
+        _weighted(addresses, weights, n, stop - 16, out)
+
+
+@intrinsic(prefer_literal=True)
+def _product(context: Any, addresses: Any, weights: Any, count: Any, at: Any, out: Any, r: Any, outputs: Any) -> Any:
+    """out[r : r + outputs] in 32 columns from `at`; outputs is a literal, weights are transposed."""
+
+    def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
+        starts, factors = data(context, b, args[0], addresses), data(context, b, args[1], weights)
+        target = context.make_array(out)(context, b, args[4])
+        width = b.extract_value(target.shape, 0)
+        fma = declare(b, "llvm.fma.v16f32", F32, [F32, F32, F32])
+        columns = [args[3], b.add(args[3], LONG(LANES))]
+        rows = range(outputs.literal_value)
+        totals = [[cgutils.alloca_once_value(b, splat(F32, 0.0)) for _ in columns] for _ in rows]
+        for total in chain(*totals):
+            b.store(splat(F32, 0.0), total)
+        with cgutils.for_range(b, args[2], intp=LONG) as loop:
+            address = b.load(b.gep(starts, [loop.index]))
+            x = [b.bitcast(load(b, address, at, out), F32) for at in columns]
+            for at in columns:
+                prefetch(b, address, at, out)
+            first = b.add(b.mul(loop.index, width), args[5])
+            for k in rows:
+                factor = b.load(b.gep(factors, [b.add(first, LONG(k))]))
+                lane = b.insert_element(splat(F32, 0.0), factor, LONG(0))
+                w = b.shuffle_vector(lane, splat(F32, 0.0), splat(I32, 0))
+                for value, total in zip(x, totals[k], strict=True):
+                    b.store(b.call(fma, [w, value, b.load(total)]), total)
+        step = b.extract_value(target.strides, 0)
+        base = b.ptrtoint(target.data, LONG)
+        for k in rows:
+            row = b.add(base, b.mul(b.add(args[5], LONG(k)), step))
+            for at, total in zip(columns, totals[k], strict=True):
+                b.store(b.load(total), pointer(b, row, at, out, F32), align=4)
+        return ir.Constant(ir.IntType(8).as_pointer(), None)
+
+    return types.none(addresses, weights, count, at, out, r, outputs), codegen
+
+
+@njit(nogil=True, cache=True)
+def _product_columns(addresses: Any, weights: Any, at: int, out: Any) -> None:
+    m, n = out.shape[0], addresses.size
+    whole = m - m % 8
+    for r in range(0, whole, 8):
+        _product(addresses, weights, n, at, out, r, 8)
+    for r in range(whole, m):
+        _product(addresses, weights, n, at, out, r, 1)
+
+
+@njit(nogil=True, cache=True)
+def product(addresses: Any, weights: Any, start: int, stop: int, out: Any) -> None:
+    """Fill columns start .. stop of out (m, d), float32, at least 32, with weights.T (n, m) times the rows."""
+    for at in range(start, stop - 31, 32):
+        _product_columns(addresses, weights, at, out)
+    if (stop - start) % 32:
+        _product_columns(addresses, weights, stop - 32, out)
 
 
 @njit(nogil=True, cache=True)

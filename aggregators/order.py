@@ -13,6 +13,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
 from detox.aggregators.networks import batcher, prune
 from detox.aggregators.vectors import (
     F32,
@@ -28,9 +32,6 @@ from detox.aggregators.vectors import (
     splat,
     store,
 )
-from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
 
 MAX_NETWORK = 64
 TILE = 256

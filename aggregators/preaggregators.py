@@ -1,6 +1,7 @@
 """Steps that make the vectors more alike before a rule sees them."""
 
 import numpy as np
+
 from detox.aggregators.errors import AggregatorError
 from detox.aggregators.geometry import average, finite, least, squared_distances, squared_norms
 from detox.aggregators.rows import Array, Floats, Rows

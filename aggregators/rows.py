@@ -9,6 +9,7 @@ from typing import Any, Self, TypeAlias
 import array_api_compat
 import numpy as np
 import numpy.typing as npt
+
 from detox.aggregators.chunks import over_chunks
 from detox.aggregators.errors import AggregatorError
 
@@ -74,9 +75,7 @@ class Rows:
         for row in weights:
             used = np.flatnonzero(row)
             e = [self._vector(extra[i - self.n])[None, :] for i in used if i >= self.n]
-            parts.append(
-                (xp.asarray(row[None, used], device=self.device), self.select(used[used < self.n]), e)
-            )
+            parts.append((xp.asarray(row[None, used], device=self.device), self.select(used[used < self.n]), e))
 
         def fill(start: int, stop: int) -> None:
             with np.errstate(all="ignore"):
@@ -178,9 +177,7 @@ class Rows:
 def as_rows(gradients: Array, threads: int = 1) -> Rows:
     """The votes (n, d) as `Rows`, in the fastest form for where they lie."""
     if not (array_api_compat.is_numpy_array(gradients) or array_api_compat.is_torch_array(gradients)):
-        raise AggregatorError(
-            f"gradients must be a numpy array or a torch tensor, got {type(gradients).__name__}"
-        )
+        raise AggregatorError(f"gradients must be a numpy array or a torch tensor, got {type(gradients).__name__}")
     xp = array_api_compat.array_namespace(gradients)
     if gradients.ndim != 2 or 0 in gradients.shape:
         raise AggregatorError(f"gradients must have shape (n, d), neither 0; got {tuple(gradients.shape)}")

@@ -4,6 +4,7 @@ from itertools import combinations, islice
 from math import ceil, comb
 
 import numpy as np
+
 from detox.aggregators.errors import AggregatorError
 from detox.aggregators.geometry import average, finite, squared_distances
 from detox.aggregators.rows import Array, Floats, Rows

@@ -1,6 +1,7 @@
 """Rules that average a subset of the vectors, chosen by norms or distances."""
 
 import numpy as np
+
 from detox.aggregators.geometry import (
     about,
     average,

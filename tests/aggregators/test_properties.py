@@ -10,8 +10,8 @@ settings.register_profile("rules", max_examples=40, deadline=None)
 settings.load_profile("rules")
 
 ORDERED = {"median_of_means", "bulyan", "mda"}
-"""Blocks are taken in the given order; Bulyan's last picks have one neighbour, so that pairs tie; a diameter is that
-of one pair, so that subsets tie."""
+"""Blocks are taken in the given order; Bulyan's last picks have one neighbour, so that pairs tie; and many
+subsets have the same diameter, that of one pair."""
 TRANSLATED = set(RULES) - {"cge", "sign_majority"}
 SCALED = set(RULES) - {"sign_majority"}
 

@@ -62,7 +62,7 @@ def test_a_mistake_is_told_with_its_field(read, text, words):
 
 
 def test_a_missing_file_is_told():
-    with pytest.raises(ConfigError, match="nowhere.toml: No such file"):
+    with pytest.raises(ConfigError, match=r"nowhere\.toml: No such file"):
         read_config("nowhere.toml", [])
 
 
