@@ -1,0 +1,1 @@
+"""Speed, against the limit and against peers: ``python -m benchmarks.NAME``, from the checkout's root."""
