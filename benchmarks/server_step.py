@@ -40,7 +40,7 @@ METHODS = (
 
 def vote(claims: list[list[bytes]], fetched: np.ndarray, pool: ThreadPoolExecutor) -> int:
     """How many groups' gradients are what a strict majority claimed."""
-    digests = pool.map(lambda row: blake3(row.data).digest(), fetched)
+    digests = pool.map(lambda row: blake3(row.view(np.uint8)).digest(), fetched)
     winners = (Counter(group).most_common(1)[0] for group in claims)
     return sum(d == claim and 2 * count > R for d, (claim, count) in zip(digests, winners, strict=True))
 
@@ -51,7 +51,7 @@ def measure(method: str, threads: int, rounds: int) -> dict[str, Any]:
     x = gradients(WORKERS // R if detox else WORKERS, RESNET18)
     hierarchy = None if method == "vote" else create_hierarchy(method, threads=threads)
     f = Q // ((R + 1) // 2) if detox else 0 if method == "mean" else Q
-    claims = [[blake3(row.data).digest()] * R for row in x] if detox else []
+    claims = [[blake3(row.view(np.uint8)).digest()] * R for row in x] if detox else []
     pool = ThreadPoolExecutor(threads)
 
     def step() -> None:

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+
 from detox.aggregators import PREAGGREGATORS, RULES, AggregatorError, fast, rows, tolerates
 
 STAGES = RULES | PREAGGREGATORS

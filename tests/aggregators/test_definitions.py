@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+
 from detox.aggregators import PREAGGREGATORS, RULES, rows
 
 N, D = 15, 23
@@ -107,8 +108,7 @@ def centered_clipping(x, f):
     distances = [math.sqrt(distance(a, v)) for a in x]
     tau = sorted(distances)[(len(x) - 1) // 2]
     pulls = [
-        (a - v) * min(1, tau / r) if 0 < r < math.inf else np.zeros_like(v)
-        for a, r in zip(x, distances, strict=True)
+        (a - v) * min(1, tau / r) if 0 < r < math.inf else np.zeros_like(v) for a, r in zip(x, distances, strict=True)
     ]
     return v + np.mean(pulls, axis=0)
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+
 from detox.aggregators import PAIRS, PREAGGREGATORS, RULES, AggregatorError, Hierarchy, create_hierarchy
 
 
@@ -150,9 +151,7 @@ def test_names_make_hierarchies():
     assert create_hierarchy("krum") == Hierarchy("krum")
     assert create_hierarchy("d-multi-krum", k=5) == Hierarchy("multi_krum", "mean", k=5)
     assert create_hierarchy("d-median", a1="geometric_median") == Hierarchy("mean", "geometric_median", k=3)
-    assert create_hierarchy(a0="mean", a1="median", k=3, threads=2) == Hierarchy(
-        "mean", "median", k=3, threads=2
-    )
+    assert create_hierarchy(a0="mean", a1="median", k=3, threads=2) == Hierarchy("mean", "median", k=3, threads=2)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from detox.aggregators import fast
 from detox.aggregators.fast import FastRows
 from detox.aggregators.rows import Rows

@@ -3,6 +3,7 @@ import random
 
 import numpy as np
 import pytest
+
 from detox.aggregators.networks import batcher, prune
 
 

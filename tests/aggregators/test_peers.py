@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from detox.aggregators import PREAGGREGATORS, RULES
 
 byzfl = pytest.importorskip("byzfl", reason="byzfl is not installed (pip install byzfl==0.0.11)")
@@ -38,7 +39,6 @@ def test_byzfl_gives_the_same(name, seed):
 @pytest.mark.parametrize("seed", range(5))
 def test_byzfl_gives_the_same_with_a_reference_vector(seed):
     x = np.random.default_rng(seed).normal(size=(N, 31))
-    v = x.mean(axis=0)
-    result = RULES["centered_clipping"](x, f=F, previous=v, tau=3.0, iterations=4)
-    np.testing.assert_allclose(result, byzfl.CenteredClipping(m=v, L=4, tau=3.0)(x), rtol=1e-6)
+    result = RULES["centered_clipping"](x, f=F, previous=np.zeros(31), tau=3.0, iterations=4)
+    np.testing.assert_allclose(result, byzfl.CenteredClipping(L=4, tau=3.0)(x), rtol=1e-6)
     np.testing.assert_allclose(RULES["monna"](x, f=F, trusted=x[2]), byzfl.MoNNA(f=F, idx=2)(x), rtol=1e-6)

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from detox.aggregators import RULES
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+
+from detox.aggregators import RULES
 
 settings.register_profile("rules", max_examples=40, deadline=None)
 settings.load_profile("rules")
