@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from detox.aggregators import linear, order
 from detox.aggregators.chunks import T, over_chunks
-from detox.aggregators.rows import Array, Floats, Index, Rows
+from detox.aggregators.rows import NARROWEST, Array, Floats, Index, Rows
 from detox.aggregators.vectors import LANES
 
 COLUMNS = 1 << 16
@@ -34,7 +34,7 @@ class FastRows(Rows):
         elif x.dtype != np.float32 or not x.dtype.isnative:
             return False
         stored = _stored(x)
-        return bool(x.shape[1] >= LANES and stored.strides[1] == stored.itemsize and stored.flags.aligned)
+        return bool(x.shape[1] >= NARROWEST and stored.strides[1] == stored.itemsize and stored.flags.aligned)
 
     def gram(self, *extra: Array) -> Floats:
         held = [self._same(v) for v in extra]

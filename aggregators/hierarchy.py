@@ -61,11 +61,16 @@ class Hierarchy:
         sizes, faults, bad_groups = self._group(rows.n, f)
         if len(sizes) == 1:
             return self._run(self._a0, rows, f, rng)
-        results = rows.empty(len(sizes))
         members = np.split(rng.permutation(rows.n), np.cumsum(sizes)[:-1])
-        for i, t in enumerate(faults):
-            results[i, :] = self._run(self._a0, rows.select(np.sort(members[i])), t, rng)
-        return self._run(self._a1, as_rows(results, self.threads), bad_groups, rng)
+
+        def two_stages(rows: Rows) -> Array:
+            results = rows.empty(len(sizes))
+            for i, t in enumerate(faults):
+                results[i, :] = self._run(self._a0, rows.select(np.sort(members[i])), t, rng)
+            return self._run(self._a1, rows.like(results), bad_groups, rng)
+
+        single = self._a0.coordinatewise and self._a1.coordinatewise
+        return rows.columnwise(two_stages) if single else two_stages(rows)
 
     @property
     def _a0(self) -> Rule:

@@ -4,6 +4,7 @@ Everything that reads the votes is here (any array library) or in `fast` (numba,
 CPU); a rule is what happens between these operations, on arrays of the size of n.
 """
 
+from collections.abc import Callable
 from typing import Any, Self, TypeAlias
 
 import array_api_compat
@@ -20,6 +21,10 @@ Index: TypeAlias = npt.NDArray[np.intp]
 
 CHUNK = 1 << 22
 """Elements that an operation copies at a time."""
+SLAB = 1 << 18
+"""Columns of a slab: its results stay in the cache until they are used."""
+NARROWEST = 16
+"""Columns that the kernels need at least."""
 FAST_FROM = 1 << 16
 """Elements from which the kernels are worth the import of numba."""
 
@@ -46,9 +51,25 @@ class Rows:
         """These of the rows, in this order; nothing is copied."""
         return type(self)(self.x, self.threads, self.index[index])
 
+    def columnwise(self, work: Callable[["Rows"], Array]) -> Array:
+        """The vector (d,) that `work` returns, a slab of columns at a time: for what looks at single columns."""
+        out = self.empty(1)[0, :]
+
+        def fill(start: int, stop: int) -> None:
+            start = max(0, min(start, stop - NARROWEST))
+            out[start:stop] = work(type(self)(self.x[:, start:stop], 1, self.index))
+
+        for _ in over_chunks(fill, self.d, SLAB, self.threads):
+            pass
+        return out
+
     def empty(self, n: int) -> Array:
         """A new (n, d) array of the votes' library, dtype and device."""
         return self.xp.empty((n, self.d), dtype=self.x.dtype, device=self.device)
+
+    def like(self, x: Array) -> Self:
+        """Another array of the same library, dtype and number of columns."""
+        return type(self)(x, self.threads)
 
     def gram(self, *extra: Array) -> Floats:
         """Inner products of all rows and the `extra` vectors, (n + e, n + e), summed in float64."""

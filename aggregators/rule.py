@@ -42,12 +42,14 @@ class Rule:
         condition: which (n, f) the function serves.
         source: the paper.
         size: number of vectors that come out of n, given the options; None for a rule (one vector).
+        coordinatewise: whether a coordinate of the result depends on that coordinate alone.
     """
 
     function: Callable[..., Array]
     condition: Condition
     source: str
     size: Callable[..., int] | None = None
+    coordinatewise: bool = False
 
     @property
     def name(self) -> str:
@@ -102,10 +104,14 @@ class Rule:
 
 
 def rule(
-    condition: Condition, source: str, size: Callable[..., int] | None = None
+    condition: Condition,
+    source: str,
+    *,
+    size: Callable[..., int] | None = None,
+    coordinatewise: bool = False,
 ) -> Callable[[Callable[..., Array]], Rule]:
     """Make a `Rule` of ``function(rows: Rows, f: int, *, options...)``."""
-    return lambda function: Rule(function, condition, source, size)
+    return lambda function: Rule(function, condition, source, size, coordinatewise)
 
 
 __all__ = ["ANY", "BULYAN", "KRUM", "MAJORITY", "NO_FAULTS", "Array", "Condition", "Rows", "Rule", "rule"]

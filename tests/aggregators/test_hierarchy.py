@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from detox.aggregators import PAIRS, PREAGGREGATORS, RULES, AggregatorError, Hierarchy, create_hierarchy
+from detox.aggregators import PAIRS, PREAGGREGATORS, RULES, AggregatorError, Hierarchy, create_hierarchy, rows
 
 
 def votes(n=15, d=40, seed=0):
@@ -178,3 +178,14 @@ def test_names_that_are_not_known_are_refused(arguments, message):
 def test_k_and_groups_exclude_each_other():
     with pytest.raises(AggregatorError, match="k and groups exclude each other"):
         Hierarchy("mean", k=3, groups=2)
+
+
+def test_slabs_of_columns_change_nothing(monkeypatch):
+    x = votes(d=331)
+    whole = PAIRS["d-median"](x, f=2, rng=rng())
+    monkeypatch.setattr(rows, "SLAB", 40)  # the last slab has 11 columns, fewer than a vector
+    for least in (0, 10**9):
+        monkeypatch.setattr(rows, "FAST_FROM", least)
+        for threads in (1, 3):
+            h = create_hierarchy("d-median", threads=threads)
+            np.testing.assert_allclose(h(x, f=2, rng=rng()), whole, rtol=1e-6, atol=1e-7)
