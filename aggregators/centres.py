@@ -40,7 +40,9 @@ def median_of_means(rows: Rows, f: int, *, blocks: int | None = None, centre: st
 def centered_clipping(
     rows: Rows, f: int, *, previous: Array | None = None, tau: float | None = None, iterations: int = 1
 ) -> Array:
-    """The mean of the vectors, each drawn to within tau of v first: v + mean((x - v) min(1, tau / |x - v|)).
+    """The mean of the vectors, each drawn first to within tau of the last output v.
+
+    In symbols v + mean((x - v) min(1, tau / |x - v|)).
 
     Options:
         previous: v, (d,), the rule's last output; the coordinate-wise median unless given.

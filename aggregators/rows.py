@@ -46,6 +46,7 @@ class Rows:
         self.index = np.arange(len(x)) if index is None else index
         self.n, self.d = len(self.index), x.shape[1]
         self._at = self.xp.asarray(self.index, device=self.device)
+        self._whole = np.array_equal(self.index, np.arange(len(x)))
 
     def select(self, index: Index) -> Self:
         """These of the rows, in this order; nothing is copied."""
@@ -180,7 +181,8 @@ class Rows:
         return xp.concat(list(self._chunks(reduced)))
 
     def _chunk(self, start: int, stop: int) -> Array:
-        return self.xp.take(self.x[:, start:stop], self._at, axis=0)
+        part = self.x[:, start:stop]
+        return part if self._whole else self.xp.take(part, self._at, axis=0)
 
     def _chunks(self, work: Any) -> Any:
         return over_chunks(work, self.d, max(1, CHUNK // self.n), self.threads)
