@@ -80,7 +80,7 @@ def table(runs: list[FinishedRun]) -> Table:
     """One row a run: accuracy, seconds, bytes, and what the vote found out about the Byzantine workers."""
     out = Table()
     out.add_column("run")
-    for name in ("accuracy", "seconds", "MB into PS", "lies", "named", "wrongly named"):
+    for name in ("accuracy", "seconds", "MB into PS", "lies", "named", "wrongly", "weights"):
         out.add_column(name, justify="right")
     for run in runs:
         summary, config = run.summary, run.config
@@ -92,10 +92,11 @@ def table(runs: list[FinishedRun]) -> Table:
             f"{summary['bytes_into_ps'] / 1e6:.1f}",
             str(config.q * config.steps),
             *found,
+            summary["weights_digest"][:8],
         )
     out.caption = (
-        "lies: bad gradients told; named: workers that their group outvoted, wrongly\n"
-        "where liars were the group's majority; without groups nobody votes"
+        "lies: bad gradients told; named: workers that their group outvoted, wrongly where\n"
+        "liars were the group's majority; weights: first bytes of the final weights' digest"
     )
     return out
 
@@ -107,13 +108,13 @@ def plot(runs: list[FinishedRun], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, (curves, bars) = pyplot.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    figure, (curves, bars) = pyplot.subplots(1, 2, figsize=(12, 4), layout="constrained")
     for run in runs:
         scored = [line for line in run.metrics if line.get("accuracy") is not None]
         steps, accuracy = [line["step"] for line in scored], [100 * line["accuracy"] for line in scored]
         curves.plot(steps, accuracy, marker="o", markersize=3, label=run.summary["name"])
     curves.set(xlabel="step", ylabel="test accuracy (%)", ylim=(0, 101))
-    curves.legend(loc="lower right")
+    curves.legend(loc="center right")
     curves.grid(alpha=0.3)
     names = [run.summary["name"] for run in runs]
     left = [0.0] * len(runs)
@@ -123,7 +124,7 @@ def plot(runs: list[FinishedRun], path: Path) -> None:
         left = [a + b for a, b in zip(left, widths, strict=True)]
     bars.invert_yaxis()
     bars.set(xlabel="milliseconds a step")
-    bars.legend(loc="best")
+    bars.legend(loc="upper left", bbox_to_anchor=(1, 1))
     config = runs[0].config
     figure.suptitle(f"{config.task}, p = {config.p} workers, {adversary_in_words(config)}")
     path.parent.mkdir(parents=True, exist_ok=True)
