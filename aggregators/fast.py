@@ -79,7 +79,7 @@ class FastRows(Rows):
         return self._reduce(trim, keep) if self._served_by_kernel() else super().nearest_mean(trim, keep)
 
     def sign_sum(self) -> Array:
-        return self._fill(linear.sign_sum) if self._kind.dtype == np.float32 else super().sign_sum()
+        return self._fill(linear.sign_sum)
 
     def _served_by_kernel(self) -> bool:
         return self.n <= order.MAX_NETWORK or self._kind.dtype == np.float32

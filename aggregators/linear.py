@@ -187,16 +187,34 @@ def product(addresses: Any, weights: Any, start: int, stop: int, out: Any) -> No
         _product_columns(addresses, weights, stop - 32, out)
 
 
+@intrinsic
+def _signs(context: Any, addresses: Any, count: Any, at: Any, out: Any) -> Any:
+    """Sign of the sum of signs in columns at .. at + 15."""
+
+    def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
+        starts = data(context, b, args[0], addresses)
+        total = cgutils.alloca_once(b, I32)
+        b.store(splat(I32, 0), total)
+
+        def sign(compare: Any, x: Any, zero: Any) -> Any:
+            return b.sub(b.zext(compare(">", x, zero), I32), b.zext(compare("<", x, zero), I32))
+
+        with cgutils.for_range(b, args[1], intp=LONG) as loop:
+            address = b.load(b.gep(starts, [loop.index]))
+            prefetch(b, address, args[2], out)
+            x = b.bitcast(load(b, address, args[2], out), F32)
+            b.store(b.add(b.load(total), sign(b.fcmp_ordered, x, splat(F32, 0.0))), total)
+        result = b.sitofp(sign(b.icmp_signed, b.load(total), splat(I32, 0)), F64)
+        store(b, result, b.gep(data(context, b, args[3], out), [args[2]]), out)
+        return ir.Constant(ir.IntType(8).as_pointer(), None)
+
+    return types.none(addresses, count, at, out), codegen
+
+
 @njit(nogil=True, cache=True)
 def sign_sum(addresses: Any, start: int, stop: int, out: Any) -> None:
-    """Fill columns start .. stop of out, float32, with the sign of the sum of signs."""
-    total, row = np.empty(TILE, np.int32), np.empty(TILE, np.float32)
-    for low in range(start, stop, TILE):
-        width = min(TILE, stop - low)
-        total[:] = 0
-        for i in range(addresses.size):
-            read(out, addresses[i], low, width, row)
-            for t in range(TILE):
-                total[t] += np.int32(row[t] > 0) - np.int32(row[t] < 0)
-        for t in range(width):
-            out[low + t] = np.sign(total[t])
+    """Fill columns start .. stop of out, at least `LANES` of them, with the sign of the sum of signs."""
+    for at in range(start, stop - 15, 16):
+        _signs(addresses, addresses.size, at, out)
+    if (stop - start) % 16:
+        _signs(addresses, addresses.size, stop - 16, out)

@@ -33,7 +33,7 @@ from detox.aggregators.vectors import (
     store,
 )
 
-MAX_NETWORK = 64
+MAX_NETWORK = 128  # takes two seconds to compile, once
 TILE = 256
 
 SIGN = 0x7FFFFFFF

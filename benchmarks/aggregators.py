@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from blake3 import blake3
 
 from benchmarks.measure import RESNET18, gradients, interleaved, keep_memory, machine, read_once
 from benchmarks.peers import byzfl_rules, torch_rules
@@ -76,7 +77,7 @@ def costs(rounds: int) -> dict[str, Any]:
     """Seconds against the number of workers p (d = 200,000), and against d (p = 45); r = 3 for the pairs."""
     over: dict[str, Any] = {"workers": {}, "parameters": {}}
     for axis, points in (
-        ("workers", [(p, 200_000) for p in (5, 15, 27, 45, 75, 135, 225)]),
+        ("workers", [(p, 200_000) for p in (5, 9, 15, 27, 45, 75, 135, 225)]),
         ("parameters", [(45, d) for d in (10_000, 100_000, 1_000_000, RESNET18)]),
     ):
         for p, d in points:
@@ -84,15 +85,24 @@ def costs(rounds: int) -> dict[str, Any]:
             jobs = {}
             for name in ("median", "krum", "bulyan", *PAIRS):
                 hierarchy, votes = create_hierarchy(name), x[: p // 3] if name in PAIRS else x
-                f = 1 if len(votes) < 15 else 2
-                if served(hierarchy, len(votes), f):
-                    jobs[name] = partial(hierarchy, votes, f=f, rng=np.random.default_rng(0))
+                f = max((f for f in range(3) if served(hierarchy, len(votes), f)), default=-1)
+                if f >= 0:
+                    jobs[name] = partial(step, hierarchy, votes, f, name in PAIRS)
             for name, t in interleaved(jobs, rounds).items():
                 over[axis].setdefault(name, []).append((p if axis == "workers" else d, t))
     return over
 
 
+def step(hierarchy: Hierarchy, votes: np.ndarray, f: int, vote: bool) -> None:
+    """Aggregate; with a vote, hash what was fetched first."""
+    if vote:
+        for row in votes:
+            blake3(row.view(np.uint8)).digest()
+    hierarchy(votes, f=f, rng=np.random.default_rng(0))
+
+
 def served(hierarchy: Hierarchy, n: int, f: int) -> bool:
+    """Whether the hierarchy takes n votes of which f are bad."""
     try:
         hierarchy.check(n, f)
     except AggregatorError:
@@ -107,14 +117,21 @@ def chart(over: dict[str, Any], path: Path) -> None:
     mpl.use("agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, 2, figsize=(11, 4.5), sharey=False)
-    for axis, (label, note) in zip(axes, (("workers", "d = 200,000"), ("parameters", "45 workers")), strict=True):
-        for name, points in over[label].items():
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4.5))
+    colours = {name: f"C{i}" for i, name in enumerate(("median", "krum", "bulyan", *PAIRS))}
+    panels = (("workers p", "workers", "d = 200,000"), ("parameters d", "parameters", "p = 45"))
+    for axis, (label, key, note) in zip(axes, panels, strict=True):
+        for name, points in over[key].items():
             style = "o-" if name in PAIRS else "s--"
-            axis.loglog(*zip(*points, strict=True), style, markersize=4, label=name)
-        axis.set(xlabel=label, ylabel="seconds", title=f"one aggregation, {note}, r = 3 for d-...")
+            axis.loglog(*zip(*points, strict=True), style, color=colours[name], markersize=4, label=name)
+        axis.set(xlabel=label, ylabel="seconds", title=f"vote (r = 3) and aggregation, {note}")
         axis.grid(which="both", alpha=0.2)
         axis.legend(fontsize=8)
+    ps = np.array([45.0, 225.0])
+    start = dict(over["workers"]["krum"])[45]
+    for power, note in ((1, "p"), (2, "p²")):
+        axes[0].loglog(ps, 1.6 * start * (ps / 45) ** power, color="grey", linewidth=1)
+        axes[0].annotate(note, (225, 1.6 * start * 5**power), color="grey")
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)

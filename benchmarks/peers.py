@@ -20,7 +20,7 @@ def byzfl_rules(n: int, f: int) -> dict[str, Callable[[Any], Any]]:
         "meamed": byzfl.Meamed(f=f),
         "krum": byzfl.Krum(f=f),
         "multi_krum": byzfl.MultiKrum(f=f),
-        "geometric_median": byzfl.GeometricMedian(),
+        "geometric_median": byzfl.GeometricMedian(nu=1e-6, T=200),  # its default stops after 3 iterations
         "centered_clipping": byzfl.CenteredClipping(m=None, L=1, tau=100.0),
         "nnm": byzfl.NNM(f=f),
     }

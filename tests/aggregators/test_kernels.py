@@ -8,7 +8,7 @@ from detox.aggregators import fast
 from detox.aggregators.fast import FastRows
 from detox.aggregators.rows import Rows
 
-SHAPES = [(1, 16), (2, 40), (8, 16), (15, 2000), (45, 130), (64, 33), (65, 300)]
+SHAPES = [(1, 16), (2, 40), (8, 16), (15, 2000), (45, 130), (64, 33), (130, 300)]
 
 
 @pytest.fixture(params=["numpy", "torch", "bfloat16"])
