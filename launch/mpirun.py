@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from detox.launch.config import Config
 from detox.launch.environment import settings
 
 # Under these a parameter server survives its workers: point-to-point over TCP that only sends, with small eager
@@ -59,6 +60,11 @@ def mpirun_line(n: int, hostfile: str | None, command: Sequence[str]) -> list[st
     if hostfile:
         line += ["--hostfile", hostfile]
     return [*line, "-n", str(n), *command]
+
+
+def local_ranks(config: Config) -> int:
+    """Ranks for a run on this machine alone: the PS, and as many ranks of workers as there are cores."""
+    return config.ranks() or 1 + min(config.p, os.cpu_count() or 1)
 
 
 def is_open_mpi(mpirun: str) -> bool:

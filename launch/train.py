@@ -8,7 +8,7 @@ from argparse import ArgumentParser
 from detox.launch.config import Config, ConfigError, override, read_config
 from detox.launch.console import ProgressKind
 from detox.launch.environment import fix_torch
-from detox.launch.mpirun import MpirunError, mpirun_line
+from detox.launch.mpirun import MpirunError, local_ranks, mpirun_line
 
 PS = 0
 
@@ -68,15 +68,14 @@ def _alone(argv: list[str]) -> int:
             file=sys.stderr,
         )
         return 2
-    ranks = config.ranks() or config.p + 1
     try:
-        line = shlex.join(mpirun_line(ranks, None, ["detox-ps", "train", *argv]))
+        line = shlex.join(mpirun_line(local_ranks(config), None, ["detox-ps", "train", *argv]))
     except MpirunError as error:
         line = str(error)
     print(
         "detox-ps: training takes a parameter server and workers, and this process is alone. Run\n\n"
         f"  detox-ps launch {shlex.join(argv)}\n\n"
-        f"which starts mpirun with all its settings, or mpirun itself (PS and {config.p} workers):\n\n  {line}",
+        f"which starts mpirun with all its settings, or mpirun itself:\n\n  {line}",
         file=sys.stderr,
     )
     return 2

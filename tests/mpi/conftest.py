@@ -67,17 +67,23 @@ class Job:
             assert time.monotonic() < end, self.text
             time.sleep(0.05)
 
-    def pid_of_rank(self, rank: int) -> int:
-        """The process of that rank: the job's processes are those in its folder."""
+    def processes(self) -> dict[int, dict[bytes, bytes]]:
+        """Process id -> environment of all processes of this job: those in its folder."""
+        found = {}
         for entry in Path("/proc").iterdir():
             try:
-                if not entry.name.isdigit() or (entry / "cwd").readlink() != self.folder:
-                    continue
-                environment = (entry / "environ").read_bytes().split(b"\0")
+                if entry.name.isdigit() and (entry / "cwd").readlink() == self.folder:
+                    environment = (entry / "environ").read_bytes().split(b"\0")
+                    found[int(entry.name)] = dict(line.split(b"=", 1) for line in environment if b"=" in line)
             except OSError:
                 continue
-            if f"OMPI_COMM_WORLD_RANK={rank}".encode() in environment:
-                return int(entry.name)
+        return found
+
+    def pid_of_rank(self, rank: int) -> int:
+        """The process of that rank."""
+        for pid, environment in self.processes().items():
+            if environment.get(b"OMPI_COMM_WORLD_RANK") == str(rank).encode():
+                return pid
         pytest.fail(f"no process of rank {rank}")
 
     def end(self) -> None:
@@ -112,9 +118,9 @@ class Jobs:
         self._jobs.append(Job(folder, argv))
         return self._jobs[-1]
 
-    def run(self, *arguments: str, n: int = 3) -> dict:
+    def run(self, *arguments: str, n: int = 3, files: tuple[Path, ...] = ()) -> dict:
         """The summary of a run that has to succeed."""
-        job = self.start(*arguments, n=n)
+        job = self.start(*arguments, n=n, files=files)
         assert job.wait() == 0, job.text
         return self.summary(job)
 

@@ -3,6 +3,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
+
+import pytest
 
 LONG = ("--steps", "400", "--log-every", "10", "--checkpoint-every", "50", "--transport.deadline", "5")
 
@@ -38,3 +41,19 @@ def test_a_run_whose_ps_is_killed_resumes_to_the_same_bits(jobs):
     (folder,) = job.folder.glob("runs/run-*")
     steps = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert steps == list(range(1, 401))
+
+
+@pytest.mark.parametrize("send", [signal.SIGTERM, signal.SIGINT])
+def test_a_job_that_is_told_to_end_leaves_no_process_behind(jobs, send):
+    job = jobs.start(*LONG, "--steps", "100000")
+    job.wait_for("step     20")
+    if send == signal.SIGTERM:
+        job.process.terminate()
+    else:
+        os.killpg(job.process.pid, send)  # as a terminal does on Ctrl-C
+    assert job.wait() != 0
+    end = time.monotonic() + 20
+    while job.processes() and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not job.processes()
+    assert "Traceback" not in job.text

@@ -97,12 +97,42 @@ def test_a_users_own_task_trains(jobs):
     assert job.wait() == 0, job.text
 
 
+NORMED = """
+import torch
+from detox.tasks.classification import Classification
+from detox.tasks.datasets import load_digits
+from torch import nn
+
+
+def build(shape, classes):
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, classes))
+
+
+class Normed(Classification):
+    def __init__(self, *, device):
+        super().__init__(load_digits(None), build, device)
+"""
+
+
+def test_batch_norm_statistics_go_through_the_vote_to_the_model_that_the_ps_evaluates(jobs, tmp_path):
+    (tmp_path / "normed.py").write_text(NORMED)
+    options = ("--task", "normed:Normed", "--model", "None", "--optimizer.lr", "0.1")
+    files = (tmp_path / "normed.py",)
+    honest = jobs.run(*options, "--q", "0", files=files)
+    # Outvoted lies about gradient and statistics alike leave no trace.
+    attacked = jobs.run(*options, "--q", "1", "--aggregator.f", "0", "--attack.kind", "constant", files=files)
+    assert attacked["weights_digest"] == honest["weights_digest"]
+    # With the statistics of the untrained model, 0 and 1, it would be far off.
+    assert honest["test_accuracy"] > 0.7
+
+
 def test_one_process_alone_says_how_to_launch(jobs):
     line = [sys.executable, "-m", "detox.launch", "train", "run.toml"]
     alone = subprocess.run(line, cwd=jobs.folder, capture_output=True, text=True, check=False, timeout=240)
     assert alone.returncode == 2
     assert "detox-ps launch run.toml" in alone.stderr
-    assert "-n 10 detox-ps train run.toml" in alone.stderr
+    assert "detox-ps train run.toml" in alone.stderr.splitlines()[-1]
+    assert "mpirun" in alone.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
