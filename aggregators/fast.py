@@ -14,6 +14,8 @@ from detox.aggregators.vectors import LANES
 
 COLUMNS = 1 << 16
 """Columns in a chunk: a multiple of every kernel's tile, few enough to balance the threads."""
+MOST_ROWS = 512
+"""Rows for which kernels are written; above, sorting networks and unrolled sums grow too long."""
 
 
 class FastRows(Rows):
@@ -27,11 +29,13 @@ class FastRows(Rows):
 
     @staticmethod
     def serves(x: Array) -> bool:
-        """Whether the kernels can read x: its dtype, and columns that are contiguous and enough."""
+        """Whether the kernels can read x: its dtype, not too many rows, columns contiguous and enough."""
         if array_api_compat.is_torch_array(x):
             if x.device.type != "cpu" or str(x.dtype) not in ("torch.float32", "torch.bfloat16"):
                 return False
         elif x.dtype != np.float32 or not x.dtype.isnative:
+            return False
+        if len(x) > MOST_ROWS:
             return False
         stored = _stored(x)
         return bool(x.shape[1] >= NARROWEST and stored.strides[1] == stored.itemsize and stored.flags.aligned)
@@ -55,7 +59,7 @@ class FastRows(Rows):
 
         def work(start: int, stop: int) -> None:
             for job, factors, target in jobs:
-                linear.weighted_sum(job, factors, _wide_enough(start, stop), stop, target)
+                linear.weighted_sum(len(job))(job, factors, _wide_enough(start, stop), stop, target)
 
         self._each(work)
         return out

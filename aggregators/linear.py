@@ -1,5 +1,7 @@
 """Inner products and weighted sums of rows, each one pass over the input, summed in float64 (numba)."""
 
+import functools
+from collections.abc import Callable
 from itertools import chain
 from typing import Any
 
@@ -30,7 +32,6 @@ from detox.aggregators.vectors import (
 TILE = 512
 BLOCK = 4  # rows: sixteen sums and the operands of the next products fit the vector registers
 DOUBLES = 8
-UNROLLED = 8
 
 
 @intrinsic
@@ -88,47 +89,43 @@ def gram(kind: Any, addresses: Any, start: int, stop: int) -> Any:
     return g
 
 
-@intrinsic
-def _weighted(context: Any, addresses: Any, weights: Any, count: Any, at: Any, out: Any) -> Any:
-    """Weighted sum of the rows in columns at .. at + 15."""
+@intrinsic(prefer_literal=True)
+def _weighted(context: Any, addresses: Any, weights: Any, n: Any, at: Any, out: Any) -> Any:
+    """Weighted sum of n rows, a literal, in columns at .. at + 15."""
 
     def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
         starts, factors = data(context, b, args[0], addresses), data(context, b, args[1], weights)
         fma = declare(b, "llvm.fma.v16f64", F64, [F64, F64, F64])
-        result = cgutils.alloca_once(b, F64)
-        b.store(splat(F64, 0.0), result)
-
-        def add(first: Any, rows: int) -> None:
-            total = b.load(result)
-            for k in range(rows):
-                i = b.add(first, LONG(k))
-                address = b.load(b.gep(starts, [i]))
-                prefetch(b, address, args[3], out)
-                lane = b.insert_element(splat(F64, 0.0), b.load(b.gep(factors, [i])), LONG(0))
-                factor = b.shuffle_vector(lane, splat(F64, 0.0), splat(I32, 0))
-                x = b.fpext(b.bitcast(load(b, address, args[3], out), F32), F64)
-                total = b.call(fma, [factor, x, total])
-            b.store(total, result)
-
-        whole = b.sub(args[2], b.srem(args[2], LONG(UNROLLED)))
-        with cgutils.for_range_slice(b, LONG(0), whole, LONG(UNROLLED), intp=LONG) as (first, _):
-            add(first, UNROLLED)
-        with cgutils.for_range_slice(b, whole, args[2], LONG(1), intp=LONG) as (first, _):
-            add(first, 1)
-        store(b, b.load(result), b.gep(data(context, b, args[4], out), [args[3]]), out)
+        total = splat(F64, 0.0)
+        for k in range(n.literal_value):
+            address = b.load(b.gep(starts, [LONG(k)]))
+            prefetch(b, address, args[3], out)
+            lane = b.insert_element(splat(F64, 0.0), b.load(b.gep(factors, [LONG(k)])), LONG(0))
+            factor = b.shuffle_vector(lane, splat(F64, 0.0), splat(I32, 0))
+            x = b.fpext(b.bitcast(load(b, address, args[3], out), F32), F64)
+            total = b.call(fma, [factor, x, total])
+        store(b, total, b.gep(data(context, b, args[4], out), [args[3]]), out)
         return ir.Constant(ir.IntType(8).as_pointer(), None)
 
-    return types.none(addresses, weights, count, at, out), codegen
+    return types.none(addresses, weights, n, at, out), codegen
 
 
-@njit(nogil=True, cache=True)
-def weighted_sum(addresses: Any, weights: Any, start: int, stop: int, out: Any) -> None:
-    """Fill columns start .. stop of out, at least `LANES` of them, with the weighted sum of the rows."""
-    n = addresses.size
-    for at in range(start, stop - 15, 16):
-        _weighted(addresses, weights, n, at, out)
-    if (stop - start) % 16:
-        _weighted(addresses, weights, n, stop - 16, out)
+@functools.cache
+def weighted_sum(n: int) -> Callable[..., None]:
+    """A kernel ``(addresses, weights, start, stop, out)`` that fills columns with the weighted sum of n rows.
+
+    It is written for that n: a loop over the rows takes twice the time where there are many.
+    """
+
+    @njit(nogil=True, cache=True)
+    def kernel(addresses: Any, weights: Any, start: int, stop: int, out: Any) -> None:
+        for at in range(start, stop - 15, 16):
+            _weighted(addresses, weights, n, at, out)
+        if (stop - start) % 16:
+            _weighted(addresses, weights, n, stop - 16, out)
+
+    result: Callable[..., None] = kernel
+    return result
 
 
 @intrinsic(prefer_literal=True)

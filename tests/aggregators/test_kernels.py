@@ -93,6 +93,7 @@ def test_bfloat16_is_rounded_to_nearest_even():
         np.ones((4, 20)),
         np.ones((4, 40), np.float32)[:, ::2],
         np.ones((4, 20), ">f4"),
+        np.ones((513, 16), np.float32),
         torch.ones(4, 20).half(),
     ],
 )
