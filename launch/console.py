@@ -24,6 +24,7 @@ class Reporter:
         self._kind = kind
         self._console = Console(highlight=False, soft_wrap=True)
         self._width = len(str(steps))
+        self._score = ""
         self._bar = None
         if kind == "bar":
             says = TextColumn("{task.description}")
@@ -56,8 +57,9 @@ class Reporter:
             f"step {step:{self._width}d}{score}  {1000 * sum(seconds.values()):.1f} ms = {parts}  "
             f"in {bytes_in / 1e6:.3f} MB  votes {counts}"
         )
+        self._score = score.strip() or self._score
         if self._bar is not None:
-            self._bar.update(self._row, description=f"{score.strip()}  votes {counts}")
+            self._bar.update(self._row, description=f"{self._score}  votes {counts}")
         else:
             self.say(line)
 
