@@ -181,8 +181,12 @@ class Config(Section):
         if self.q > self.p:
             raise ConfigError(f"q = {self.q} Byzantine workers, but there are only p = {self.p} workers")
         try:
-            self.hierarchy.check(self.votes, self.f)
-        except AggregatorError as error:
+            hierarchy = self.hierarchy
+            hierarchy.check(self.votes, self.f)
+            # Values of options show only in use: better on a toy now than on the first votes.
+            toy = np.random.default_rng(0).standard_normal((self.votes, 4), np.float32)
+            hierarchy(toy, f=self.f, rng=np.random.default_rng(0))
+        except (AggregatorError, ArithmeticError, TypeError) as error:
             assumed = "" if self.aggregator.f is not None else " (f is the worst case of q; aggregator.f sets another)"
             raise ConfigError(f"aggregator: {error}{assumed}") from None
 

@@ -53,6 +53,10 @@ def test_the_command_line_overrides_any_field(read):
         ("p =", "not TOML"),
         (PLAIN + "f = 3", "median needs n > 2f"),
         ('p = 15\nq = 2\nr = 1\n[aggregator]\nname = "mean"', r"aggregator\.f sets another"),
+        (PLAIN + "[aggregator.options.krum]\nneighbours = 2", "options given for 'krum', which is not used"),
+        ('p = 21\n[aggregator]\nname = "krum"\n[aggregator.options.krum]\nneighbours = 99', "aggregator: .*neighbours"),
+        ('p = 21\n[aggregator]\nname = "krum"\n[aggregator.options.krum]\nneighbours = "x"', "aggregator: "),
+        (PLAIN + 'pre = ["bucketing"]\n[aggregator.options.bucketing]\ns = 0', "aggregator: "),
         ('[aggregator]\nname = "krumm"', "unknown aggregator 'krumm'"),
     ],
 )

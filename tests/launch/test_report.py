@@ -1,6 +1,7 @@
 import json
 
 import pytest
+
 from detox.launch.config import Config
 from detox.launch.placement import create_placement
 from detox.launch.report import FinishedRun, report
@@ -34,7 +35,7 @@ def run(tmp_path):
             "bytes_into_ps": 2_500_000,
             "seconds_per_step": {"total": 0.5, **seconds},
             "weights_digest": "0123456789abcdef",
-        }  # fmt: skip
+        }
     )
     return folder
 
