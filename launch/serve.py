@@ -294,9 +294,9 @@ def _await_ready(transport: Transport, config: Config) -> dict[int, dict[str, An
         for message in transport.receive():
             if message.header is None or message.header.kind != Kind.READY:
                 continue
-            facts = json.loads(bytes(message.payload))
+            facts = _read_facts(message.source, bytes(message.payload))
             if "error" in facts:
-                raise StartError(f"rank {message.source} on {facts['host']}: {facts['error']}")
+                raise StartError(f"rank {message.source} on {facts.get('host')}: {facts['error']}")
             ready[message.source] = facts
         missing = [rank for rank in transport.peers if rank not in ready]
         if transport.dead & set(missing):
@@ -308,6 +308,17 @@ def _await_ready(transport: Transport, config: Config) -> dict[int, dict[str, An
             )
         time.sleep(config.transport.poll)
     return ready
+
+
+def _read_facts(rank: int, payload: bytes) -> dict[str, str | int]:
+    """The JSON of a READY: names with words or numbers."""
+    try:
+        facts = json.loads(payload)
+        if isinstance(facts, dict) and all(isinstance(value, str | int) for value in facts.values()):
+            return facts
+    except (ValueError, RecursionError):
+        pass
+    raise StartError(f"rank {rank} is ready for something else: {payload[:80]!r}")
 
 
 def _dismiss(transport: Transport) -> bool:

@@ -8,7 +8,7 @@ from detox.ps.assignment import Groups
 from detox.ps.ledger import Ledger
 from detox.ps.stopwatch import Stopwatch
 from detox.ps.vote import Ballot, Outcome
-from detox.wire import Codec, Header, Kind, WireError, digest_of
+from detox.wire import DIGEST_BYTES, Codec, Header, Kind, WireError, digest_of
 
 
 class Round:
@@ -141,6 +141,9 @@ class Round:
         ]
 
     def _count(self, worker: int, file: int, claim: bytes) -> None:
+        if len(claim) != DIGEST_BYTES:
+            self._note("malformed", worker, f"a claim of {len(claim)} bytes, a digest has {DIGEST_BYTES}")
+            return
         try:
             self.ballots[file].claim(worker, claim)
         except ValueError as error:

@@ -43,7 +43,8 @@ def probe(
     end = time.monotonic() + deadline
     while len(digests) < len(first):
         for message in transport.receive():
-            if message.header is not None and message.header.kind == Kind.CLAIM:
+            asked = Header(Kind.CLAIM, PROBE, first[message.source])
+            if message.header == asked and len(message.payload) == DIGEST_BYTES:
                 digests[message.source] = bytes(message.payload)
         missing = sorted(set(first) - digests.keys())
         if missing and (time.monotonic() > end or transport.dead & set(missing)):

@@ -59,7 +59,7 @@ class Transport:
         self.limits: dict[int, int] = {}
         self.bytes_received = 0
         self._outgoing: dict[int, list[tuple[MPI.Request, Any]]] = {peer: [] for peer in self.peers}
-        self._incoming: dict[int, tuple[MPI.Request, np.ndarray]] = {}
+        self._incoming: dict[int, tuple[MPI.Request, np.ndarray, int]] = {}
 
     def send(self, peers: Iterable[int], header: Header, payload: bytes | memoryview = b"") -> None:
         """Starts sending one message to each of `peers`; it is copied once, so the payload may change after."""
@@ -105,15 +105,18 @@ class Transport:
                 fault = f"{size} bytes of kind {tag}, of which nothing so long is expected"
                 return Message(peer, None, memoryview(b""), fault)
             buffer = np.empty(size, np.uint8)
-            self._incoming[peer] = (matched.Irecv([buffer, MPI.BYTE]), buffer)
-        request, buffer = self._incoming[peer]
+            self._incoming[peer] = (matched.Irecv([buffer, MPI.BYTE]), buffer, tag)
+        request, buffer, tag = self._incoming[peer]
         if not request.Test():
             return None
         del self._incoming[peer]
         self.bytes_received += buffer.size
         frame = buffer.data
         try:
-            return Message(peer, Header.unpack(frame), frame[HEADER_BYTES:])
+            header = Header.unpack(frame)
+            if header.kind != tag:
+                raise WireError(f"{header.kind.name} under the tag of kind {tag}")
+            return Message(peer, header, frame[HEADER_BYTES:])
         except WireError as error:
             return Message(peer, None, frame[:0], str(error))
 

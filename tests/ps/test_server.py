@@ -209,6 +209,7 @@ LIE = digest_of(np.array([6, 6], np.float32))
         (Message(1, Header(Kind.CLAIM, 2, 0, 0), LIE), 0, "malformed"),  # from the future
         (Message(1, Header(Kind.CLAIM, 1, 0, 1), LIE), 0, "malformed"),  # for another's file
         (Message(1, Header(Kind.GRADIENT, 1, 0, 0), bytes(8)), 0, "malformed"),  # not asked for
+        (Message(1, Header(Kind.CLAIM, 1, 0, 0), LIE[1:]), 0, "malformed"),
         (Message(1, Header(Kind.CLAIM, 0, 0, 0), LIE), 0, "late"),
     ],
 )

@@ -1,0 +1,42 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detox.launch.config import Config, ConfigError
+from detox.launch.serve import _read_facts, assign_ranks
+from detox.ps.selftest import StartError, unequal
+
+
+@given(st.integers(1, 60), st.integers(1, 60))
+def test_workers_are_spread_in_blocks_over_all_ranks(p, hosts):
+    config = Config(p=p, r=1)
+    if hosts > p:
+        with pytest.raises(ConfigError, match=f"use -n {p + 1}"):
+            assign_ranks(config, hosts)
+        return
+    ranks = assign_ranks(config, hosts)
+    assert ranks == sorted(ranks)
+    sizes = [ranks.count(rank) for rank in range(1, hosts + 1)]
+    assert sum(sizes) == p
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_workers_per_rank_decides_the_number_of_ranks():
+    config = Config(p=7, r=1, workers_per_rank=3)
+    assert assign_ranks(config, 3) == [1, 1, 1, 2, 2, 2, 3]
+    with pytest.raises(ConfigError, match="mpirun started 3: use -n 4"):
+        assign_ranks(config, 2)
+
+
+@pytest.mark.parametrize("payload", [b"", b"{", b"[1]", b"\xff", b'{"host": {}}', b"[" * 60_000, b"3"])
+def test_a_ready_that_cannot_be_read_is_told_with_its_rank(payload):
+    with pytest.raises(StartError, match="rank 4"):
+        _read_facts(4, payload)
+
+
+def test_the_self_test_names_the_few_that_differ():
+    facts = {rank: {"host": f"h{rank}", "threads": 1, "gpu": ""} for rank in range(1, 6)}
+    assert unequal(dict.fromkeys(range(1, 6), b"a"), facts) == []
+    lines = unequal({1: b"b", 2: b"a", 3: b"a", 4: b"c", 5: b"a"}, facts)
+    assert "rank 2 (host h2, threads 1)" in lines[0]
+    assert [line.split()[1] for line in lines[1:]] == ["1", "4"]
