@@ -55,10 +55,10 @@ def load(b: Any, address: Any, at: Any, kind: types.Array) -> Any:
     return b.load(pointer(b, address, at, kind, I32), align=4)
 
 
-def prefetch(b: Any, address: Any, at: Any, kind: types.Array) -> None:
-    """Ask for what `load` will want `AHEAD` columns later; past the end of a row it is harmless."""
+def prefetch(b: Any, address: Any, at: Any, kind: types.Array, ahead: int = AHEAD, level: int = 3) -> None:
+    """Ask for what `load` will want `ahead` columns later, to cache 1 (level 3) or 2; past a row's end it is harmless."""
     fetch = declare(b, "llvm.prefetch.p0", ir.VoidType(), [BYTE.as_pointer(), WORD, WORD, WORD])
-    b.call(fetch, [pointer(b, address, b.add(at, LONG(AHEAD)), kind, BYTE), WORD(0), WORD(3), WORD(1)])
+    b.call(fetch, [pointer(b, address, b.add(at, LONG(ahead)), kind, BYTE), WORD(0), WORD(level), WORD(1)])
 
 
 def store(b: Any, values: Any, target: Any, kind: types.Array) -> None:

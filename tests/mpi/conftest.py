@@ -30,6 +30,9 @@ eval_every = 20
 
 [aggregator]
 name = "median"
+
+[optimizer]
+momentum = 0.9
 """
 
 
