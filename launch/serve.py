@@ -1,33 +1,25 @@
 """Rank 0: reads the config, starts the workers' ranks, trains, and keeps the run folder."""
 
 import json
-import math
-import platform
 import sys
 import time
-from collections import Counter
 from typing import Any
-
-import numpy as np
-import torch
 
 from detox.launch.config import Config, ConfigError, secret_seed
 from detox.launch.console import Reporter, adversary_in_words, summary_lines
+from detox.launch.run import Run
 from detox.launch.train import parse
 from detox.ps.assignment import Files
 from detox.ps.folder import RunFolder
 from detox.ps.ledger import Ledger
 from detox.ps.model import GlobalModel
 from detox.ps.selftest import StartError, probe, unequal
-from detox.ps.server import Plan, Server, StepRecord
-from detox.ps.stopwatch import PARTS
-from detox.tasks import TaskError, create_task
+from detox.ps.server import Plan, Server
+from detox.tasks import Task, TaskError, create_task
 from detox.wire import Codec, Header, Kind
-from detox.wire.transport import Transport, library
+from detox.wire.transport import Transport
 
 _JSON_LIMIT = 2**16
-
-Scores = dict[str, float | None]
 
 
 def serve(transport: Transport, argv: list[str]) -> tuple[int, bool]:
@@ -51,40 +43,15 @@ def _run(transport: Transport, argv: list[str]) -> int:
         print("\n".join(["already finished:", *summary_lines(folder.summary(), str(folder.path))]))
         return 0
     folder.create(config.toml())
-    secret = folder.keep_secret(lambda: secret_seed(config))
     reporter = Reporter(progress, config.steps)
     task = _start(transport, config, ranks)
     model = create_model(config, task)
-    fingerprints = _await_ready(transport, config)
     files = Files(config.votes, config.r * config.batch_size, task.train_size, config.seed)
-    wait = config.transport
-    digests = probe(transport, ranks, model, files, wait.start_deadline, wait.poll)
+    fingerprints = _await_ready(transport, config)
+    digests = probe(transport, ranks, model, files, config.transport.start_deadline, config.transport.poll)
     for line in unequal(digests, fingerprints):
         reporter.warn(line)
     hosts = {rank: str(facts.get("host", "")) for rank, facts in fingerprints.items()}
-    codec = Codec(model.d + model.b, **config.compression.model_dump())
-    checkpoint = folder.load_checkpoint()
-    server = Server(
-        transport,
-        ranks,
-        model,
-        codec,
-        Plan(
-            p=config.p,
-            r=config.r,
-            groups=config.groups,
-            seed=config.seed,
-            secret_seed=secret,
-            files=files,
-            direct=config.vote == "full" or config.r == 1,
-            hierarchy=config.hierarchy,
-            f=config.f,
-            deadline=wait.deadline,
-            fetch_deadline=wait.fetch_deadline,
-            poll=wait.poll,
-        ),
-        Ledger(folder.ledger, ranks, hosts),
-    )
     buffers = f" and {model.b} buffers" if model.b else ""
     reporter.say(
         f"{config.task}: d = {model.d} parameters{buffers}; p = {config.p} workers in {config.votes} groups of "
@@ -92,140 +59,48 @@ def _run(transport: Transport, argv: list[str]) -> int:
     )
     if config.share_compute:
         reporter.say("share_compute: workers of one rank that hold the same file compute it once")
-    run = _Run(config, folder, reporter, server, model)
-    first = run.resume(checkpoint)
+    checkpoint = folder.load_checkpoint()
+    ledger = Ledger(folder.ledger, ranks, hosts)
+    server = Server(transport, ranks, model, create_codec(config, model), create_plan(config, folder, files), ledger)
+    run = Run(config, folder, reporter, server, model)
     try:
-        run.train(first)
+        run.train(run.resume(checkpoint))
     finally:
         reporter.close()
-        server.ledger.close()
+        ledger.close()
     for line in summary_lines(folder.summary(), str(folder.path)):
         reporter.say(line)
     return 0
 
 
-class _Run:
-    """The training of one run: steps, with metrics, evaluations and checkpoints between them."""
-
-    def __init__(
-        self, config: Config, folder: RunFolder, reporter: Reporter, server: Server, model: GlobalModel
-    ) -> None:
-        self._config = config
-        self._folder = folder
-        self._reporter = reporter
-        self._server = server
-        self._model = model
-        self._seconds: Counter[str] = Counter()
-        self._bytes_in = 0
-        self._skipped = 0
-
-    def resume(self, checkpoint: tuple[int, dict[str, Any]] | None) -> int:
-        """Restores a checkpoint if there is one; returns the first step to make."""
-        if checkpoint is None:
-            return 1
-        step, state = checkpoint
-        self._model.restore(state["model"])
-        self._server.ledger.restore(state["ledger"])
-        self._server.outcomes.update(state["outcomes"])
-        self._seconds.update(state["seconds"])
-        self._bytes_in, self._skipped = state["bytes_in"], state["skipped"]
-        self._reporter.say(f"resumed after step {step}")
-        return step + 1
-
-    def train(self, first: int) -> None:
-        """All steps from `first`; then the summary."""
-        config, interval = self._config, _Interval(self._server.outcomes)
-        scores: Scores = {}
-        for record in self._server.train(first, config.steps):
-            step = record.step
-            self._count(record)
-            interval.count(record)
-            line: dict[str, Any] = {"step": step, "seconds": record.seconds, "bytes_in": record.bytes_in}
-            if record.skipped:
-                line["skipped"] = record.skipped
-            if step % config.eval_every == 0 or step == config.steps:
-                scores = self._evaluate()
-                line |= scores
-            self._folder.append_metrics(line)
-            self._reporter.advance(step)
-            if step % config.log_every == 0 or step == config.steps:
-                self._reporter.interval(step, scores, *interval.read(self._server.outcomes))
-                if interval.skipped:
-                    self._reporter.warn(
-                        f"{len(interval.skipped)} of the last {interval.steps} steps made no update; the last one: "
-                        f"{interval.skipped[-1]}"
-                    )
-                scores, interval = {}, _Interval(self._server.outcomes)
-            if step % config.checkpoint_every == 0 and step < config.steps:
-                self._server.settle_accounts()
-                self._folder.save_checkpoint(step, self._state())
-        self._folder.finish(self._summary())
-
-    def _evaluate(self) -> Scores:
-        """Loss and accuracy; None where they are not finite, for which JSON has no number."""
-        return {name: score if math.isfinite(score) else None for name, score in self._model.evaluate().items()}
-
-    def _count(self, record: StepRecord) -> None:
-        self._seconds.update(record.seconds)
-        self._bytes_in += record.bytes_in
-        self._skipped += bool(record.skipped)
-
-    def _state(self) -> dict[str, Any]:
-        return {
-            "model": self._model.state(),
-            "ledger": self._server.ledger.state(),
-            "outcomes": dict(self._server.outcomes),
-            "seconds": dict(self._seconds),
-            "bytes_in": self._bytes_in,
-            "skipped": self._skipped,
-        }
-
-    def _summary(self) -> dict[str, Any]:
-        config, ledger = self._config, self._server.ledger
-        scores = self._evaluate()
-        mean = {name: self._seconds[name] / config.steps for name in PARTS}
-        return {
-            "name": config.name,
-            "config_hash": config.digest,
-            "steps": config.steps,
-            "skipped_steps": self._skipped,
-            "test_accuracy": scores["accuracy"],
-            "test_loss": scores["loss"],
-            "seconds_per_step": {"total": sum(mean.values()), **mean},
-            "bytes_into_ps": self._bytes_in,
-            "votes": {name: self._server.outcomes[name] for name in ("unanimous", "majority", "none")},
-            "dissents": ledger.dissents(),
-            "ledger": [dict(counts) for counts in ledger.counts],
-            "hosts": ledger.host_of,
-            "weights_digest": self._model.digest,
-            "versions": {
-                "python": platform.python_version(), "numpy": np.__version__, "torch": torch.__version__, **library(),
-            },
-        }  # fmt: skip
+def create_plan(config: Config, folder: RunFolder, files: Files) -> Plan:
+    """What the server does at every step; its secret seed is kept in the run's folder."""
+    return Plan(
+        p=config.p,
+        r=config.r,
+        groups=config.groups,
+        seed=config.seed,
+        secret_seed=folder.keep_secret(lambda: secret_seed(config)),
+        files=files,
+        direct=config.vote == "full" or config.r == 1,
+        hierarchy=config.hierarchy,
+        f=config.f,
+        deadline=config.transport.deadline,
+        fetch_deadline=config.transport.fetch_deadline,
+        poll=config.transport.poll,
+    )
 
 
-class _Interval:
-    """Means of the steps between two lines on the terminal."""
+def create_codec(config: Config, model: GlobalModel) -> Codec:
+    """How gradients travel.
 
-    def __init__(self, outcomes: Counter[str]) -> None:
-        self._before = outcomes.copy()
-        self.steps = 0
-        self.skipped: list[str] = []
-        self._seconds: Counter[str] = Counter()
-        self._bytes_in = 0
-
-    def count(self, record: StepRecord) -> None:
-        """Adds a step."""
-        self.steps += 1
-        self._seconds.update(record.seconds)
-        self._bytes_in += record.bytes_in
-        if record.skipped:
-            self.skipped.append(record.skipped)
-
-    def read(self, outcomes: Counter[str]) -> tuple[dict[str, float], float, Counter[str]]:
-        """Mean seconds by part, mean bytes a step, and the votes counted since."""
-        seconds = {name: self._seconds[name] / self.steps for name in PARTS}
-        return seconds, self._bytes_in / self.steps, outcomes - self._before
+    Raises:
+        ConfigError: the gradient is too long for the compressor.
+    """
+    try:
+        return Codec(model.d + model.b, **config.compression.model_dump())
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
 
 
 def assign_ranks(config: Config, hosts: int) -> list[int]:
@@ -253,7 +128,7 @@ def assign_ranks(config: Config, hosts: int) -> list[int]:
     return [1 + worker * hosts // config.p for worker in range(config.p)]
 
 
-def create_model(config: Config, task: Any) -> GlobalModel:
+def create_model(config: Config, task: Task) -> GlobalModel:
     """The PS's model with the config's optimizer.
 
     Raises:
@@ -277,7 +152,7 @@ def create_model(config: Config, task: Any) -> GlobalModel:
         raise ConfigError(str(error)) from None
 
 
-def _start(transport: Transport, config: Config, ranks: list[int]) -> Any:
+def _start(transport: Transport, config: Config, ranks: list[int]) -> Task:
     """Sends the config, without what only the PS may know, to all ranks, and loads the task meanwhile."""
     public = config.model_dump(mode="json", exclude={"secret_seed"})
     start = json.dumps({"config": public, "ranks": ranks}).encode()

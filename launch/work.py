@@ -12,7 +12,7 @@ import torch
 from detox.launch.config import Config
 from detox.launch.environment import fingerprint
 from detox.launch.placement import create_placement
-from detox.tasks import FlatModel, TaskError, create_task
+from detox.tasks import FlatModel, create_task
 from detox.wire import Codec, Header, Kind
 from detox.wire.transport import Message, Transport
 from detox.worker.adversary import Adversary
@@ -44,7 +44,7 @@ def _run(transport: Transport, fellows: Transport, rank: int) -> bool:
         config = Config(**told["config"])
         try:
             host = _create_host(transport, fellows, rank, config, told["ranks"])
-        except (TaskError, RuntimeError) as error:
+        except (ValueError, RuntimeError) as error:
             facts = {"error": str(error), "host": platform.node()}
             transport.send([0], Header(Kind.READY), json.dumps(facts).encode())
             _await_quit(transport)
