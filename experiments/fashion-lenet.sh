@@ -8,15 +8,15 @@ PATH=$PWD/.venv/bin:$PATH
 out=runs/fashion-lenet
 
 train() {
-  local folder=$1
+  local name=$1
   shift
-  detox-ps launch -n 3 experiments/fashion-lenet.toml --output "$out/$folder" --secret-seed 1 --progress lines "$@"
+  detox-ps launch -n 3 experiments/fashion-lenet.toml --name "$name" --output "$out" --secret-seed 1 --progress lines "$@"
 }
 
-train attacked "$@"
+train detox "$@"
 train again "$@"
-train honest --name honest --q 0 "$@"
-train full --name full --vote full "$@"
-train mean --name mean --r 1 --aggregator.name mean --aggregator.f 0 "$@"
+train honest --q 0 "$@"
+train full --vote full "$@"
+train mean --r 1 --aggregator.name mean --aggregator.f 0 "$@"
 
-detox-ps report "$out"/attacked/* "$out"/again/* "$out"/honest/* "$out"/full/* "$out"/mean/* --plot "$out/fashion-lenet.png"
+detox-ps report "$out"/{detox,again,honest,full,mean}-*/ --plot "$out/fashion-lenet.png"

@@ -13,4 +13,4 @@ train --name mean   --r 1 --aggregator.name mean --aggregator.f 0
 train --name median --r 1
 train --name detox
 
-detox-ps report runs/demo/mean-* runs/demo/median-* runs/demo/detox-* --plot runs/demo/demo.png
+detox-ps report runs/demo/{mean,median,detox}-*/ --plot runs/demo/demo.png

@@ -17,6 +17,11 @@ from detox.launch.placement import create_placement
 from detox.ps.folder import RunFolder
 from detox.ps.stopwatch import PARTS
 
+_LEGEND = """\
+MB in: into the PS. lies: bad gradients told. named: workers that their group
+outvoted, wrongly where liars were the group's majority; without groups nobody
+votes. weights: the first bytes of the final weights' digest."""
+
 
 @dataclass(frozen=True)
 class FinishedRun:
@@ -65,7 +70,9 @@ def report(argv: list[str]) -> int:
             print(f"detox-ps: {path} is not the folder of a finished run", file=sys.stderr)
             return 2
         runs.append(FinishedRun.read(path))
-    Console().print(table(runs))
+    console = Console()
+    console.print(table(runs))
+    console.print(_LEGEND)
     if options.plot is not None:
         try:
             plot(runs, options.plot)
@@ -80,7 +87,7 @@ def table(runs: list[FinishedRun]) -> Table:
     """One row a run: accuracy, seconds, bytes, and what the vote found out about the Byzantine workers."""
     out = Table()
     out.add_column("run")
-    for name in ("accuracy", "seconds", "MB into PS", "lies", "named", "wrongly", "weights"):
+    for name in ("accuracy", "seconds", "MB in", "lies", "named", "wrongly", "weights"):
         out.add_column(name, justify="right")
     for run in runs:
         summary, config = run.summary, run.config
@@ -94,11 +101,14 @@ def table(runs: list[FinishedRun]) -> Table:
             *found,
             summary["weights_digest"][:8],
         )
-    out.caption = (
-        "lies: bad gradients told; named: workers that their group outvoted, wrongly where\n"
-        "liars were the group's majority; weights: first bytes of the final weights' digest"
-    )
     return out
+
+
+def _what_all_share(configs: list[Config]) -> str:
+    """Task, workers and adversary, as far as they are those of all runs."""
+    facts = [{c.task for c in configs}, {f"p = {c.p} workers" for c in configs}]
+    facts.append({adversary_in_words(c) for c in configs if c.q} or {"no attack"})
+    return ", ".join(fact for words in facts if len(words) == 1 for fact in words)
 
 
 def plot(runs: list[FinishedRun], path: Path) -> None:
@@ -116,17 +126,16 @@ def plot(runs: list[FinishedRun], path: Path) -> None:
     curves.set(xlabel="step", ylabel="test accuracy (%)", ylim=(0, 101))
     curves.legend(loc="center right")
     curves.grid(alpha=0.3)
-    names = [run.summary["name"] for run in runs]
-    left = [0.0] * len(runs)
+    places, left = range(len(runs)), [0.0] * len(runs)
     for part in PARTS:
         widths = [1000 * run.summary["seconds_per_step"][part] for run in runs]
-        bars.barh(names, widths, left=left, label="compute + wait" if part == "wait" else part)
+        bars.barh(places, widths, left=left, label="compute + wait" if part == "wait" else part)
         left = [a + b for a, b in zip(left, widths, strict=True)]
+    bars.set_yticks(places, [run.summary["name"] for run in runs])
     bars.invert_yaxis()
     bars.set(xlabel="milliseconds a step")
     bars.legend(loc="upper left", bbox_to_anchor=(1, 1))
-    config = runs[0].config
-    figure.suptitle(f"{config.task}, p = {config.p} workers, {adversary_in_words(config)}")
+    figure.suptitle(_what_all_share([run.config for run in runs]))
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
