@@ -78,7 +78,7 @@ def adversary_in_words(config: Config) -> str:
     """How many workers are Byzantine, and what they do."""
     if not config.q:
         return "q = 0 Byzantine"
-    return f"q = {config.q} Byzantine ({config.attack.kind}, placed {config.attack.placement})"
+    return f"q = {config.q} Byzantine ({config.attack.kind}, {config.attack.placement} placement)"
 
 
 def _score(name: str, value: float | None) -> str:
