@@ -1,13 +1,13 @@
 """The operations of `Rows` by numba kernels, for float32 and bfloat16 in main memory."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import array_api_compat
 import numpy as np
 import numpy.typing as npt
 
-from detox.aggregators import linear, order
+from detox.aggregators import gram, linear, order
 from detox.aggregators.chunks import T, over_chunks
 from detox.aggregators.rows import NARROWEST, Array, Floats, Index, Rows
 from detox.aggregators.vectors import LANES
@@ -40,16 +40,25 @@ class FastRows(Rows):
         stored = _stored(x)
         return bool(x.shape[1] >= NARROWEST and stored.strides[1] == stored.itemsize and stored.flags.aligned)
 
-    def gram(self, *extra: Array) -> Floats:
+    def gram(self, *extra: Array, precise: bool = False) -> Floats:
         held = [self._same(v) for v in extra]
         addresses = np.append(self._addresses, [v.ctypes.data for v in held]).astype(np.int64)
+        kernel = gram.precise if precise else gram.gram
 
         def products(start: int, stop: int) -> Floats:
-            result: Floats = linear.gram(self._kind, addresses, start, stop)
+            result: Floats = kernel(self._kind, addresses, start, stop)
             return result
 
         with np.errstate(all="ignore"):
             return sum(self._chunks(products), np.zeros((len(addresses),) * 2))
+
+    def squared_norms(self) -> Floats:
+        def norms(start: int, stop: int) -> Floats:
+            result: Floats = linear.squared_norms(self._kind, self._addresses, start, stop)
+            return result
+
+        with np.errstate(all="ignore"):
+            return sum(self._chunks(norms), np.zeros(self.n))
 
     def mix(self, weights: Floats, *extra: Array) -> Array:
         out, held = self.empty(len(weights)), [self._same(v) for v in extra]
@@ -64,16 +73,22 @@ class FastRows(Rows):
         self._each(work)
         return out
 
-    def blend(self, weights: Floats) -> Array:
-        if self._kind.dtype != np.float32 or self.d < 2 * LANES:
-            return super().blend(weights)
-        out, w = self.empty(len(weights)), np.ascontiguousarray(weights.T, np.float32)
+    def set_means(self, sets: Sequence[Index]) -> Array:
+        if self.d < linear.WIDE:
+            return super().set_means(sets)
+        out, member = self.empty(len(sets)), np.zeros((len(sets), self.n), bool)
+        for row, chosen in zip(member, sets, strict=True):
+            row[chosen] = True
+        shared = 2 * member.sum(axis=0) > len(sets)
+        changes = member != shared
+        starts = np.concatenate([[0], np.cumsum(changes.sum(axis=1))])
+        which, members = np.nonzero(changes)
+        signs = np.where(member[which, members], np.float32(1), np.float32(-1))
+        members = np.ascontiguousarray(members)  # the kernel reads by address
+        factors = (1 / member.sum(axis=1)).astype(np.float32)
+        terms = (self._addresses, shared.astype(np.float32), starts, members, signs, factors)
         target = _stored(out)
-
-        def work(start: int, stop: int) -> None:
-            linear.product(self._addresses, w, max(0, min(start, stop - 2 * LANES)), stop, target)
-
-        self._each(work)
+        self._each(lambda start, stop: linear.set_means(*terms, max(0, min(start, stop - linear.WIDE)), stop, target))
         return out
 
     def trimmed_mean(self, trim: int) -> Array:

@@ -1,10 +1,15 @@
 """Distances and norms by inner products, and means over chosen rows."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 
 from detox.aggregators.rows import Floats, Index, Rows
+
+T = TypeVar("T")
+CLOSE = 2e-7
+"""Relative gap between two sums of squared distances, below which float32 products may order them wrongly."""
 
 
 def squared_distances(gram: Floats) -> Floats:
@@ -22,10 +27,29 @@ def squared_distances(gram: Floats) -> Floats:
     return np.maximum(squares, 0)
 
 
+def settled(rows: Rows, choose: Callable[[Floats], tuple[T, float]]) -> T:
+    """What `choose` picks by squared distances; it also says by what relative gap its closest decision fell.
+
+    Where that is too close for float32 products, they are taken again in float64. A gap of 0 is a tie, which equal
+    distances give at any precision.
+    """
+    chosen, gap = choose(squared_distances(rows.gram()))
+    if 0 < gap < CLOSE:
+        chosen, _ = choose(squared_distances(rows.gram(precise=True)))
+    return chosen
+
+
+def gap_after(scores: Floats, m: int) -> float:
+    """Relative gap between the m-th least score and the next; infinite where there is none."""
+    if m >= len(scores):
+        return np.inf
+    low, high = np.partition(scores, (m - 1, m))[m - 1 : m + 1]
+    return float((high - low) / high) if 0 < high < np.inf else 0.0 if high == low else np.inf
+
+
 def squared_norms(rows: Rows) -> Floats:
     """Squared norms, (n,), in one pass; infinite for a vector with a NaN or an infinity."""
-    fours = (rows.select(np.arange(i, min(i + 4, rows.n))) for i in range(0, rows.n, 4))
-    norms = np.concatenate([np.diagonal(four.gram()) for four in fours])
+    norms = rows.squared_norms()
     norms[~np.isfinite(norms)] = np.inf
     return norms
 

@@ -4,8 +4,8 @@ import numpy as np
 import numpy.typing as npt
 
 from detox.aggregators.errors import AggregatorError
-from detox.aggregators.geometry import average, least, squared_distances
-from detox.aggregators.rows import Array, Floats, Rows
+from detox.aggregators.geometry import average, gap_after, least, settled
+from detox.aggregators.rows import Array, Floats, Index, Rows
 from detox.aggregators.rule import BULYAN, KRUM, rule
 
 
@@ -39,16 +39,19 @@ def bulyan(rows: Rows, f: int) -> Array:
 
     Each pick is Krum's winner among the n' vectors that are left, by n' - f - 2 neighbours, at least one.
     """
-    squares = squared_distances(rows.gram())
-    left = np.arange(rows.n)
-    picks = []
-    for _ in range(rows.n - 2 * f):
-        scores = krum_scores(squares[np.ix_(left, left)], max(1, len(left) - f - 2))
-        winner = int(np.argmin(scores))
-        picks.append(left[winner])
-        left = np.delete(left, winner)
-    theta = len(picks)
-    return rows.select(np.sort(picks)).nearest_mean((theta - 1) // 2, theta - 2 * f)
+    theta = rows.n - 2 * f
+
+    def picks(squares: Floats) -> tuple[list[int], float]:
+        left, chosen, gap = np.arange(rows.n), [], np.inf
+        for _ in range(theta):
+            scores = krum_scores(squares[np.ix_(left, left)], max(1, len(left) - f - 2))
+            winner = int(np.argmin(scores))
+            gap = min(gap, gap_after(scores, 1) or np.inf)
+            chosen.append(left[winner])
+            left = np.delete(left, winner)
+        return chosen, gap
+
+    return rows.select(np.sort(settled(rows, picks))).nearest_mean((theta - 1) // 2, theta - 2 * f)
 
 
 def krum_scores(squares: Floats, neighbours: int) -> Floats:
@@ -63,5 +66,9 @@ def _krum_mean(rows: Rows, f: int, neighbours: int | None, m: int) -> Array:
     neighbours = rows.n - f - 2 if neighbours is None else neighbours
     if not 1 <= neighbours < rows.n:
         raise AggregatorError(f"krum needs 1 <= neighbours < n, got neighbours = {neighbours}, n = {rows.n}")
-    scores = krum_scores(squared_distances(rows.gram()), neighbours)
-    return rows.combine(average(rows.n, least(scores, m)))
+
+    def best(squares: Floats) -> tuple[Index, float]:
+        scores = krum_scores(squares, neighbours)
+        return least(scores, m), gap_after(scores, m)
+
+    return rows.combine(average(rows.n, settled(rows, best)))

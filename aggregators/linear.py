@@ -1,8 +1,7 @@
-"""Inner products and weighted sums of rows, each one pass over the input, summed in float64 (numba)."""
+"""Norms and weighted sums of rows, and sums of signs, each one pass over the input (numba)."""
 
 import functools
 from collections.abc import Callable
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -14,11 +13,10 @@ from numba.extending import intrinsic
 from detox.aggregators.vectors import (
     F32,
     F64,
-    HALF,
+    I16,
     I32,
     LANES,
     LONG,
-    aligned,
     data,
     declare,
     load,
@@ -30,63 +28,29 @@ from detox.aggregators.vectors import (
 )
 
 TILE = 512
-BLOCK = 4  # rows: sixteen sums and the operands of the next products fit the vector registers
-DOUBLES = 8
-
-
-@intrinsic
-def _products(context: Any, tile: Any, i: Any, j: Any, stride: Any, width: Any, sums: Any) -> Any:
-    """Add the products of rows i .. i + 3 and j .. j + 3 of the tile to sums (4, 4, 8)."""
-
-    def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
-        _, first, second, step, columns, _ = args
-        source, target = data(context, b, args[0], tile), data(context, b, args[5], sums)
-        fma = declare(b, "llvm.fma.v8f64", HALF, [HALF, HALF, HALF])
-
-        def at(start: Any, offset: Any) -> Any:
-            return b.bitcast(b.gep(start, [offset]), HALF.as_pointer())
-
-        blocks = [at(target, LONG(DOUBLES * k)) for k in range(BLOCK * BLOCK)]
-        totals = [cgutils.alloca_once(b, HALF) for _ in blocks]
-        for total, block in zip(totals, blocks, strict=True):
-            b.store(b.load(block, align=8), total)
-        with cgutils.for_range_slice(b, LONG(0), columns, LONG(DOUBLES), intp=LONG) as (t, _):
-            rows = [
-                [b.load(at(source, b.add(b.mul(b.add(row, LONG(k)), step), t)), align=8) for k in range(BLOCK)]
-                for row in (first, second)
-            ]
-            for k in range(BLOCK * BLOCK):
-                x, y = rows[0][k // BLOCK], rows[1][k % BLOCK]
-                b.store(b.call(fma, [x, y, b.load(totals[k])]), totals[k])
-        for total, block in zip(totals, blocks, strict=True):
-            b.store(b.load(total), block, align=8)
-        return ir.Constant(ir.IntType(8).as_pointer(), None)
-
-    return types.none(tile, i, j, stride, width, sums), codegen
+WIDE = 64
+"""Columns at a time where many outputs share their loads."""
 
 
 @njit(nogil=True, cache=True)
-def gram(kind: Any, addresses: Any, start: int, stop: int) -> Any:
-    """Inner products (n, n) of the rows, over columns start .. stop."""
-    n = addresses.size
-    blocks = -(-n // BLOCK)
-    stride = TILE + DOUBLES  # not a power of two: rows must not share cache sets
-    tile = aligned(blocks * BLOCK * stride).reshape(blocks * BLOCK, stride)
-    sums = aligned(blocks * blocks * 128).reshape(blocks, blocks, BLOCK, BLOCK, DOUBLES)
-    for low in range(start, stop, TILE):
-        width = min(TILE, stop - low)
-        for i in range(n):
-            row = tile[i]
+def squared_norms(kind: Any, addresses: Any, start: int, stop: int) -> Any:
+    """Squared norms (n,), float64, over columns start .. stop."""
+    norms, row = np.zeros(addresses.size), np.empty(TILE, np.float32)
+    for i in range(addresses.size):
+        for low in range(start, stop, TILE):
+            width = min(TILE, stop - low)
             read(kind, addresses[i], low, width, row)
-            row[width:] = 0
-        for i in range(blocks):
-            for j in range(i, blocks):
-                _products(tile, i * BLOCK, j * BLOCK, stride, width, sums[i, j])
-    g = np.empty((n, n))
-    for i in range(n):
-        for j in range(i, n):
-            g[i, j] = g[j, i] = sums[i // BLOCK, j // BLOCK, i % BLOCK, j % BLOCK].sum()
-    return g
+            norms[i] += _square(row[:width])
+    return norms
+
+
+@njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
+def _square(row: Any) -> float:
+    total = 0.0
+    for t in range(row.size):
+        value = np.float64(row[t])
+        total += value * value
+    return total
 
 
 @intrinsic(prefer_literal=True)
@@ -128,60 +92,73 @@ def weighted_sum(n: int) -> Callable[..., None]:
     return result
 
 
-@intrinsic(prefer_literal=True)
-def _product(context: Any, addresses: Any, weights: Any, count: Any, at: Any, out: Any, r: Any, outputs: Any) -> Any:
-    """out[r : r + outputs] in 32 columns from `at`; outputs is a literal, weights are transposed."""
+@intrinsic
+def _means(
+    context: Any, addresses: Any, shared: Any, starts: Any, members: Any, signs: Any, factors: Any, at: Any, out: Any
+) -> Any:
+    """Columns at .. at + WIDE - 1 of `set_means`."""
 
     def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
-        starts, factors = data(context, b, args[0], addresses), data(context, b, args[1], weights)
-        target = context.make_array(out)(context, b, args[4])
-        width = b.extract_value(target.shape, 0)
+        arrays = zip(args[:6], (addresses, shared, starts, members, signs, factors), strict=True)
+        rows, common, first, which, sign, factor = (data(context, b, value, kind) for value, kind in arrays)
+        target = context.make_array(out)(context, b, args[7])
+        base, step = b.ptrtoint(target.data, LONG), b.extract_value(target.strides, 0)
+        columns = [b.add(args[6], LONG(LANES * k)) for k in range(WIDE // LANES)]
         fma = declare(b, "llvm.fma.v16f32", F32, [F32, F32, F32])
-        columns = [args[3], b.add(args[3], LONG(LANES))]
-        rows = range(outputs.literal_value)
-        totals = [[cgutils.alloca_once_value(b, splat(F32, 0.0)) for _ in columns] for _ in rows]
-        for total in chain(*totals):
+        totals, sums = ([cgutils.alloca_once(b, F32) for _ in columns] for _ in range(2))
+
+        def item(array: Any, i: Any) -> Any:
+            return b.load(b.gep(array, [i]))
+
+        def spread(value: Any) -> Any:
+            lane = b.insert_element(splat(F32, 0.0), value, LONG(0))
+            return b.shuffle_vector(lane, lane, splat(I32, 0))
+
+        def add(address: Any, weight: Any, into: list[Any]) -> None:
+            for column, total in zip(columns, into, strict=True):
+                x = b.bitcast(load(b, address, column, out), F32)
+                b.store(b.call(fma, [weight, x, b.load(total)]), total)
+
+        for total in totals:
             b.store(splat(F32, 0.0), total)
-        with cgutils.for_range(b, args[2], intp=LONG) as loop:
-            address = b.load(b.gep(starts, [loop.index]))
-            x = [b.bitcast(load(b, address, at, out), F32) for at in columns]
-            for at in columns:
-                prefetch(b, address, at, out)
-            first = b.add(b.mul(loop.index, width), args[5])
-            for k in rows:
-                factor = b.load(b.gep(factors, [b.add(first, LONG(k))]))
-                lane = b.insert_element(splat(F32, 0.0), factor, LONG(0))
-                w = b.shuffle_vector(lane, splat(F32, 0.0), splat(I32, 0))
-                for value, total in zip(x, totals[k], strict=True):
-                    b.store(b.call(fma, [w, value, b.load(total)]), total)
-        step = b.extract_value(target.strides, 0)
-        base = b.ptrtoint(target.data, LONG)
-        for k in rows:
-            row = b.add(base, b.mul(b.add(args[5], LONG(k)), step))
-            for at, total in zip(columns, totals[k], strict=True):
-                b.store(b.load(total), pointer(b, row, at, out, F32), align=4)
+        count = b.extract_value(context.make_array(addresses)(context, b, args[0]).shape, 0)
+        with cgutils.for_range(b, count, intp=LONG) as loop:
+            for column in columns:
+                prefetch(b, item(rows, loop.index), column, out)
+            add(item(rows, loop.index), spread(item(common, loop.index)), totals)
+        with cgutils.for_range(b, b.extract_value(target.shape, 0), intp=LONG) as loop:
+            for total, result in zip(totals, sums, strict=True):
+                b.store(b.load(total), result)
+            low, high = item(first, loop.index), item(first, b.add(loop.index, LONG(1)))
+            with cgutils.for_range_slice(b, low, high, LONG(1), intp=LONG) as (k, _):
+                add(item(rows, item(which, k)), spread(item(sign, k)), sums)
+            row, scale = b.add(base, b.mul(loop.index, step)), spread(item(factor, loop.index))
+            for column, result in zip(columns, sums, strict=True):
+                mean = b.fpext(b.fmul(b.load(result), scale), F64)
+                store(
+                    b,
+                    mean,
+                    pointer(b, row, column, out, I16.element if out.dtype == types.uint16 else F32.element),
+                    out,
+                )
         return ir.Constant(ir.IntType(8).as_pointer(), None)
 
-    return types.none(addresses, weights, count, at, out, r, outputs), codegen
+    return types.none(addresses, shared, starts, members, signs, factors, at, out), codegen
 
 
 @njit(nogil=True, cache=True)
-def _product_columns(addresses: Any, weights: Any, at: int, out: Any) -> None:
-    m, n = out.shape[0], addresses.size
-    whole = m - m % 8
-    for r in range(0, whole, 8):
-        _product(addresses, weights, n, at, out, r, 8)
-    for r in range(whole, m):
-        _product(addresses, weights, n, at, out, r, 1)
+def set_means(
+    addresses: Any, shared: Any, starts: Any, members: Any, signs: Any, factors: Any, start: int, stop: int, out: Any
+) -> None:
+    """Fill columns start .. stop of out (m, d), at least `WIDE` of them, with means of sets of rows.
 
-
-@njit(nogil=True, cache=True)
-def product(addresses: Any, weights: Any, start: int, stop: int, out: Any) -> None:
-    """Fill columns start .. stop of out (m, d), float32, at least 32, with weights.T (n, m) times the rows."""
-    for at in range(start, stop - 31, 32):
-        _product_columns(addresses, weights, at, out)
-    if (stop - start) % 32:
-        _product_columns(addresses, weights, stop - 32, out)
+    Set r is the rows of weight 1 in `shared`, plus (sign 1) or less (-1) members[starts[r] : starts[r + 1]]; its mean
+    is their sum times factors[r].
+    """
+    for at in range(start, stop - WIDE + 1, WIDE):
+        _means(addresses, shared, starts, members, signs, factors, at, out)
+    if (stop - start) % WIDE:
+        _means(addresses, shared, starts, members, signs, factors, stop - WIDE, out)
 
 
 @intrinsic

@@ -3,8 +3,8 @@
 import numpy as np
 
 from detox.aggregators.errors import AggregatorError
-from detox.aggregators.geometry import average, finite, least, squared_distances, squared_norms
-from detox.aggregators.rows import Array, Floats, Rows
+from detox.aggregators.geometry import average, finite, gap_after, least, settled, squared_norms
+from detox.aggregators.rows import Array, Floats, Index, Rows
 from detox.aggregators.rule import ANY, MAJORITY, rule
 
 
@@ -29,10 +29,15 @@ def nnm(rows: Rows, f: int) -> Array:
 
     A vector with a NaN or an infinity is nobody's neighbour, not even its own.
     """
-    squares = squared_distances(rows.gram())
-    counted = finite(squares)
-    nearest = [least(row[counted], rows.n - f) for row in squares]
-    return rows.select(counted).blend(np.stack([average(len(counted), near) for near in nearest]))
+
+    def nearest(squares: Floats) -> tuple[tuple[Index, list[Index]], float]:
+        counted = finite(squares)
+        near = [least(row[counted], rows.n - f) for row in squares]
+        gaps = [gap_after(row[counted], rows.n - f) for row in squares]
+        return (counted, near), min((gap for gap in gaps if gap > 0), default=np.inf)
+
+    counted, near = settled(rows, nearest)
+    return rows.select(counted).set_means(near)
 
 
 @rule(ANY, "", size=lambda n, **_: n)

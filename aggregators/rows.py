@@ -4,7 +4,7 @@ Everything that reads the votes is here (any array library) or in `fast` (numba,
 CPU); a rule is what happens between these operations, on arrays of the size of n.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Self, TypeAlias
 
 import array_api_compat
@@ -72,8 +72,12 @@ class Rows:
         """Another array of the same library, dtype and number of columns."""
         return type(self)(x, self.threads)
 
-    def gram(self, *extra: Array) -> Floats:
-        """Inner products of all rows and the `extra` vectors, (n + e, n + e), summed in float64."""
+    def gram(self, *extra: Array, precise: bool = False) -> Floats:
+        """Inner products of all rows and the `extra` vectors about some point, (n + e, n + e), summed in float64.
+
+        Kernels may choose a point near the vectors and take products in float32, unless `precise`; then an error is
+        some 1e-8 of the product of two vectors' distances to it.
+        """
         xp, e = self.xp, [self._vector(v) for v in extra]
 
         def products(start: int, stop: int) -> Floats:
@@ -85,6 +89,16 @@ class Rows:
 
         with np.errstate(all="ignore"):
             return sum(self._chunks(products), np.zeros((self.n + len(e),) * 2))
+
+    def squared_norms(self) -> Floats:
+        """Squared norms, (n,), summed in float64."""
+        with np.errstate(all="ignore"):
+            return sum(
+                self._chunks(
+                    lambda start, stop: _numpy(self.xp.sum(self._wide(self._chunk(start, stop)) ** 2, axis=1))
+                ),
+                np.zeros(self.n),
+            )
 
     def combine(self, weights: Floats, *extra: Array) -> Array:
         """Sum of weights[i] times row i (then the `extra` vectors), (d,); a row of weight 0 is not read."""
@@ -109,9 +123,16 @@ class Rows:
             pass
         return out
 
-    def blend(self, weights: Floats) -> Array:
-        """`mix` where no row has a NaN or an infinity: one matrix product, no less precise than the votes."""
-        w, out = self.xp.asarray(weights, device=self.device), self.empty(len(weights))
+    def set_means(self, sets: Sequence[Index]) -> Array:
+        """The mean of each set of rows, (m, d), where no row has a NaN or an infinity.
+
+        Kernels take off and add what a set has less or more than most sets, in float32: a row of most sets must not
+        be of another magnitude than the sets that lack it, which holds for sets of nearest neighbours.
+        """
+        weights, out = np.zeros((len(sets), self.n)), self.empty(len(sets))
+        for row, chosen in zip(weights, sets, strict=True):
+            row[chosen] = 1 / len(chosen)
+        w = self.xp.asarray(weights, device=self.device)
 
         def fill(start: int, stop: int) -> None:
             out[:, start:stop] = self.xp.astype(w @ self._wide(self._chunk(start, stop)), out.dtype)

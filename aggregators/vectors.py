@@ -56,7 +56,7 @@ def load(b: Any, address: Any, at: Any, kind: types.Array) -> Any:
 
 
 def prefetch(b: Any, address: Any, at: Any, kind: types.Array, ahead: int = AHEAD, level: int = 3) -> None:
-    """Ask for what `load` will want `ahead` columns later, to cache 1 (level 3) or 2; past a row's end it is harmless."""
+    """Ask for what `load` will want `ahead` columns later, to cache 1 (level 3) or 2; past the end it is harmless."""
     fetch = declare(b, "llvm.prefetch.p0", ir.VoidType(), [BYTE.as_pointer(), WORD, WORD, WORD])
     b.call(fetch, [pointer(b, address, b.add(at, LONG(ahead)), kind, BYTE), WORD(0), WORD(level), WORD(1)])
 

@@ -6,6 +6,7 @@ import torch
 
 from detox.aggregators import fast
 from detox.aggregators.fast import FastRows
+from detox.aggregators.geometry import gap_after, settled, squared_distances
 from detox.aggregators.rows import Rows
 
 SHAPES = [(1, 16), (2, 40), (8, 16), (15, 2000), (45, 130), (64, 33), (130, 300)]
@@ -53,14 +54,87 @@ def test_inner_products_and_weighted_sums(both, n, d, monkeypatch):
     slow, quick = slow.select(chosen), quick.select(chosen)
     extra = slow.x[0]
     for e in ((), (extra,)):
-        np.testing.assert_allclose(quick.gram(*e), slow.gram(*e), rtol=1e-12, atol=1e-11 * d)
+        products = quick.gram(*e, precise=True)
+        np.testing.assert_allclose(products, slow.gram(*e), rtol=1e-12, atol=1e-11 * d)
+        np.testing.assert_allclose(squared_distances(quick.gram(*e)), squared_distances(products), rtol=1e-6)
+    np.testing.assert_allclose(quick.squared_norms(), slow.squared_norms(), rtol=1e-12)
     weights = np.random.default_rng(1).random((3, len(chosen) + 1)) * (np.arange(len(chosen) + 1) % 3 > 0)
     for result, expected in (
         (quick.mix(weights, extra), slow.mix(weights, extra)),
-        (quick.blend(weights[:, :-1]), slow.blend(weights[:, :-1])),
         (quick.combine(weights[0, :-1]), slow.combine(weights[0, :-1])),
     ):
         np.testing.assert_allclose(plain(result), plain(expected), rtol=2 * both.ulp, atol=4e-6)
+
+
+def spread(kind, x):
+    """Change (15, d) votes; the last five may be hostile."""
+    half = x.shape[1] // 2
+    if kind == "close":
+        x[:] = x[0] + 1e-4 * x
+    elif kind == "tiny":
+        x *= np.float32(1e-36)
+    elif kind == "great":
+        x *= np.float32(1e36)
+    elif kind == "opposite":
+        x[10::2], x[11::2] = 3e38, -3e38
+    elif kind == "one huge":
+        x[10:, half] = 3e38
+    elif kind == "central at first":
+        x[10:, :half] = x[:10, :half].mean(axis=0)
+        x[10:, half:] = 1e20
+    elif kind == "constant":
+        x[:] = np.arange(15, dtype=np.float32)[:, None] / 3
+    elif kind == "frozen":
+        x[:, :half] = 0
+    return x
+
+
+@pytest.mark.parametrize(
+    "kind", ["normal", "close", "tiny", "great", "opposite", "one huge", "central at first", "constant", "frozen"]
+)
+@pytest.mark.parametrize("d", [16, 1600, 5003])
+def test_distances_are_as_good_as_the_definition_beside_any_hostile_vectors(kind, d):
+    x = spread(kind, np.random.default_rng(0).normal(size=(15, d)).astype(np.float32))
+    wide = x.astype(np.float64)
+    expected = ((wide[:, None] - wide[None]) ** 2).sum(axis=2)
+    squares = squared_distances(FastRows(x).gram())
+    radii = np.linalg.norm(wide - np.median(wide, axis=0), axis=1)
+    from_point = radii + np.median(radii)  # a bound on the distance to the point that the kernel takes off
+    assert (np.abs(squares - expected) <= 1e-6 * (from_point[:, None] + from_point) ** 2).all()
+
+
+def test_a_decision_too_close_for_float32_falls_in_float64():
+    x = np.random.default_rng(0).normal(size=(15, 4000)).astype(np.float32)
+    asked = []
+
+    class Counted(FastRows):
+        def gram(self, *extra, precise=False):
+            asked.append(precise)
+            return super().gram(*extra, precise=precise)
+
+    def choose(gap):
+        return lambda squares: (squares, gap)
+
+    rows = Counted(x)
+    for gap in (np.inf, 1e-3, 0.0):
+        settled(rows, choose(gap))
+    assert not any(asked)
+    np.testing.assert_array_equal(settled(rows, choose(1e-9)), squared_distances(FastRows(x).gram(precise=True)))
+    assert asked[-2:] == [False, True]
+    assert gap_after(np.array([1.0, 4.0, 2.0, 2.0]), 1) == 0.5
+    assert gap_after(np.array([1.0, 4.0, 2.0, 2.0]), 2) == 0
+    assert gap_after(np.array([1.0, np.inf, np.inf]), 1) == np.inf
+    assert gap_after(np.array([1.0, 2.0]), 2) == np.inf
+
+
+@pytest.mark.parametrize(("n", "d"), [(1, 64), (15, 2001), (45, 130), (7, 40)])
+def test_means_of_sets_that_share_most_of_their_rows(both, n, d, monkeypatch):
+    monkeypatch.setattr(fast, "COLUMNS", 512)
+    chosen = np.array([i for i in range(n) if n <= 12 or i not in (3, 4, 5, 6)])
+    slow, quick = (rows.select(chosen) for rows in both(n, d))
+    rng = np.random.default_rng(2)
+    sets = [np.sort(rng.choice(len(chosen), max(1, len(chosen) - 2), replace=False)) for _ in range(n)]
+    np.testing.assert_allclose(plain(quick.set_means(sets)), plain(slow.set_means(sets)), rtol=2 * both.ulp, atol=4e-6)
 
 
 def test_rows_of_weight_zero_are_not_read(both):
