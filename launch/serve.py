@@ -14,7 +14,7 @@ from detox.ps.folder import RunFolder
 from detox.ps.ledger import Ledger
 from detox.ps.model import GlobalModel
 from detox.ps.selftest import StartError, probe, unequal
-from detox.ps.server import Plan, Server
+from detox.ps.server import Plan, Server, ServerError
 from detox.tasks import Task, TaskError, create_task
 from detox.wire import Codec, Header, Kind
 from detox.wire.transport import Transport
@@ -27,7 +27,7 @@ def serve(transport: Transport, argv: list[str]) -> tuple[int, bool]:
     status = 1
     try:
         status = _run(transport, argv)
-    except (ConfigError, TaskError, StartError) as error:
+    except (ConfigError, TaskError, StartError, ServerError) as error:
         print(f"detox-ps: {error}", file=sys.stderr)
         status = 2
     except SystemExit as exit_:
@@ -185,15 +185,20 @@ def _await_ready(transport: Transport, config: Config) -> dict[int, dict[str, An
     return ready
 
 
-def _read_facts(rank: int, payload: bytes) -> dict[str, str | int]:
+def _read_facts(rank: int, payload: bytes) -> dict[str, str]:
     """The JSON of a READY: names with words or numbers."""
     try:
         facts = json.loads(payload)
         if isinstance(facts, dict) and all(isinstance(value, str | int) for value in facts.values()):
-            return facts
+            return {_printable(name): _printable(value) for name, value in facts.items()}
     except (ValueError, RecursionError):
         pass
     raise StartError(f"rank {rank} is ready for something else: {payload[:80]!r}")
+
+
+def _printable(value: str | int) -> str:
+    """What a rank says of itself goes to terminals and files: plain characters, and not many."""
+    return "".join(c if c.isascii() and c.isprintable() else "?" for c in str(value)[:500])
 
 
 def _dismiss(transport: Transport) -> bool:

@@ -23,14 +23,10 @@ def train(argv: list[str]) -> int:
     comm = world()
     if comm.size == 1:
         return _alone(argv)
-    fellows = comm.Dup()
     if comm.rank == PS:
-        transport = Transport(comm, range(1, comm.size))
-        status, orderly = serve(transport, argv)
+        status, orderly = serve(Transport(comm, range(1, comm.size)), argv)
     else:
-        transport = Transport(comm, [PS])
-        others = [rank for rank in range(1, comm.size) if rank != comm.rank]
-        status, orderly = work(transport, Transport(fellows, others), comm.rank)
+        status, orderly = work(Transport(comm, [PS]), comm.rank)
     leave(status, orderly)
     return status
 

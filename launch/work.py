@@ -14,7 +14,7 @@ from detox.launch.environment import fingerprint
 from detox.launch.placement import create_placement
 from detox.tasks import FlatModel, create_task
 from detox.wire import Codec, Header, Kind
-from detox.wire.transport import Message, Transport
+from detox.wire.transport import Message, Transport, workers
 from detox.worker.adversary import Adversary
 from detox.worker.attacks import ATTACKS, alie_z
 from detox.worker.host import Host
@@ -23,10 +23,10 @@ _START_LIMIT = 2**22
 _PATIENCE = 600.0  # seconds until a rank leaves that was never told what to do
 
 
-def work(transport: Transport, fellows: Transport, rank: int) -> tuple[int, bool]:
+def work(transport: Transport, rank: int) -> tuple[int, bool]:
     """The life of a worker's rank; returns the exit status, and whether it ended as it should."""
     try:
-        orderly = _run(transport, fellows, rank)
+        orderly = _run(transport, rank)
     except Exception:
         # Ranks that exit by themselves make mpirun end the job; a killed one the PS survives.
         traceback.print_exc()
@@ -35,7 +35,7 @@ def work(transport: Transport, fellows: Transport, rank: int) -> tuple[int, bool
     return 0, orderly
 
 
-def _run(transport: Transport, fellows: Transport, rank: int) -> bool:
+def _run(transport: Transport, rank: int) -> bool:
     start = _await_start(transport)
     if start is None:
         return False
@@ -43,7 +43,7 @@ def _run(transport: Transport, fellows: Transport, rank: int) -> bool:
         told = json.loads(bytes(start.payload))
         config = Config(**told["config"])
         try:
-            host = _create_host(transport, fellows, rank, config, told["ranks"])
+            host = _create_host(transport, rank, config, told["ranks"])
         except (ValueError, RuntimeError) as error:
             facts = {"error": str(error), "host": platform.node()}
             transport.send([0], Header(Kind.READY), json.dumps(facts).encode())
@@ -58,7 +58,7 @@ def _run(transport: Transport, fellows: Transport, rank: int) -> bool:
     return True
 
 
-def _create_host(transport: Transport, fellows: Transport, rank: int, config: Config, ranks: list[int]) -> Host:
+def _create_host(transport: Transport, rank: int, config: Config, ranks: list[int]) -> Host:
     task = create_task(config.task, model=config.model, data_dir=config.data_dir, device=config.device)
     torch.manual_seed(config.seed)
     model = FlatModel(task.build_model())
@@ -66,28 +66,31 @@ def _create_host(transport: Transport, fellows: Transport, rank: int, config: Co
     transport.limits[Kind.WEIGHTS] = 4 * size
     transport.limits[Kind.WORK] = _START_LIMIT
     transport.limits[Kind.FETCH] = 0
-    fellows.limits[Kind.COLLUDE] = 4 * size
     return Host(
         transport,
         task,
         model,
         Codec(size, **config.compression.model_dump()),
-        _create_adversary(fellows, rank, config, ranks) if config.q else None,
+        _create_adversary(rank, config, ranks, size) if config.q else None,
         share_compute=config.share_compute,
         silence=config.transport.silence,
         poll=config.transport.poll,
     )
 
 
-def _create_adversary(fellows: Transport, rank: int, config: Config, ranks: list[int]) -> Adversary:
+def _create_adversary(rank: int, config: Config, ranks: list[int], size: int) -> Adversary:
+    """The Byzantine workers of this rank, with a communicator for all workers' ranks that the PS has no part in."""
     attack = config.attack
+    comm = workers()
+    fellows = Transport(comm, [peer for peer in range(comm.size) if peer != comm.rank])
+    fellows.limits[Kind.COLLUDE] = 4 * size
     scale = attack.scale if attack.scale is not None else ATTACKS[attack.kind].scale
     return Adversary(
         attack.kind,
         alie_z(config.p, config.q) if scale is None else scale,
         create_placement(config),
-        ranks,
-        rank,
+        [other - 1 for other in ranks],
+        rank - 1,
         fellows,
         attack.wait,
         attack.seed,

@@ -19,7 +19,9 @@ class Ledger:
         hosts: host of each rank.
     """
 
-    LINES = 4  # of one kind from one rank in one step; more are only counted, so that a flood does not fill the disk
+    # Lines of one kind from one rank in one step; more are only counted, so that a flood does not fill the disk.
+    LINES = 4
+    STEPS = 32  # for which lines are counted; more than messages can be late
 
     def __init__(self, path: Path, ranks: list[int], hosts: dict[int, str]) -> None:
         self.counts: list[Counter[str]] = [Counter() for _ in ranks]
@@ -27,8 +29,7 @@ class Ledger:
         self._ranks = ranks
         self._hosts = hosts
         self._file: TextIO = path.open("a", buffering=1)
-        self._step = -1
-        self._lines: Counter[tuple[int, str]] = Counter()
+        self._lines: dict[int, Counter[tuple[int, str]]] = {}
 
     def note(self, kind: str, step: int, worker: int, detail: str = "") -> None:
         """Counts one event of a worker, and writes it down unless it is "agreed"."""
@@ -42,11 +43,11 @@ class Ledger:
         self._write("malformed", step, rank, None, detail)
 
     def _write(self, kind: str, step: int, rank: int, worker: int | None, detail: str) -> None:
-        if step != self._step:
-            self._step = step
-            self._lines.clear()
-        self._lines[rank, kind] += 1
-        if kind in ("malformed", "late") and self._lines[rank, kind] > self.LINES:
+        lines = self._lines.setdefault(step, Counter())
+        lines[rank, kind] += 1
+        for old in [s for s in self._lines if s < max(self._lines) - self.STEPS]:
+            del self._lines[old]
+        if kind in ("malformed", "late") and lines[rank, kind] > self.LINES:
             return
         line: dict[str, Any] = {"step": step, "kind": kind, "worker": worker, "rank": rank}
         line["host"] = self._hosts.get(rank, "")

@@ -61,8 +61,7 @@ class Round:
         elif header.kind == Kind.CLAIM and not self._direct:
             self._count(worker, file, bytes(payload))
         elif header.kind == Kind.GRADIENT and self._rows is None:
-            if self._direct:
-                self._note("late", worker, "its gradient came after the step")
+            self._note("late", worker, "its gradient came after the step")
         elif header.kind == Kind.GRADIENT and self._direct:
             self._compare(worker, file, payload)
         elif header.kind == Kind.GRADIENT and worker in self._asked[file]:
@@ -108,9 +107,9 @@ class Round:
                 return False
         return True
 
-    def complete(self, gone: Set[int] = frozenset()) -> bool:
-        """Whether every worker that can has been heard."""
-        return all(w in ballot.claims or w in gone for ballot in self.ballots for w in ballot.members)
+    def unheard(self) -> frozenset[int]:
+        """Workers that have not claimed, or sent, a gradient."""
+        return frozenset(w for ballot in self.ballots for w in ballot.members if w not in ballot.claims)
 
     def votes(self) -> np.ndarray:
         """Ends the collection: (m, d + b), the verified votes of the m groups that have one.

@@ -20,6 +20,10 @@ from detox.wire import DIGEST_BYTES, Codec, Header, Kind, Work, digest_of
 _WINDOW = 8  # steps that late claims still count for
 
 
+class ServerError(RuntimeError):
+    """Training cannot go on; the message says why."""
+
+
 class Peers(Protocol):
     """What the server needs of a transport (detox.wire.transport.Transport)."""
 
@@ -105,8 +109,14 @@ class Server:
         transport.limits.update({Kind.CLAIM: DIGEST_BYTES, Kind.GRADIENT: codec.limit})
 
     def train(self, first: int, last: int) -> Iterator[StepRecord]:
-        """Algorithm 1: makes steps first..last, counted from 1, and yields after each."""
+        """Algorithm 1: makes steps first..last, counted from 1, and yields after each.
+
+        Raises:
+            ServerError: no rank with workers is left.
+        """
         for step in range(first, last + 1):
+            if self._transport.dead >= set(self._ranks):
+                raise ServerError(f"all ranks with workers are lost, before step {step}")
             groups = self.groups(step)
             round_ = self._send_work(step, groups)
             received = self._transport.bytes_received
@@ -215,7 +225,10 @@ class Server:
     def settle_accounts(self) -> None:
         """Gives the workers that are still busy with the last step a moment, and closes all rounds."""
         deadline = time.monotonic() + min(self._plan.deadline, 5.0)
-        while self._open and time.monotonic() < deadline and not self._open[-1].complete(self._gone()):
+        silent = self._open[-2].unheard() if len(self._open) > 1 else frozenset()
+        while self._open and time.monotonic() < deadline:
+            if self._open[-1].unheard() <= self._gone() | silent:
+                break
             if not self._take_messages():
                 time.sleep(self._plan.poll)
         while self._open:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ mpi4py.rc.threads = False
 
 from mpi4py import MPI  # noqa: E402
 
+_PATIENCE = 10  # seconds that MPI_Finalize may take
 _PEER_IS_GONE = {code for name in ("ERR_PROC_FAILED", "ERR_REVOKED") if (code := getattr(MPI, name, None)) is not None}
 
 
@@ -59,7 +61,7 @@ class Transport:
         self.limits: dict[int, int] = {}
         self.bytes_received = 0
         self._outgoing: dict[int, list[tuple[MPI.Request, Any]]] = {peer: [] for peer in self.peers}
-        self._incoming: dict[int, tuple[MPI.Request, np.ndarray, int]] = {}
+        self._incoming: dict[int, tuple[MPI.Request, np.ndarray, int, str]] = {}
 
     def send(self, peers: Iterable[int], header: Header, payload: bytes | memoryview = b"") -> None:
         """Starts sending one message to each of `peers`; it is copied once, so the payload may change after."""
@@ -100,16 +102,18 @@ class Transport:
             if matched is None:
                 return None
             size, tag = status.Get_count(MPI.BYTE), status.Get_tag()
-            if size > HEADER_BYTES + self.limits.get(tag, -HEADER_BYTES):
-                _discard(matched)
+            fault = ""
+            if not 0 <= size <= HEADER_BYTES + self.limits.get(tag, -HEADER_BYTES):
                 fault = f"{size} bytes of kind {tag}, of which nothing so long is expected"
-                return Message(peer, None, memoryview(b""), fault)
-            buffer = np.empty(size, np.uint8)
-            self._incoming[peer] = (matched.Irecv([buffer, MPI.BYTE]), buffer, tag)
-        request, buffer, tag = self._incoming[peer]
-        if not request.Test():
+            # What is too long is received into nothing; its sender may stall half-way, so that too is only polled.
+            buffer = np.empty(0 if fault else size, np.uint8)
+            self._incoming[peer] = (matched.Irecv([buffer, MPI.BYTE]), buffer, tag, fault)
+        request, buffer, tag, fault = self._incoming[peer]
+        if not _arrived(request, truncated=bool(fault)):
             return None
         del self._incoming[peer]
+        if fault:
+            return Message(peer, None, memoryview(b""), fault)
         self.bytes_received += buffer.size
         frame = buffer.data
         try:
@@ -133,18 +137,25 @@ class Transport:
             return None
 
 
-def _discard(matched: MPI.Message) -> None:
-    """Takes a matched message off the queue without memory for it."""
+def _arrived(request: MPI.Request, truncated: bool) -> bool:
+    """Whether a receive has ended; one that was too short on purpose ends in an error."""
     try:
-        matched.Recv([bytearray(), MPI.BYTE])
+        return bool(request.Test())
     except MPI.Exception as error:
-        if error.Get_error_class() != MPI.ERR_TRUNCATE:
-            raise
+        if truncated and error.Get_error_class() == MPI.ERR_TRUNCATE:
+            return True
+        raise
 
 
 def world() -> MPI.Comm:
     """All ranks of the job."""
     return MPI.COMM_WORLD
+
+
+def workers() -> MPI.Comm:
+    """All ranks but the first, which are one less here; all of them have to call this."""
+    everyone = MPI.COMM_WORLD.Get_group()
+    return MPI.COMM_WORLD.Create_group(everyone.Excl([0]))
 
 
 def library() -> Mapping[str, str]:
@@ -157,15 +168,22 @@ def leave(status: int, orderly: bool) -> None:
 
     Args:
         status: of this process, if it is ended here.
-        orderly: whether every rank is about to call this.
+        orderly: whether every rank has said that it is about to call this. A rank may have lied.
     """
-    if orderly:
-        MPI.Finalize()
-        return
     sys.stdout.flush()
     sys.stderr.flush()
-    if MPI.COMM_WORLD.rank == 0 and "OMPI_COMM_WORLD_SIZE" in os.environ:
-        # The parent is mpirun, or its daemon on this host; the other ranks may hang in MPI_Finalize.
-        with contextlib.suppress(OSError):
-            os.kill(os.getppid(), signal.SIGTERM)
-    os._exit(status)
+    # The parent of the PS is mpirun, or its daemon on this host.
+    ends_the_job = MPI.COMM_WORLD.rank == 0 and "OMPI_COMM_WORLD_SIZE" in os.environ
+    if not orderly:
+        if ends_the_job:
+            with contextlib.suppress(OSError):
+                os.kill(os.getppid(), signal.SIGTERM)
+        os._exit(status)
+    watchdog = None
+    if ends_the_job:
+        # In a process of its own: MPI_Finalize does not let Python's threads or signal handlers run.
+        watchdog = subprocess.Popen(["sh", "-c", f"sleep {_PATIENCE} && kill -TERM {os.getppid()}"])
+    MPI.Finalize()
+    if watchdog is not None:
+        watchdog.kill()
+        watchdog.wait()

@@ -32,9 +32,9 @@ class Adversary:
         kind: the attack's name in ATTACKS.
         scale: its strength.
         placement: who is Byzantine.
-        ranks: rank of each worker.
+        ranks: rank of each worker, as `fellows` numbers them.
         rank: this rank.
-        fellows: messages to the other workers' ranks, on a communicator that the PS does not read.
+        fellows: messages to the other workers' ranks, on a communicator that the PS has no part in.
         wait: seconds until colluders go on with what they know.
         seed: of the attack's random numbers.
     """

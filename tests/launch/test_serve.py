@@ -34,6 +34,13 @@ def test_a_ready_that_cannot_be_read_is_told_with_its_rank(payload):
         _read_facts(4, payload)
 
 
+def test_what_a_rank_says_of_itself_cannot_harm_a_terminal():
+    facts = _read_facts(4, b'{"host": "\\ud800\\u001b]0;x\\u0007 ' + b"y" * 9000 + b'", "threads": 1}')
+    assert facts["threads"] == "1"
+    assert facts["host"].startswith("??]0;x? yy")
+    assert len(facts["host"]) == 500
+
+
 def test_the_self_test_names_the_few_that_differ():
     facts = {rank: {"host": f"h{rank}", "threads": 1, "gpu": ""} for rank in range(1, 6)}
     assert unequal(dict.fromkeys(range(1, 6), b"a"), facts) == []

@@ -3,6 +3,8 @@
 import json
 import sys
 
+import pytest
+
 from detox.launch.mpirun import mpirun_line
 
 HOSTILE = """
@@ -67,31 +69,65 @@ def test_messages_that_are_none_change_no_bit_and_are_noted(jobs, baseline):
     assert "of which nothing so long is expected" in details
 
 
-DIES = """
-import os
+STEP_FIVE = """
+import time
 from detox.worker import host
 
 compute = host.Host._compute
 
-def dying(self, header, work):
+def hostile(self, header, work):
     if header.step == 5:
-        {how}
+        {act}
     compute(self, header, work)
 
-host.Host._compute = dying
+host.Host._compute = hostile
 from detox.launch.main import main
 main()
 """
+STALL = """
+        import numpy as np
+        from detox.wire.transport import MPI, world
+        huge = np.zeros(50_000_000, np.uint8)
+        kept = world().Isend([huge, MPI.BYTE], dest=0, tag={tag})
+        time.sleep(600)
+"""
 
 
-def test_a_rank_that_raises_is_lost_and_the_run_goes_on(jobs):
-    train = ["train", "run.toml", "--q", "0", "--workers-per-rank", "1"]
+@pytest.mark.parametrize(
+    ("act", "words"),
+    [
+        ("raise ValueError('the disk is gone')", "the disk is gone"),
+        (STALL.format(tag=77), ""),  # half a message of an unknown kind, too long, and nothing more
+        (STALL.format(tag=7), ""),  # the same as a claim
+    ],
+)
+def test_a_rank_that_breaks_down_is_done_without(jobs, act, words):
+    train = ["train", "run.toml", "--q", "0", "--workers-per-rank", "1", "--transport.deadline", "3"]
     line = mpirun_line(9, None, [sys.executable, "-m", "detox.launch", *train])
-    raises = DIES.format(how="raise ValueError('the disk is gone')")
-    job = jobs.start_line([*line, ":", "-n", "1", sys.executable, "-c", raises, *train])
+    job = jobs.start_line([*line, ":", "-n", "1", sys.executable, "-c", STEP_FIVE.format(act=act), *train])
     job.wait()
     summary = jobs.summary(job)
     assert summary["steps"] == 20
     assert summary["skipped_steps"] == 0
     assert summary["ledger"][8]["silent"] == 16
-    assert "the disk is gone" in job.text
+    assert words in job.text
+    assert not job.processes()
+
+
+LINGERS = """
+import time
+from detox.wire import transport
+
+transport.leave = lambda status, orderly: time.sleep(600)
+from detox.launch.main import main
+main()
+"""
+
+
+def test_a_rank_that_says_goodbye_and_stays_cannot_keep_the_job_alive(jobs):
+    train = ["train", "run.toml", "--q", "0"]
+    line = mpirun_line(2, None, [sys.executable, "-m", "detox.launch", *train])
+    job = jobs.start_line([*line, ":", "-n", "1", sys.executable, "-c", LINGERS, *train])
+    job.wait()
+    assert jobs.summary(job)["steps"] == 20
+    assert not job.processes()

@@ -77,10 +77,11 @@ def test_a_claim_after_the_step_still_counts_for_the_ledger(play):
         play.claim(worker)
     for worker, _ in play.round.fetches(0):
         play.send(worker)
+    assert play.round.unheard() == {4, 5}
     assert len(play.round.votes()) == 2
     play.claim(4)
     play.claim(5, LIE)
-    assert play.round.complete()
+    assert not play.round.unheard()
     assert play.round.close() == [Outcome.UNANIMOUS, Outcome.MAJORITY]
     assert play.noted("dissented") == [5]
 

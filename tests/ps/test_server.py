@@ -1,5 +1,6 @@
 """The server against workers in the same process: messages are real, MPI is not."""
 
+import time
 from collections import deque
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ from detox.aggregators import create_hierarchy
 from detox.ps.assignment import Files
 from detox.ps.ledger import Ledger
 from detox.ps.model import GlobalModel
-from detox.ps.server import Plan, Server
+from detox.ps.server import Plan, Server, ServerError
 from detox.tasks import Task
 from detox.wire import Codec, Header, Kind, Work, digest_of
 
@@ -170,6 +171,21 @@ def test_the_dead_are_not_waited_for_at_all(make):
     workers.dead = {1}
     (record,) = server.train(1, 1)
     assert record.seconds["wait"] < 5
+
+
+def test_without_any_rank_left_training_ends_with_an_error(make):
+    server, workers, _ = make()
+    list(server.train(1, 2))
+    workers.dead = {1, 2, 3}
+    with pytest.raises(ServerError, match="before step 3"):
+        list(server.train(3, 9))
+
+
+def test_a_worker_that_has_fallen_silent_is_not_waited_for_at_a_checkpoint(make):
+    server, _, _ = make({0: lambda v: None}, deadline=60)
+    began = time.monotonic()
+    list(server.train(1, 3))
+    assert time.monotonic() - began < 4
 
 
 def test_a_step_with_too_few_votes_is_not_applied_and_says_so(make):

@@ -1,0 +1,54 @@
+import json
+
+import pytest
+
+from detox.ps.ledger import Ledger
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    ledger = Ledger(tmp_path / "ledger.jsonl", ranks=[1, 1, 2], hosts={1: "left", 2: "right"})
+    yield ledger
+    ledger.close()
+
+
+def _lines(tmp_path):
+    return [json.loads(line) for line in (tmp_path / "ledger.jsonl").read_text().splitlines()]
+
+
+def test_agreement_is_counted_and_all_else_is_written_with_rank_and_host(ledger, tmp_path):
+    ledger.note("agreed", 3, 0)
+    ledger.note("dissented", 3, 2)
+    ledger.note("lied", 4, 1, "why")
+    assert _lines(tmp_path) == [
+        {"step": 3, "kind": "dissented", "worker": 2, "rank": 2, "host": "right"},
+        {"step": 4, "kind": "lied", "worker": 1, "rank": 1, "host": "left", "detail": "why"},
+    ]
+    assert [dict(c) for c in ledger.counts] == [{"agreed": 1}, {"lied": 1}, {"dissented": 1}]
+    assert ledger.host_of == ["left", "left", "right"]
+
+
+@pytest.mark.parametrize("steps", [[7], [7, 8], [7, 6, 8, 5]])
+def test_a_flood_is_counted_whole_and_written_in_part_even_if_it_alternates_between_steps(ledger, tmp_path, steps):
+    for turn in range(1000):
+        ledger.note("malformed", steps[turn % len(steps)], 2)
+        ledger.note_rank(steps[turn % len(steps)], 1, "garbage")
+    assert ledger.counts[2]["malformed"] == 1000
+    assert ledger.unattributed[1] == 1000
+    assert len(_lines(tmp_path)) == 2 * Ledger.LINES * len(steps)
+
+
+def test_dissenters_come_most_first(ledger):
+    for worker, times in ((0, 2), (2, 5)):
+        for step in range(times):
+            ledger.note("dissented", step, worker)
+    assert list(ledger.dissents().items()) == [(2, 5), (0, 2)]
+
+
+def test_a_restored_ledger_counts_on(ledger, tmp_path):
+    ledger.note("dissented", 1, 0)
+    other = Ledger(tmp_path / "other.jsonl", [1, 1, 2], {})
+    other.restore(ledger.state())
+    other.note("dissented", 2, 0)
+    other.close()
+    assert other.dissents() == {0: 2}
