@@ -50,7 +50,8 @@ class FastRows(Rows):
             return result
 
         with np.errstate(all="ignore"):
-            return sum(self._chunks(products), np.zeros((len(addresses),) * 2))
+            chunks = over_chunks(products, self.d, 4 * COLUMNS, self.threads)  # each has to find its point first
+            return sum(chunks, np.zeros((len(addresses),) * 2))
 
     def squared_norms(self) -> Floats:
         def norms(start: int, stop: int) -> Floats:

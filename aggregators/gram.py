@@ -22,6 +22,7 @@ from detox.aggregators.vectors import (
     I32,
     LANES,
     LONG,
+    WORD,
     aligned,
     data,
     declare,
@@ -34,7 +35,6 @@ from detox.aggregators.vectors import (
 TILE = 512
 BLOCK = 4  # rows: sixteen sums and the operands of the next products fit the vector registers
 DOUBLES = 8
-STEP = 2
 SAFE = 40
 """Binary exponents of a tile's greatest value up to which its products need no scale."""
 FAR = 16.0
@@ -59,7 +59,7 @@ def _products(
 ) -> Any:
     """Add the products of rows i .. i + 3 and j .. j + 3 of the tile, times their scales, to sums (4, 4, 8).
 
-    In passing ask for `fetch` (a literal) rows from `wanted` on, from column `ahead` on.
+    In passing ask for row `wanted` from column `ahead` on, if `fetch`, a literal, is 1.
     """
     single = tile.dtype == types.float32
     vector, lanes = (F32, LANES) if single else (HALF, DOUBLES)
@@ -67,8 +67,7 @@ def _products(
     def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
         _, first, second, step, columns, _, _, _, _, wanted, ahead, _ = args
         starts = data(context, b, args[8], addresses)
-        count = b.extract_value(context.make_array(addresses)(context, b, args[8]).shape, 0)
-        coming = [b.load(b.gep(starts, [b.srem(b.add(wanted, LONG(k)), count)])) for k in range(fetch.literal_value)]
+        coming = b.load(b.gep(starts, [wanted])) if fetch.literal_value else None
         source, target = data(context, b, args[0], tile), data(context, b, args[5], sums)
         powers = data(context, b, args[6], scales)
         fma = declare(b, f"llvm.fma.v{lanes}f{32 if single else 64}", vector, [vector] * 3)
@@ -90,8 +89,8 @@ def _products(
             ]
             for k, total in enumerate(totals):
                 b.store(b.call(fma, [rows[0][k // BLOCK], rows[1][k % BLOCK], b.load(total)]), total)
-            for address in coming:
-                prefetch(b, address, b.add(ahead, t), kind, 0, 2)
+            if coming is not None:
+                prefetch(b, coming, b.add(ahead, t), kind, 0, 2)
 
         factors = [[b.load(b.gep(powers, [b.add(row, LONG(k))])) for k in range(BLOCK)] for row in (first, second)]
         low, high = (ir.Constant(ir.VectorType(ir.IntType(32), DOUBLES), list(r)) for r in (range(8), range(8, 16)))
@@ -111,14 +110,14 @@ def _products(
 
 
 @intrinsic
-def _less(context: Any, kind: Any, address: Any, point: Any, at: Any, width: Any, row: Any, greatest: Any) -> Any:
-    """row[:width] = half the row at `address` less half that at `point`; greatest (16,) their greatest magnitudes.
+def _less(context: Any, kind: Any, address: Any, point: Any, at: Any, width: Any, row: Any) -> Any:
+    """row[:width] = half the row at `address` less half that at `point`; returns the greatest magnitude's bits.
 
-    Halves, since the difference of two float32 can overflow. width is a multiple of 16; magnitudes are bits.
+    Halves, since the difference of two float32 can overflow. width is a multiple of 16.
     """
 
     def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
-        _, address, point, at, width, _, _ = args
+        _, address, point, at, width, _ = args
         target = data(context, b, args[5], row)
         most = declare(b, f"llvm.umax.v{LANES}i32", I32, [I32, I32])
         top = cgutils.alloca_once_value(b, splat(I32, 0))
@@ -130,10 +129,9 @@ def _less(context: Any, kind: Any, address: Any, point: Any, at: Any, width: Any
             b.store(difference, b.bitcast(b.gep(target, [t]), F32.as_pointer()), align=4)
             bits = b.and_(b.bitcast(difference, I32), splat(I32, 0x7FFFFFFF))
             b.store(b.call(most, [b.load(top), bits]), top)
-        b.store(b.load(top), b.bitcast(data(context, b, args[6], greatest), I32.as_pointer()), align=4)
-        return ir.Constant(BYTE.as_pointer(), None)
+        return b.call(declare(b, f"llvm.vector.reduce.umax.v{LANES}i32", WORD, [I32]), [b.load(top)])
 
-    return types.none(kind, address, point, at, width, row, greatest), codegen
+    return types.uint32(kind, address, point, at, width, row), codegen
 
 
 @njit(nogil=True, cache=True)
@@ -191,7 +189,6 @@ def _about(kind: Any, addresses: Any, start: int, stop: int, point: int) -> Any:
     stride = TILE + LANES
     tile = aligned(blocks * BLOCK * stride // 2).view(np.float32).reshape(blocks * BLOCK, stride)
     sums = aligned(blocks * blocks * BLOCK * BLOCK * DOUBLES).reshape(blocks, blocks, BLOCK, BLOCK, DOUBLES)
-    greatest = np.empty(LANES, np.uint32)
     scales = np.ones(blocks * BLOCK)
     x, y = np.empty(LANES, np.float32), np.empty(LANES, np.float32)
     for low in range(start, stop, TILE):
@@ -199,8 +196,7 @@ def _about(kind: Any, addresses: Any, start: int, stop: int, point: int) -> Any:
         whole = width - width % LANES
         for i in range(n):
             row = tile[i]
-            _less(kind, addresses[i], point, low, whole, row, greatest)
-            top = greatest.max()
+            top = _less(kind, addresses[i], point, low, whole, row)
             if width > whole:
                 read(kind, addresses[i], low + whole, width - whole, x)
                 read(kind, point, low + whole, width - whole, y)
@@ -209,13 +205,13 @@ def _about(kind: Any, addresses: Any, start: int, stop: int, point: int) -> Any:
                     row[whole + t] = x[t] * np.float32(0.5) - y[t] * np.float32(0.5)
                 top = max(top, (row[whole : whole + LANES].view(np.uint32) & np.uint32(0x7FFFFFFF)).max())
             scales[i] = _scale(row, top)
-        asked = 0
+        asked = 0  # rows of the next tile, one with each block: memory delivers while the block is multiplied
         for i in range(blocks):
             for j in range(i, blocks):
                 p, q = i * BLOCK, j * BLOCK
                 if asked < n:
-                    _products(tile, p, q, stride, width, sums[i, j], scales, kind, addresses, asked, low + TILE, STEP)
-                    asked += STEP
+                    _products(tile, p, q, stride, width, sums[i, j], scales, kind, addresses, asked, low + TILE, 1)
+                    asked += 1
                 else:
                     _products(tile, p, q, stride, width, sums[i, j], scales, kind, addresses, 0, 0, 0)
     return _symmetric(sums, n) * 4
@@ -224,7 +220,7 @@ def _about(kind: Any, addresses: Any, start: int, stop: int, point: int) -> Any:
 @njit(nogil=True, cache=True)
 def _scale(row: Any, greatest: int) -> float:
     """Divide the row by the power of two that is returned, so that products of its values stay in range."""
-    exponent = np.int64(greatest >> np.uint32(23)) - 127
+    exponent = int(greatest >> np.uint32(23)) - 127
     if abs(exponent) <= SAFE or exponent == 128 or greatest == 0:
         return 1.0
     exponent = min(max(exponent, -126), 126)

@@ -8,7 +8,7 @@ import numpy as np
 
 from detox.aggregators.errors import AggregatorError
 from detox.aggregators.registry import PREAGGREGATORS, RULES, find
-from detox.aggregators.rows import Array, Rows, as_rows
+from detox.aggregators.rows import Array, Rows, Weighted, as_rows
 from detox.aggregators.rule import Rule
 
 
@@ -64,9 +64,18 @@ class Hierarchy:
         members = np.split(rng.permutation(rows.n), np.cumsum(sizes)[:-1])
 
         def two_stages(rows: Rows) -> Array:
-            results = rows.empty(len(sizes))
-            for i, t in enumerate(faults):
-                results[i, :] = self._run(self._a0, rows.select(np.sort(members[i])), t, rng)
+            weights, results = np.zeros(rows.n), None
+            for i, (chosen, t) in enumerate(zip(members, faults, strict=True)):
+                group = rows.select(np.sort(chosen))
+                result = self._a0.weigh(group, t, **self._options(self._a0, rng))
+                if self.a1 == "mean" and isinstance(result, Weighted):
+                    # The mean of weighted sums is one, so that no group's result takes memory.
+                    weights[np.sort(chosen)] = result.weights / len(sizes)
+                    continue
+                results = rows.empty(len(sizes)) if results is None else results
+                results[i, :] = group.combine(result.weights) if isinstance(result, Weighted) else result
+            if results is None:
+                return rows.combine(weights)
             return self._run(self._a1, rows.like(results), bad_groups, rng)
 
         single = self._a0.coordinatewise and self._a1.coordinatewise
@@ -81,10 +90,13 @@ class Hierarchy:
         return find(RULES, self.a1, "rule")
 
     def _run(self, rule: Rule, rows: Rows, f: int, rng: np.random.Generator) -> Array:
+        return rule.apply(rows, f, **self._options(rule, rng))
+
+    def _options(self, rule: Rule, rng: np.random.Generator) -> dict[str, Any]:
         options = dict(self.options.get(rule.name, {}))
         if "rng" in rule.options:
             options.setdefault("rng", rng)
-        return rule.apply(rows, f, **options)
+        return options
 
     def _plan(self, n: int, f: int) -> None:
         """Check each stage in turn."""

@@ -5,12 +5,12 @@ import numpy.typing as npt
 
 from detox.aggregators.errors import AggregatorError
 from detox.aggregators.geometry import average, gap_after, least, settled
-from detox.aggregators.rows import Array, Floats, Index, Rows
+from detox.aggregators.rows import Array, Floats, Index, Rows, Weighted
 from detox.aggregators.rule import BULYAN, KRUM, rule
 
 
 @rule(KRUM, "Blanchard et al. 2017, arXiv 1703.02757")
-def krum(rows: Rows, f: int, *, neighbours: int | None = None) -> Array:
+def krum(rows: Rows, f: int, *, neighbours: int | None = None) -> Weighted:
     """The vector with the least sum of squared distances to its nearest others; ties go to the lower index.
 
     Options:
@@ -20,7 +20,7 @@ def krum(rows: Rows, f: int, *, neighbours: int | None = None) -> Array:
 
 
 @rule(KRUM, "Blanchard et al. 2017, arXiv 1703.02757")
-def multi_krum(rows: Rows, f: int, *, neighbours: int | None = None, m: int | None = None) -> Array:
+def multi_krum(rows: Rows, f: int, *, neighbours: int | None = None, m: int | None = None) -> Weighted:
     """Mean of the m vectors with the best Krum scores.
 
     Options:
@@ -62,7 +62,7 @@ def krum_scores(squares: Floats, neighbours: int) -> Floats:
     return nearest
 
 
-def _krum_mean(rows: Rows, f: int, neighbours: int | None, m: int) -> Array:
+def _krum_mean(rows: Rows, f: int, neighbours: int | None, m: int) -> Weighted:
     neighbours = rows.n - f - 2 if neighbours is None else neighbours
     if not 1 <= neighbours < rows.n:
         raise AggregatorError(f"krum needs 1 <= neighbours < n, got neighbours = {neighbours}, n = {rows.n}")
@@ -71,4 +71,4 @@ def _krum_mean(rows: Rows, f: int, neighbours: int | None, m: int) -> Array:
         scores = krum_scores(squares, neighbours)
         return least(scores, m), gap_after(scores, m)
 
-    return rows.combine(average(rows.n, settled(rows, best)))
+    return Weighted(average(rows.n, settled(rows, best)))

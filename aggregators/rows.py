@@ -5,6 +5,7 @@ CPU); a rule is what happens between these operations, on arrays of the size of 
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Self, TypeAlias
 
 import array_api_compat
@@ -27,6 +28,13 @@ NARROWEST = 16
 """Columns that the kernels need at least."""
 FAST_FROM = 1 << 16
 """Elements from which the kernels are worth the import of numba."""
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """A rule's result that is a weighted sum of the rows, not computed yet: weights (n,)."""
+
+    weights: Floats
 
 
 class Rows:

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from detox.aggregators.errors import AggregatorError
-from detox.aggregators.rows import Array, Rows, as_rows
+from detox.aggregators.rows import Array, Rows, Weighted, as_rows
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,15 @@ class Rule:
     new array of the input's library, dtype and device.
 
     Args:
-        function: ``function(rows, f, **options)``; its keyword-only parameters are the rule's options.
+        function: ``function(rows, f, **options)``, which returns the result or `Weighted`; its keyword-only
+            parameters are the rule's options.
         condition: which (n, f) the function serves.
         source: the paper.
         size: number of vectors that come out of n, given the options; None for a rule (one vector).
         coordinatewise: whether a coordinate of the result depends on that coordinate alone.
     """
 
-    function: Callable[..., Array]
+    function: Callable[..., Array | Weighted]
     condition: Condition
     source: str
     size: Callable[..., int] | None = None
@@ -98,6 +99,11 @@ class Rule:
 
     def apply(self, rows: Rows, f: int, **options: Any) -> Array:
         """Aggregate votes that are `Rows` already."""
+        result = self.weigh(rows, f, **options)
+        return rows.combine(result.weights) if isinstance(result, Weighted) else result
+
+    def weigh(self, rows: Rows, f: int, **options: Any) -> Array | Weighted:
+        """`apply`, but a weighted sum of the rows may be left to the caller."""
         self.check_options(options)
         self.check(rows.n, f)
         return self.function(rows, f, **options)
@@ -109,7 +115,7 @@ def rule(
     *,
     size: Callable[..., int] | None = None,
     coordinatewise: bool = False,
-) -> Callable[[Callable[..., Array]], Rule]:
+) -> Callable[[Callable[..., Array | Weighted]], Rule]:
     """Make a `Rule` of ``function(rows: Rows, f: int, *, options...)``."""
     return lambda function: Rule(function, condition, source, size, coordinatewise)
 

@@ -45,6 +45,18 @@ def test_pair_is_what_the_paper_says():
     np.testing.assert_array_equal(PAIRS["d-signsgd"](x, f=2, rng=rng()), expected)
 
 
+@pytest.mark.parametrize("a1", ["mean", "median"])
+def test_weighted_groups_are_joined_as_their_results_would_be(a1):
+    """Krum's results are weighted sums of the votes; their mean is taken without computing them."""
+    x = votes()
+    x[4] = np.nan
+    h = create_hierarchy(a0="krum", a1=a1, k=5)
+    groups = np.split(rng().permutation(15), 3)
+    winners = np.stack([RULES["krum"](x[np.sort(g)], f=1) for g in groups])
+    expected = winners.mean(axis=0) if a1 == "mean" else np.median(winners, axis=0)
+    np.testing.assert_allclose(h(x, f=1, rng=rng()), expected, rtol=1e-5, atol=1e-7)
+
+
 @pytest.mark.parametrize("name", PAIRS)
 def test_two_bad_votes_of_fifteen_change_little(name):
     x = votes()
