@@ -57,7 +57,7 @@ def torch_rules(n: int, f: int) -> dict[str, Callable[[Any], Any]]:
 
 
 def numpy_rules(n: int, f: int) -> dict[str, Callable[[Any], Any]]:
-    """Vanilla rules as the released DETOX code computes them: numpy, one pair of vectors at a time."""
+    """Vanilla rules in plain numpy, one pair of vectors at a time (not the released DETOX code itself)."""
 
     def pairs(x: Any) -> Any:
         squares = np.zeros((n, n))

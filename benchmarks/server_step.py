@@ -75,7 +75,7 @@ def measure(method: str, threads: int, rounds: int) -> dict[str, Any]:
 
 
 def baseline(method: str) -> dict[str, Any]:
-    """The same on this machine with numpy alone, as the released code computes it, once."""
+    """A vanilla rule in plain numpy (`numpy_rules`), once, by one thread."""
     x = gradients(WORKERS, RESNET18)
     rule: Callable[[Any], Any] = numpy_rules(WORKERS, Q)[method]
     start = time.perf_counter()
@@ -88,7 +88,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--methods", nargs="+", default=METHODS)
-    parser.add_argument("--baseline", action="store_true", help="numpy's vanilla rules too (minutes)")
+    parser.add_argument("--baseline", action="store_true", help="also vanilla rules in plain numpy (a minute)")
     parser.add_argument("--json", action="store_true", help="print JSON in place of a table")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     a = parser.parse_args()

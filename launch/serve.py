@@ -49,7 +49,7 @@ def _run(transport: Transport, argv: list[str]) -> int:
     files = Files(config.votes, config.r * config.batch_size, task.train_size, config.seed)
     fingerprints = _await_ready(transport, config)
     digests = probe(transport, ranks, model, files, config.transport.start_deadline, config.transport.poll)
-    for line in unequal(digests, fingerprints):
+    for line in unequal(digests, ranks, fingerprints):
         reporter.warn(line)
     hosts = {rank: str(facts.get("host", "")) for rank, facts in fingerprints.items()}
     buffers = f" and {model.b} buffers" if model.b else ""

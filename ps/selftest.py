@@ -1,4 +1,4 @@
-"""The self-test at the start: every rank computes the same probe gradient, and the bits have to be equal."""
+"""The self-test at the start: every worker computes the same probe gradient, and the bits have to be equal."""
 
 import time
 from collections import Counter
@@ -17,9 +17,7 @@ class StartError(RuntimeError):
 def probe(
     transport: Peers, ranks: list[int], model: GlobalModel, files: Files, deadline: float, poll: float
 ) -> dict[int, bytes]:
-    """Rank -> digest of the gradient of one file, as the rank's first worker computes it.
-
-    All workers of a rank share a process, so one of them speaks for all.
+    """Worker -> digest of the gradient of one file, the same for all.
 
     Args:
         transport: messages to the ranks.
@@ -34,35 +32,36 @@ def probe(
     """
     transport.limits[Kind.CLAIM] = DIGEST_BYTES
     weights = model.weights
-    first = {rank: ranks.index(rank) for rank in sorted(set(ranks))}
-    transport.send(first, Header(Kind.WEIGHTS, PROBE), weights.data.cast("B"))
+    transport.send(sorted(set(ranks)), Header(Kind.WEIGHTS, PROBE), weights.data.cast("B"))
     work = Work(digest_of(weights), files.file_seed(1, 0), True, files.draw(1)[0]).pack()
-    for rank, worker in first.items():
+    for worker, rank in enumerate(ranks):
         transport.send([rank], Header(Kind.WORK, PROBE, worker), work)
     digests: dict[int, bytes] = {}
     end = time.monotonic() + deadline
-    while len(digests) < len(first):
+    while len(digests) < len(ranks):
         for message in transport.receive():
-            asked = Header(Kind.CLAIM, PROBE, first[message.source])
-            if message.header == asked and len(message.payload) == DIGEST_BYTES:
-                digests[message.source] = bytes(message.payload)
-        missing = sorted(set(first) - digests.keys())
+            header = message.header
+            if header is None or header.worker >= len(ranks) or ranks[header.worker] != message.source:
+                continue
+            if header == Header(Kind.CLAIM, PROBE, header.worker) and len(message.payload) == DIGEST_BYTES:
+                digests[header.worker] = bytes(message.payload)
+        missing = sorted({rank for worker, rank in enumerate(ranks) if worker not in digests})
         if missing and (time.monotonic() > end or transport.dead & set(missing)):
             raise StartError(f"ranks {missing} did not pass the self-test")
         time.sleep(poll)
     return digests
 
 
-def unequal(digests: dict[int, bytes], fingerprints: dict[int, dict[str, Any]]) -> list[str]:
-    """A sentence for each rank whose bits differ from those of most ranks; empty if all agree."""
+def unequal(digests: dict[int, bytes], ranks: list[int], fingerprints: dict[int, dict[str, Any]]) -> list[str]:
+    """A sentence for each rank with a worker whose bits differ from those of most workers; empty if all agree."""
     counts = Counter(digests.values())
     if len(counts) <= 1:
         return []
-    common = max(counts, key=lambda digest: (counts[digest], -min(r for r in digests if digests[r] == digest)))
-    example = next(rank for rank in sorted(digests) if digests[rank] == common)
-    lines = [f"most ranks compute equal bits, such as {_describe(example, fingerprints)}; these differ:"]
-    lines += [_describe(r, fingerprints) for r in sorted(digests) if digests[r] != common]
-    return lines
+    common = max(counts, key=lambda digest: (counts[digest], -min(w for w in digests if digests[w] == digest)))
+    differ = sorted({ranks[worker] for worker, digest in digests.items() if digest != common})
+    example = next(ranks[worker] for worker in sorted(digests) if digests[worker] == common)
+    lines = [f"most workers compute equal bits, such as those of {_describe(example, fingerprints)}; these differ:"]
+    return lines + [_describe(rank, fingerprints) for rank in differ]
 
 
 def _describe(rank: int, fingerprints: dict[int, dict[str, Any]]) -> str:

@@ -26,29 +26,25 @@ class WireError(ValueError):
 class Kind(IntEnum):
     """What a message is; also its MPI tag."""
 
-    HELLO = 1
-    """Worker rank to PS: who I am (JSON)."""
-    START = 2
+    START = 1
     """PS to worker rank: the config (JSON)."""
-    REFUSE = 3
-    """PS to worker rank: there is nothing to do, leave."""
-    READY = 4
+    READY = 2
     """Worker rank to PS: data and model are loaded (JSON: what decides the bits here)."""
-    WEIGHTS = 5
+    WEIGHTS = 3
     """PS to worker rank: the flat float32 weights of a step, once for all workers of the rank."""
-    WORK = 6
+    WORK = 4
     """PS to worker: the file to compute the gradient of."""
-    CLAIM = 7
+    CLAIM = 5
     """Worker to PS: the digest of its gradient."""
-    FETCH = 8
+    FETCH = 6
     """PS to worker: send the gradient that you claimed."""
-    GRADIENT = 9
+    GRADIENT = 7
     """Worker to PS: the compressed gradient."""
-    QUIT = 10
+    QUIT = 8
     """PS to worker rank: the run is over."""
-    BYE = 11
+    BYE = 9
     """Worker rank to PS: I leave."""
-    COLLUDE = 12
+    COLLUDE = 10
     """Byzantine worker to Byzantine worker: my honest gradient."""
 
 

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from detox.launch.mpirun import mpirun_line
+from detox.wire import Kind
 
 HOSTILE = """
 import os
@@ -98,7 +99,7 @@ STALL = """
     [
         ("raise ValueError('the disk is gone')", "the disk is gone"),
         (STALL.format(tag=77), ""),  # half a message of an unknown kind, too long, and nothing more
-        (STALL.format(tag=7), ""),  # the same as a claim
+        (STALL.format(tag=Kind.CLAIM.value), ""),  # the same as a claim
     ],
 )
 def test_a_rank_that_breaks_down_is_done_without(jobs, act, words):
