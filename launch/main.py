@@ -9,6 +9,7 @@ _USAGE = """detox-ps: an MPI parameter server that survives Byzantine workers
   detox-ps launch [-n N] [--hostfile H] CONFIG.toml [--field value ...]   train under mpirun
   detox-ps train CONFIG.toml [--field value ...]                          one rank of it; mpirun runs this
   detox-ps report RUN... [--plot FILE.png]                                table and picture of finished runs
+  detox-ps blame RUN [--plot FILE.png] [--json]                           what its ledger says of each worker
 
 Each command has --help.
 """
@@ -30,5 +31,9 @@ def main() -> None:
         from detox.launch.report import report
 
         sys.exit(report(argv))
+    if command == "blame":
+        from detox.launch.blame import blame
+
+        sys.exit(blame(argv))
     print(_USAGE, end="", file=sys.stdout if command in ("-h", "--help") else sys.stderr)
     sys.exit(0 if command in ("-h", "--help") else 2)

@@ -1,0 +1,211 @@
+"""`detox-ps blame`: what the ledger of a run says of each worker, while the run goes on or after."""
+
+import json
+import sys
+from argparse import ArgumentParser
+from collections import Counter
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from detox.launch.config import Config, ConfigError, read_config
+from detox.launch.heatmap import draw
+from detox.ps.evidence import KINDS, Finding, find, outvoted, suspicious
+from detox.ps.folder import RunFolder
+
+_LEGEND = """\
+proven: two of its own messages contradict each other, or the PS's own computation contradicts its claim.
+suspect: outvoted more often than an honest worker is by chance. absent: dead, or silent most of the time.
+no proof: all else; where liars are the majority of a group, the vote names the honest.
+Only the first few malformed and late messages of a rank in a step are written, and counted here."""
+
+
+class BlameError(ValueError):
+    """There is no run to read; the message says what is wrong."""
+
+
+@dataclass(frozen=True)
+class Log:
+    """What a run has written so far.
+
+    Attributes:
+        config: the resolved config.
+        steps: steps made.
+        entries: the lines of ledger.jsonl. Those of the newest few steps may be still to come.
+    """
+
+    config: Config
+    steps: int
+    entries: list[dict[str, Any]]
+
+    @classmethod
+    def read(cls, path: Path) -> "Log":
+        """Reads the folder of a run, which may be going on.
+
+        Raises:
+            BlameError: it is no run's, or has no step yet, or a file in it is broken.
+        """
+        folder = RunFolder(path)
+        if not (path / "config.toml").is_file():
+            raise BlameError(f"{path} is not the folder of a run: it has no config.toml")
+        try:
+            config = read_config(str(path / "config.toml"), [])
+        except ConfigError as error:
+            raise BlameError(str(error)) from None
+        metrics, entries = _lines(folder.metrics), _lines(folder.ledger)
+        if not metrics:
+            raise BlameError(f"{path}: the run has not made a step yet")
+        if unknown := {entry["kind"] for entry in entries} - set(KINDS):
+            raise BlameError(f"{folder.ledger}: entries of unknown kind: {', '.join(sorted(unknown))}")
+        return cls(config, metrics[-1]["step"], entries)
+
+    @property
+    def chance(self) -> float:
+        """The most that an honest worker's probability of dissent in one step can be, see detox.ps.evidence."""
+        config = self.config
+        out = {entry["worker"] for entry in self.entries if entry["kind"] == "quarantined"}
+        # The workers in quarantine may be honest: all q liars may be among the rest.
+        return outvoted(max(config.p - len(out), config.r), config.q, config.r, config.groups == "redrawn")
+
+    @cached_property
+    def findings(self) -> list[Finding]:
+        """What the ledger says of each worker that did anything but agree, the worst first."""
+        return find(self.entries, self.steps, self.chance)
+
+    @property
+    def agreeing(self) -> int:
+        """Workers that did nothing but agree."""
+        return self.config.p - sum(finding.worker is not None for finding in self.findings)
+
+    @property
+    def hosts(self) -> dict[str, dict[str, Counter[str]]]:
+        """By host, its workers' verdicts and entries; a host with more workers in the findings comes first."""
+        hosts: dict[str, dict[str, Counter[str]]] = {}
+        for finding in self.findings:
+            host = hosts.setdefault(finding.host, {"verdicts": Counter(), "counts": Counter()})
+            host["verdicts"][finding.verdict] += 1
+            host["counts"].update(finding.counts)
+        return dict(sorted(hosts.items(), key=lambda item: -item[1]["verdicts"].total()))
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a JSON-lines file; none where there is no file."""
+    text = path.read_text() if path.exists() else ""
+    try:
+        return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+    except json.JSONDecodeError as error:
+        raise BlameError(f"{path}: a line is not JSON: {error}") from None
+
+
+def blame(argv: list[str]) -> int:
+    """Prints what is known of each worker and draws the picture; returns the exit status."""
+    parser = ArgumentParser("detox-ps blame", description="Which workers offended, when, and what that proves.")
+    parser.add_argument("run", type=Path, metavar="RUN", help="a run's folder; the run may be going on")
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw workers over steps (extra `plot`)")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    options = parser.parse_args(argv)
+    try:
+        log = Log.read(options.run)
+    except BlameError as error:
+        print(f"detox-ps: {error}", file=sys.stderr)
+        return 2
+    if options.json:
+        print(json.dumps(as_json(log), indent=2))
+    else:
+        _print(log)
+    if options.plot is not None:
+        try:
+            draw(log.entries, log.config, log.steps, options.plot)
+        except ImportError:
+            print("detox-ps: pictures need the extra `plot`: pip install 'detox-ps[plot]'", file=sys.stderr)
+            return 2
+        print(f"picture in {options.plot}", file=sys.stderr)
+    return 0
+
+
+def as_json(log: Log) -> dict[str, Any]:
+    """All that the tables say."""
+    config = log.config
+    return {
+        **config.model_dump(include={"name", "p", "q", "r", "groups"}),
+        "steps": log.steps,
+        "chance_outvoted": log.chance,
+        "suspect_from": suspicious(log.steps, log.chance),
+        "agreeing": log.agreeing,
+        "workers": [asdict(finding) for finding in log.findings],
+        "hosts": log.hosts,
+    }
+
+
+def _print(log: Log) -> None:
+    # Wider than any table: a narrow terminal wraps lines, where rich would cut numbers off.
+    console = Console(highlight=False, markup=False, width=400)
+    if log.findings:
+        console.print(table(log))
+    console.print(f"{log.agreeing} of {log.config.p} workers: nothing but agreement, in {log.steps} steps\n")
+    if len(log.hosts) > 1 and any(host["verdicts"].total() > 1 for host in log.hosts.values()):
+        console.print(host_table(log), "", sep="\n")
+    if log.findings:
+        console.print(f"{_LEGEND}\n{threshold_in_words(log)}")
+
+
+def table(log: Log) -> Table:
+    """One row a worker that did anything but agree, the worst first."""
+    kinds = [kind for kind in reversed(KINDS) if any(kind in finding.counts for finding in log.findings)]
+    gone = any(finding.dead or finding.quarantined for finding in log.findings)
+    out = Table(box=SIMPLE_HEAD, show_edge=False)
+    for name in ("worker", "rank"):
+        out.add_column(name, justify="right")
+    out.add_column("host", overflow="fold", max_width=24)
+    for name in (*kinds, "steps"):
+        out.add_column(name, justify="right")
+    for name in ("pattern", "verdict", *(["out"] if gone else [])):
+        out.add_column(name)
+    for one in log.findings:
+        ends = [f"dead {one.dead}"] * bool(one.dead) + [f"quarantined {one.quarantined}"] * bool(one.quarantined)
+        out.add_row(
+            "?" if one.worker is None else str(one.worker),
+            str(one.rank),
+            Text(one.host),
+            *(str(one.counts.get(kind, "")) for kind in kinds),
+            "-".join(dict.fromkeys(str(step) for step in (one.first, one.last) if step is not None)),
+            one.pattern,
+            one.verdict,
+            *([", ".join(ends)] if gone else []),
+        )
+    return out
+
+
+def host_table(log: Log) -> Table:
+    """One row a host: its workers in the table above by verdict, and their entries."""
+    out = Table("host", "workers", "entries", box=SIMPLE_HEAD, show_edge=False)
+    for host, of in log.hosts.items():
+        entries = (f"{of['counts'][kind]} {kind}" for kind in reversed(KINDS) if of["counts"][kind])
+        out.add_row(
+            Text(host), ", ".join(f"{n} {verdict}" for verdict, n in of["verdicts"].items()), ", ".join(entries)
+        )
+    return out
+
+
+def threshold_in_words(log: Log) -> str:
+    """From how many dissents on a worker is suspect, and why."""
+    config, least = log.config, suspicious(log.steps, log.chance)
+    if log.chance == 0:
+        return f"q = {config.q} liars are never the majority of r = {config.r}: one dissent makes a worker suspect."
+    if config.groups != "redrawn":
+        return (
+            f"groups = {config.groups}: a vote alone cannot tell which side of a split group lied, so dissents make\n"
+            "nobody suspect."
+        )
+    if least > log.steps:
+        return f"{log.steps} steps are too few for dissents to make a worker suspect."
+    return (
+        f"{least} dissents in {log.steps} steps make one suspect: q = {config.q} liars of p = {config.p} outvote an\n"
+        f"honest worker in at most {log.chance:.2%} of the steps, and so often by chance in less than one of 1e9 runs."
+    )

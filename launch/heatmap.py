@@ -1,0 +1,108 @@
+"""The picture of `detox-ps blame`: workers over steps, coloured by the worst that each did."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from detox.launch.config import Config
+from detox.ps.evidence import KINDS
+
+_COLOURS = {
+    "agreed": "#eef3ee",
+    "quarantined": "#b9bec4",
+    "spared": "#d9d3c7",
+    "late": "#a6dbe8",
+    "undecided": "#5aa9e6",
+    "silent": "#7d8794",
+    "dead": "#3a3f47",
+    "malformed": "#c9a8ee",
+    "withheld": "#2f5fb3",
+    "nonfinite": "#f7d038",
+    "dissented": "#f58a1f",
+    "equivocated": "#e0409f",
+    "lied": "#d7191c",
+    "convicted": "#6b0010",
+}
+_COLUMNS = 400  # of the picture; where there are more steps, several share one
+
+
+def draw(entries: list[dict[str, Any]], config: Config, steps: int, path: Path) -> None:
+    """Draws a ledger as a PNG.
+
+    Args:
+        entries: the lines of ledger.jsonl.
+        config: of the run.
+        steps: steps made.
+        path: of the picture.
+
+    Raises:
+        ImportError: there is no matplotlib.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+    from matplotlib.colors import ListedColormap
+    from matplotlib.patches import Patch
+
+    unnamed = sorted({entry["rank"] for entry in entries if entry["worker"] is None})
+    names = [str(worker) for worker in range(config.p)] + [f"? (rank {rank})" for rank in unnamed]
+    if len(names) <= 20:
+        known = {entry["worker"]: entry for entry in entries if entry["worker"] is not None}
+        for worker, entry in known.items():
+            names[worker] = f"{worker} (rank {entry['rank']}, {entry['host'][:16]})"
+    width = -(-steps // _COLUMNS)
+    grid = severity(entries, config.p, unnamed, steps, width)
+    figure, axes = pyplot.subplots(figsize=(12, min(14.0, 2.2 + 0.17 * len(names))), layout="constrained")
+    axes.imshow(
+        grid,
+        cmap=ListedColormap([_COLOURS[kind] for kind in KINDS]),
+        vmin=-0.5,
+        vmax=len(KINDS) - 0.5,
+        extent=(0.5, 0.5 + width * grid.shape[1], len(names) - 0.5, -0.5),
+        aspect="auto",
+        interpolation="nearest",
+    )
+    every = 1 + len(names) // 80
+    # A host names itself: no mathematics in that.
+    axes.set_yticks(range(0, len(names), every), names[::every], fontsize=8, parse_math=False)
+    axes.set_yticks([row - 0.5 for row in range(1, len(names))], minor=True)
+    axes.grid(axis="y", which="minor", color="white", linewidth=0.8)
+    axes.tick_params(axis="y", which="both", length=0)
+    shared = f" (a column is {width} steps and shows the worst in them)" if width > 1 else ""
+    axes.set(xlabel=f"step{shared}", ylabel="worker")
+    axes.set_title(f"{config.name}: {steps} steps, p = {config.p}, q = {config.q}", parse_math=False)
+    patches = [
+        Patch(facecolor=_COLOURS[kind], edgecolor="#999999", label=f"{kind}: {KINDS[kind]}")
+        for level, kind in reversed(list(enumerate(KINDS)))
+        if (grid == level).any()
+    ]
+    figure.legend(handles=patches, loc="outside lower center", ncols=3, fontsize=9, frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
+
+
+def severity(entries: list[dict[str, Any]], p: int, unnamed: list[int], steps: int, width: int) -> np.ndarray:
+    """The cells of the picture: the worst kind of entry in each, as its place in KINDS.
+
+    Args:
+        entries: the lines of ledger.jsonl.
+        p: workers.
+        unnamed: ranks of entries that name no worker; each has a row below the workers.
+        steps: steps made; entries may be of later ones.
+        width: steps a column.
+
+    Returns:
+        (p + len(unnamed), columns) int.
+    """
+    levels = {kind: level for level, kind in enumerate(KINDS)}
+    columns = -(-max([steps, *(entry["step"] for entry in entries)]) // width)
+    grid = np.zeros((p + len(unnamed), columns), int)
+    for entry in entries:
+        row = p + unnamed.index(entry["rank"]) if entry["worker"] is None else entry["worker"]
+        column = max(0, entry["step"] - 1) // width
+        cells = grid[row, column:] if entry["kind"] == "quarantined" else grid[row, column : column + 1]
+        np.maximum(cells, levels[entry["kind"]], out=cells)
+    return grid

@@ -1,0 +1,173 @@
+import json
+
+import numpy as np
+import pytest
+
+from detox.launch.blame import blame
+from detox.launch.config import AggregatorConfig, Config
+from detox.launch.heatmap import _COLOURS, severity
+from detox.ps.evidence import KINDS
+from detox.ps.folder import RunFolder
+
+CONFIG = Config(name="tried", p=9, q=2, r=3, steps=100, aggregator=AggregatorConfig(name="median"))
+
+
+def _run(tmp_path, entries, config=CONFIG, steps=60):
+    """The folder of a run that is going on: no summary, no `done`."""
+    folder = RunFolder(tmp_path / "run")
+    folder.create(config.toml())
+    for step in range(1, steps + 1):
+        folder.append_metrics({"step": step})
+    folder.ledger.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    return folder
+
+
+def _entry(step, kind, worker, rank=None, **more):
+    rank = 1 + worker // 3 if rank is None else rank
+    return {"step": step, "kind": kind, "worker": worker, "rank": rank, "host": f"host{rank}", **more}
+
+
+ENTRIES = [
+    *(_entry(step, "dissented", 4) for step in range(1, 41)),
+    _entry(3, "undecided", 5),
+    _entry(7, "equivocated", 0),
+    _entry(9, "malformed", None, rank=3),
+    _entry(50, "quarantined", 4, detail="seven workers are left"),
+    _entry(55, "dead", 8),
+]
+
+
+def _cells(out):
+    return [line.split() for line in out.splitlines()]
+
+
+def test_a_run_that_goes_on_is_told_worst_first(tmp_path, capsys):
+    folder = _run(tmp_path, ENTRIES)
+    assert blame([str(folder.path)]) == 0
+    out = capsys.readouterr().out
+    rows = _cells(out)
+    assert rows[0] == [
+        "worker", "rank", "host", "equivocated", "dissented", "malformed", "undecided", "agreed", "steps", "pattern",
+        "verdict", "out",
+    ]  # fmt: skip
+    assert rows[2] == ["0", "1", "host1", "1", "60", "7", "transient", "proven"]
+    assert rows[3] == ["4", "2", "host2", "40", "9", "1-40", "persistent", "suspect", "quarantined", "50"]
+    assert rows[4] == ["8", "3", "host3", "60", "55", "transient", "absent", "dead", "55"]
+    assert rows[5] == ["?", "3", "host3", "1", "9", "transient", "no", "proof"]
+    assert rows[6] == ["5", "2", "host2", "1", "59", "no", "proof"]
+    assert "5 of 9 workers: nothing but agreement, in 60 steps" in out
+    assert ["host2", "1", "suspect,", "1", "no", "proof", "40", "dissented,", "1", "undecided,", "68", "agreed"] in rows
+
+
+def test_json_says_the_same(tmp_path, capsys):
+    folder = _run(tmp_path, ENTRIES)
+    assert blame([str(folder.path), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["steps"], told["p"], told["q"], told["r"], told["groups"]) == (60, 9, 2, 3, "redrawn")
+    assert told["agreeing"] == 5
+    assert [worker["worker"] for worker in told["workers"]] == [0, 4, 8, None, 5]
+    assert told["workers"][1] == {
+        "worker": 4, "rank": 2, "host": "host2", "counts": {"dissented": 40, "agreed": 9}, "first": 1, "last": 40,
+        "pattern": "persistent", "verdict": "suspect", "dead": None, "quarantined": 50, "why": "seven workers are left",
+    }  # fmt: skip
+    assert told["hosts"]["host2"]["verdicts"] == {"suspect": 1, "no proof": 1}
+    # With one worker in quarantine, the 2 fellows are 2 given ones of 7 others.
+    assert told["chance_outvoted"] == pytest.approx(1 / 21)
+
+
+def test_fixed_groups_make_nobody_suspect_and_say_why(tmp_path, capsys):
+    folder = _run(tmp_path, ENTRIES, CONFIG.model_copy(update={"groups": "fixed"}))
+    blame([str(folder.path)])
+    out = capsys.readouterr().out
+    assert "cannot tell which side of a split group lied" in out
+    assert _cells(out)[4][-4:] == ["no", "proof", "quarantined", "50"]
+
+
+def test_one_dissent_is_suspect_where_liars_are_too_few_for_a_majority(tmp_path, capsys):
+    folder = _run(tmp_path, [_entry(1, "dissented", 3)], CONFIG.model_copy(update={"groups": "fixed", "q": 1}))
+    blame([str(folder.path)])
+    assert _cells(capsys.readouterr().out)[2][-1] == "suspect"
+
+
+def test_a_run_without_offences_has_no_table(tmp_path, capsys):
+    folder = _run(tmp_path, [])
+    assert blame([str(folder.path)]) == 0
+    assert capsys.readouterr().out.strip() == "9 of 9 workers: nothing but agreement, in 60 steps"
+
+
+def test_half_written_last_lines_are_ignored(tmp_path, capsys):
+    folder = _run(tmp_path, ENTRIES)
+    blame([str(folder.path)])
+    whole = capsys.readouterr().out
+    for path, half in ((folder.metrics, '{"step": 6'), (folder.ledger, json.dumps(_entry(60, "lied", 2)))):
+        with path.open("a") as file:
+            file.write(half)
+    assert blame([str(folder.path)]) == 0
+    assert capsys.readouterr().out == whole
+
+
+def _no_config(folder):
+    (folder.path / "config.toml").unlink()
+
+
+def _no_step(folder):
+    folder.metrics.write_text('{"step": 1')
+
+
+def _bad_config(folder):
+    (folder.path / "config.toml").write_text("p = 0\n")
+
+
+def _bad_line(folder):
+    folder.ledger.write_text("not JSON\n")
+
+
+def _bad_kind(folder):
+    folder.ledger.write_text(json.dumps(_entry(1, "sneezed", 1)) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (_no_config, "is not the folder of a run: it has no config.toml"),
+        (_no_step, "has not made a step yet"),
+        (_bad_config, "config.toml: p: "),
+        (_bad_line, "ledger.jsonl: a line is not JSON"),
+        (_bad_kind, "ledger.jsonl: entries of unknown kind: sneezed"),
+    ],
+)
+def test_what_is_no_run_is_told_in_one_line(tmp_path, capsys, harm, message):
+    folder = _run(tmp_path, ENTRIES)
+    harm(folder)
+    assert blame([str(folder.path)]) == 2
+    said = capsys.readouterr()
+    assert message in said.err
+    assert (said.err.count("\n"), said.out) == (1, "")
+
+
+def test_a_cell_of_the_picture_shows_the_worst_of_its_steps_and_quarantine_lasts():
+    entries = [
+        _entry(1, "silent", 0), _entry(2, "lied", 0), _entry(4, "late", 0), _entry(3, "quarantined", 1),
+        _entry(5, "late", 1), _entry(7, "malformed", None, rank=2),
+    ]  # fmt: skip
+    levels = severity(entries, p=2, unnamed=[2], steps=6, width=2)
+    kinds = np.array(list(KINDS))[levels].tolist()
+    assert kinds == [
+        ["lied", "late", "agreed", "agreed"],
+        ["agreed", "quarantined", "late", "quarantined"],
+        ["agreed", "agreed", "agreed", "malformed"],
+    ]
+
+
+def test_every_kind_has_a_colour_of_its_own():
+    assert set(_COLOURS) == set(KINDS)
+    assert len(set(_COLOURS.values())) == len(KINDS)
+
+
+def test_the_picture_is_made_even_of_a_host_with_a_strange_name(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    folder = _run(tmp_path, [*ENTRIES, {**_entry(2, "late", 1), "host": "$\\frac[bold]$"}])
+    picture = tmp_path / "deep" / "a.png"
+    assert blame([str(folder.path), "--plot", str(picture)]) == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert "$\\frac[bold]$" in capsys.readouterr().out
