@@ -11,6 +11,8 @@ import tyro
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from detox.aggregators import AggregatorError, Hierarchy, create_hierarchy
+from detox.ps.assignment import worst_case
+from detox.worker.faults import FaultKind
 
 Count = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
@@ -112,6 +114,37 @@ class TransportConfig(Section):
     """Seconds without a word from the PS after which a worker's rank leaves."""
 
 
+class QuarantineConfig(Section):
+    """Leaving out workers that offend too often; groups are drawn from the rest, and q and f follow."""
+
+    policy: Literal["never", "majority", "recompute"] = "never"
+    """never. majority: dissents from strict majorities suffice; where liars win groups, it can hit the honest.
+    recompute: the PS first computes a suspect's file itself, and only that convicts."""
+    after: Count = 3
+    """Offences (dissented, lied, equivocated, convicted) that make a worker due."""
+    window: Count = 20
+    """Steps in which they have to fall."""
+    minimum: Natural = 0
+    """Workers that are left in any case; never fewer than the aggregator needs."""
+
+
+class FaultConfig(Section):
+    """Faults to inject, for tests and drills: the workers named here break down on purpose, beside the q liars."""
+
+    worker: tuple[Natural, ...] = ()
+    """Workers with a fault; a fault of a whole rank (kill, stop, ...) takes the rank's other workers along."""
+    kind: tuple[FaultKind, ...] = ()
+    """What is wrong with each of them, in the same order; one kind serves them all."""
+    first: Count = 2
+    """First step with faults."""
+    last: Natural = 0
+    """Last step with faults; 0: the end."""
+    every: Count = 1
+    """Steps from one fault to the next."""
+    seconds: Positive = 2.0
+    """How long stop, straggle, late and floods last."""
+
+
 class Config(Section):
     """One run."""
 
@@ -148,6 +181,9 @@ class Config(Section):
     """Workers that one MPI rank hosts; unset: p spread over the ranks that mpirun gives."""
     share_compute: bool = False
     """Let the workers of one rank that hold the same file compute it once: quick, but they then fail alike."""
+    on_tie: Literal["drop", "recompute"] = "drop"
+    """Where a group has no majority: go on without its vote, or compute its file at the PS, which settles the
+    matter and convicts."""
     device: str = "cpu"
     """Where workers and PS compute: cpu, cuda or cuda:N."""
     output: str = "runs"
@@ -158,11 +194,15 @@ class Config(Section):
     """Steps between two evaluations of the PS's model on the test data."""
     checkpoint_every: Count = 100
     """Steps between two checkpoints, from which an interrupted run is resumed."""
+    checkpoints_kept: Count = 2
+    """Checkpoints that are kept, the newest."""
     aggregator: AggregatorConfig = AggregatorConfig()
     attack: AttackConfig = AttackConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     compression: CompressionConfig = CompressionConfig()
     transport: TransportConfig = TransportConfig()
+    quarantine: QuarantineConfig = QuarantineConfig()
+    fault: FaultConfig = FaultConfig()
 
     def check(self) -> None:
         """Checks what one field alone cannot tell.
@@ -180,6 +220,12 @@ class Config(Section):
             )
         if self.q > self.p:
             raise ConfigError(f"q = {self.q} Byzantine workers, but there are only p = {self.p} workers")
+        if strangers := [worker for worker in self.fault.worker if worker >= self.p]:
+            raise ConfigError(f"fault.worker: {strangers[0]} is no worker, they are 0 to {self.p - 1}")
+        if self.fault.worker and len(self.fault.kind) not in (1, len(self.fault.worker)):
+            raise ConfigError(
+                f"fault.kind: {len(self.fault.kind)} kinds for {len(self.fault.worker)} workers; one for each, or one"
+            )
         try:
             hierarchy = self.hierarchy
             hierarchy.check(self.votes, self.f)
@@ -200,7 +246,12 @@ class Config(Section):
         """Bad votes that the aggregator is to withstand in a step."""
         if self.aggregator.f is not None:
             return self.aggregator.f
-        return min(self.votes, self.q // ((self.r + 1) // 2))
+        return worst_case(self.q, self.r, self.votes)
+
+    @property
+    def recomputes(self) -> bool:
+        """Whether the PS may have to compute gradients itself."""
+        return self.on_tie == "recompute" or self.quarantine.policy == "recompute"
 
     @property
     def hierarchy(self) -> Hierarchy:

@@ -49,10 +49,14 @@ class Reporter:
         bytes_in: float,
         votes: Counter[str],
     ) -> None:
-        """One line: mean milliseconds by part and bytes of a step; votes unanimous/majority/none since the last."""
+        """One line: mean milliseconds by part and bytes of a step; votes unanimous/majority/none since the last.
+
+        Behind them, where there are any, the files that the PS computed itself.
+        """
         score = "".join(f"  {name} {_score(name, value)}" for name, value in scores.items())
         parts = " + ".join(f"{name} {1000 * seconds[name]:.1f}" for name in PARTS)
         counts = f"{votes['unanimous']}/{votes['majority']}/{votes['none']}"
+        counts += f"/{votes['recomputed']} recomputed" if votes["recomputed"] else ""
         line = (
             f"step {step:{self._width}d}{score}  {1000 * sum(seconds.values()):.1f} ms = {parts}  "
             f"in {bytes_in / 1e6:.3f} MB  votes {counts}"

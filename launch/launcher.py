@@ -4,17 +4,20 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from argparse import ArgumentParser
 from pathlib import Path
 
 from detox.launch.config import ConfigError
-from detox.launch.mpirun import MpirunError, local_ranks, mpirun_line
+from detox.launch.mpirun import MpirunError, local_ranks, mpirun_line, what_is_lost
 from detox.launch.train import parse
 from detox.ps.folder import RunFolder
 
+_GRACE = 30.0  # seconds for the PS to write its checkpoint, once it was told to end
+
 
 def launch(argv: list[str]) -> int:
-    """Returns 0 if the run has finished, whatever mpirun says."""
+    """Returns 0 if the run has finished, whatever mpirun says; 128 + the signal's number if one ended it."""
     parser = ArgumentParser(
         "detox-ps launch",
         allow_abbrev=False,
@@ -24,9 +27,10 @@ def launch(argv: list[str]) -> int:
     parser.add_argument("-n", type=int, help="ranks, the PS included; unset: one a line of the hostfile, or one a core")
     parser.add_argument("--hostfile", help="one host a line, the PS first; unset: all ranks on this machine")
     parser.add_argument("--progress", choices=["bar", "lines", "none"], help="unset: bar on a terminal, else lines")
+    parser.add_argument("--restarts", type=int, default=0, help="how often a job that died is started again, to resume")
     options, rest = parser.parse_known_args(argv)
     try:
-        config, _ = parse(rest)
+        config, train = parse(rest)
         n = options.n or (hosts_in(options.hostfile) if options.hostfile else local_ranks(config))
         progress = options.progress or ("bar" if sys.stdout.isatty() else "lines")
         command = [sys.executable, "-m", "detox.launch", "train", *rest, "--progress", progress]
@@ -34,20 +38,58 @@ def launch(argv: list[str]) -> int:
     except (ConfigError, MpirunError) as error:
         print(f"detox-ps: {error}", file=sys.stderr)
         return 2
-    print(shlex.join(line), flush=True)
-    status = _run(line)
-    if RunFolder(config.folder).done:
-        return 0
-    print(f"detox-ps: the run did not finish; the same command resumes it from {config.folder}", file=sys.stderr)
-    return status or 1
+    if lost := what_is_lost(line[0]):
+        print(f"warning: {lost}", file=sys.stderr)
+    folder = RunFolder(config.folder)
+    if not train.resume:
+        folder.clear()
+    return _start(line, folder, options.restarts)
 
 
-def _run(line: list[str]) -> int:
-    """Runs mpirun to its end. Ctrl-C reaches it by itself, SIGTERM is passed on: only mpirun can end all its ranks."""
-    process = subprocess.Popen(line)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
-    return process.wait()
+def _start(line: list[str], folder: RunFolder, restarts: int) -> int:
+    """Runs the job; again, to resume, as long as it died of something that may not happen again."""
+    while True:
+        print(shlex.join(line), flush=True)
+        before = folder.read_status()
+        status, number = _run(line)
+        if folder.done:
+            return 0
+        now = folder.read_status()
+        why = now.get("why") or "the job died"
+        if number or now == before or not now["again"] or not restarts:
+            break
+        restarts -= 1
+        print(f"detox-ps: {why}; starting it again, at most {restarts} times more", file=sys.stderr)
+        line = [*line, "--resume"] if "--resume" not in line else line
+    print(f"detox-ps: the run did not finish; the same command resumes it from {folder.path}", file=sys.stderr)
+    return 128 + number if number else status or 1
+
+
+def _run(line: list[str]) -> tuple[int, int]:
+    """Runs mpirun to its end; returns its exit status, and the signal that ended the run, 0 if none did.
+
+    Ctrl-C and SIGTERM tell the PS, by the SIGUSR1 that mpirun passes on, to write a checkpoint and end. A second
+    one, or _GRACE seconds, end mpirun, which takes all its ranks along.
+    """
+    # In a session of its own, or a terminal's Ctrl-C would reach mpirun as well.
+    process = subprocess.Popen(line, stdin=subprocess.DEVNULL, start_new_session=True)
+    told: list[tuple[int, float]] = []
+
+    def pass_on(number: int, _: object) -> None:
+        process.send_signal(signal.SIGTERM if told else signal.SIGUSR1)
+        told.append((number, time.monotonic()))
+
+    former = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        while True:
+            try:
+                return process.wait(timeout=1), told[0][0] if told else 0
+            except subprocess.TimeoutExpired:
+                if told and time.monotonic() - told[0][1] > _GRACE:
+                    process.terminate()
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
 
 
 def hosts_in(hostfile: str) -> int:

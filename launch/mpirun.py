@@ -1,6 +1,7 @@
 """The settings that mpirun needs, in one place: `detox-ps launch` runs and prints the line that this makes."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,11 +12,12 @@ from detox.launch.config import Config
 from detox.launch.environment import settings
 
 # Under these a parameter server survives its workers: point-to-point over TCP that only sends, with small eager
-# limits so that a flood is throttled at the sender; see docs/protocol.md.
+# limits and socket buffers, so that a flood is throttled at the sender; see docs/threat-model.md.
 OPEN_MPI = (
     "--with-ft", "ulfm", "--bind-to", "none",
     "--mca", "btl", "tcp,self", "--mca", "btl_tcp_flags", "send,inplace",
     "--mca", "btl_tcp_eager_limit", "1024", "--mca", "btl_tcp_rndv_eager_limit", "1024",
+    "--mca", "btl_tcp_rcvbuf", "131072", "--mca", "btl_tcp_sndbuf", "131072",
     "--prtemca", "oob_tcp_keepalive_time", "0",
 )  # fmt: skip
 
@@ -71,3 +73,17 @@ def is_open_mpi(mpirun: str) -> bool:
     """Whether this mpirun is Open MPI's, whose flags other MPIs do not know."""
     version = subprocess.run([mpirun, "--version"], capture_output=True, text=True, check=False).stdout
     return "Open MPI" in version or "PRRTE" in version.upper()
+
+
+def what_is_lost(mpirun: str) -> str:
+    """What this MPI cannot survive that Open MPI with ULFM does; empty where nothing is."""
+    if not is_open_mpi(mpirun):
+        return "this MPI is not Open MPI: a rank that dies ends the whole job (--restarts N resumes it)"
+    info = Path(mpirun).with_name("ompi_info")
+    try:
+        told = subprocess.run([info], capture_output=True, text=True, check=False).stdout
+    except OSError:
+        return "ompi_info is not beside mpirun, so whether a rank may die is not known (it takes ULFM)"
+    if not re.search(r"FT MPI support: *yes", told):
+        return "this Open MPI has no ULFM: a rank that dies ends the whole job (--restarts N resumes it)"
+    return ""

@@ -8,5 +8,5 @@ from detox.worker.placement import Placement
 def create_placement(config: Config) -> Placement:
     """The placement that the config asks for; redrawn groups are secret, so the adversary has to guess them."""
     believed = "fixed" if config.groups == "redrawn" else config.groups
-    groups = draw_groups(config.p, config.r, believed, config.seed)
+    groups = draw_groups(range(config.p), config.r, believed, config.seed)
     return Placement(config.attack.placement, config.p, config.q, config.attack.seed, groups)

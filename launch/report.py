@@ -49,7 +49,7 @@ class FinishedRun:
     def named(self) -> tuple[int, int]:
         """Dissents of workers that were Byzantine in that step, and of workers that were not."""
         placement = create_placement(self.config)
-        dissents = [line for line in self.ledger if line["kind"] == "dissented"]
+        dissents = [line for line in self.ledger if line["kind"] in ("dissented", "convicted")]
         rightly = sum(line["worker"] in placement.byzantine(line["step"]) for line in dissents)
         return rightly, len(dissents) - rightly
 

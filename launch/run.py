@@ -14,6 +14,7 @@ from detox.ps.folder import RunFolder
 from detox.ps.model import GlobalModel
 from detox.ps.server import Server, StepRecord
 from detox.ps.stopwatch import PARTS
+from detox.ps.vote import Outcome
 from detox.wire.transport import library
 
 Scores = dict[str, float | None]
@@ -41,15 +42,17 @@ class Run:
         step, state = checkpoint
         self._model.restore(state["model"])
         self._server.ledger.restore(state["ledger"])
+        self._server.quarantine.restore(state["quarantine"])
+        torch.set_rng_state(state["random"])
         self._server.outcomes.update(state["outcomes"])
         self._seconds.update(state["seconds"])
         self._bytes_in, self._skipped = state["bytes_in"], state["skipped"]
         self._reporter.say(f"resumed after step {step}")
         return step + 1
 
-    def train(self, first: int) -> None:
-        """All steps from `first`; then the summary."""
-        config, interval = self._config, _Interval(self._server.outcomes)
+    def train(self, first: int) -> bool:
+        """All steps from `first`, then the summary; or, if the server is told to stop, a checkpoint and False."""
+        config, interval, step = self._config, _Interval(self._server.outcomes), first - 1
         scores: Scores = {}
         for record in self._server.train(first, config.steps):
             step = record.step
@@ -74,7 +77,13 @@ class Run:
             if step % config.checkpoint_every == 0 and step < config.steps:
                 self._server.settle_accounts()
                 self._folder.save_checkpoint(step, self._state())
+        if self._server.stopping and step < config.steps:
+            if step >= first:
+                self._folder.save_checkpoint(step, self._state())
+            self._reporter.say(f"interrupted after step {step}, of which there is a checkpoint")
+            return False
         self._folder.finish(self._summary())
+        return True
 
     def _evaluate(self) -> Scores:
         """Loss and accuracy; None where they are not finite, for which JSON has no number."""
@@ -89,6 +98,9 @@ class Run:
         return {
             "model": self._model.state(),
             "ledger": self._server.ledger.state(),
+            "quarantine": self._server.quarantine.state(),
+            # Everything else that is random follows from seeds and the step; this is for a task of the user's.
+            "random": torch.get_rng_state(),
             "outcomes": dict(self._server.outcomes),
             "seconds": dict(self._seconds),
             "bytes_in": self._bytes_in,
@@ -108,10 +120,11 @@ class Run:
             "test_loss": scores["loss"],
             "seconds_per_step": {"total": sum(mean.values()), **mean},
             "bytes_into_ps": self._bytes_in,
-            "votes": {name: self._server.outcomes[name] for name in ("unanimous", "majority", "none")},
+            "votes": {name: self._server.outcomes[name] for name in Outcome},
             "dissents": ledger.dissents(),
             "ledger": [dict(counts) for counts in ledger.counts],
             "hosts": ledger.host_of,
+            "quarantined": {str(worker): since for worker, since in self._server.quarantine.out.items()},
             "weights_digest": self._model.digest,
             "versions": {
                 "python": platform.python_version(), "numpy": np.__version__, "torch": torch.__version__, **library(),

@@ -1,33 +1,42 @@
 """Rank 0: reads the config, starts the workers' ranks, trains, and keeps the run folder."""
 
 import json
+import signal
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from detox.launch.config import Config, ConfigError, secret_seed
-from detox.launch.console import Reporter, adversary_in_words, summary_lines
+from detox.launch.console import ProgressKind, Reporter, adversary_in_words, summary_lines
 from detox.launch.run import Run
 from detox.launch.train import parse
 from detox.ps.assignment import Files
-from detox.ps.folder import RunFolder
+from detox.ps.folder import CheckpointError, RunFolder
 from detox.ps.ledger import Ledger
 from detox.ps.model import GlobalModel
-from detox.ps.selftest import StartError, probe, unequal
-from detox.ps.server import Plan, Server, ServerError
+from detox.ps.quarantine import Quarantine
+from detox.ps.selftest import StartError, check_own_bits, probe, unequal
+from detox.ps.server import LATE_STEPS, Plan, Server, ServerError
 from detox.tasks import Task, TaskError, create_task
 from detox.wire import Codec, Header, Kind
 from detox.wire.transport import Transport
 
+INTERRUPTED = 3
+"""Exit status of a run that a signal ended; its checkpoint is written."""
 _JSON_LIMIT = 2**16
+
+
+class Interruption(Exception):  # noqa: N818
+    """A signal came before the training did."""
 
 
 def serve(transport: Transport, argv: list[str]) -> tuple[int, bool]:
     """The PS's life; returns the exit status, and whether all ranks have said goodbye."""
     status = 1
     try:
-        status = _run(transport, argv)
-    except (ConfigError, TaskError, StartError, ServerError) as error:
+        status = _serve(transport, argv)
+    except (ConfigError, TaskError) as error:
         print(f"detox-ps: {error}", file=sys.stderr)
         status = 2
     except SystemExit as exit_:
@@ -35,14 +44,40 @@ def serve(transport: Transport, argv: list[str]) -> tuple[int, bool]:
     return status, _dismiss(transport)
 
 
-def _run(transport: Transport, argv: list[str]) -> int:
-    config, progress = parse(argv)
+def _serve(transport: Transport, argv: list[str]) -> int:
+    config, options = parse(argv)
     ranks = assign_ranks(config, len(transport.peers))
-    folder = RunFolder(config.folder)
+    folder = RunFolder(config.folder, config.checkpoints_kept)
+    if not options.resume:
+        folder.clear()
     if folder.done:
         print("\n".join(["already finished:", *summary_lines(folder.summary(), str(folder.path))]))
         return 0
     folder.create(config.toml())
+    folder.write_status("running")
+    try:
+        finished = _train(transport, config, options.progress, ranks, folder)
+    except (ConfigError, TaskError) as error:
+        folder.write_status("failed", str(error), again=False)
+        raise
+    except (StartError, ServerError, CheckpointError) as error:
+        print(f"detox-ps: {error}", file=sys.stderr)
+        folder.write_status("failed", str(error), again=not isinstance(error, CheckpointError))
+        return 1
+    except Interruption:
+        finished = False
+    except Exception as error:
+        folder.write_status("failed", f"{type(error).__name__}: {error}", again=False)
+        raise
+    if not finished:
+        folder.write_status("interrupted", "told to end by a signal", again=False)
+        return INTERRUPTED
+    return 0
+
+
+def _train(transport: Transport, config: Config, progress: ProgressKind, ranks: list[int], folder: RunFolder) -> bool:
+    """The whole run; False where a signal ended it."""
+    _on_signals(_interrupt)
     reporter = Reporter(progress, config.steps)
     task = _start(transport, config, ranks)
     model = create_model(config, task)
@@ -51,6 +86,8 @@ def _run(transport: Transport, argv: list[str]) -> int:
     digests = probe(transport, ranks, model, files, config.transport.start_deadline, config.transport.poll)
     for line in unequal(digests, ranks, fingerprints):
         reporter.warn(line)
+    if config.recomputes:
+        check_own_bits(digests, model, files)
     hosts = {rank: str(facts.get("host", "")) for rank, facts in fingerprints.items()}
     buffers = f" and {model.b} buffers" if model.b else ""
     reporter.say(
@@ -59,24 +96,47 @@ def _run(transport: Transport, argv: list[str]) -> int:
     )
     if config.share_compute:
         reporter.say("share_compute: workers of one rank that hold the same file compute it once")
-    checkpoint = folder.load_checkpoint()
+    checkpoint = folder.load_checkpoint(reporter.warn)
     ledger = Ledger(folder.ledger, ranks, hosts)
-    server = Server(transport, ranks, model, create_codec(config, model), create_plan(config, folder, files), ledger)
+    section = config.quarantine
+    server = Server(
+        transport,
+        ranks,
+        model,
+        create_codec(config, model),
+        create_plan(config, folder, files),
+        ledger,
+        Quarantine(section.policy, section.after, section.window, LATE_STEPS),
+    )
     run = Run(config, folder, reporter, server, model)
+    first = run.resume(checkpoint)
+    _on_signals(lambda *_: server.stop())
     try:
-        run.train(run.resume(checkpoint))
+        finished = run.train(first)
     finally:
         reporter.close()
         ledger.close()
-    for line in summary_lines(folder.summary(), str(folder.path)):
-        reporter.say(line)
-    return 0
+    if finished:
+        for line in summary_lines(folder.summary(), str(folder.path)):
+            reporter.say(line)
+    return finished
+
+
+def _on_signals(handler: Callable[..., object]) -> None:
+    """What Ctrl-C, SIGTERM, and the launcher's SIGUSR1 do."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, handler)
+
+
+def _interrupt(*_: object) -> None:
+    raise Interruption
 
 
 def create_plan(config: Config, folder: RunFolder, files: Files) -> Plan:
     """What the server does at every step; its secret seed is kept in the run's folder."""
     return Plan(
         p=config.p,
+        q=config.q,
         r=config.r,
         groups=config.groups,
         seed=config.seed,
@@ -84,7 +144,9 @@ def create_plan(config: Config, folder: RunFolder, files: Files) -> Plan:
         files=files,
         direct=config.vote == "full" or config.r == 1,
         hierarchy=config.hierarchy,
-        f=config.f,
+        f=config.aggregator.f,
+        on_tie=config.on_tie,
+        minimum=config.quarantine.minimum,
         deadline=config.transport.deadline,
         fetch_deadline=config.transport.fetch_deadline,
         poll=config.transport.poll,

@@ -3,7 +3,8 @@
 import os
 import shlex
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, BooleanOptionalAction
+from dataclasses import dataclass
 
 from detox.launch.config import Config, ConfigError, override, read_config
 from detox.launch.console import ProgressKind
@@ -31,8 +32,21 @@ def train(argv: list[str]) -> int:
     return status
 
 
-def parse(argv: list[str]) -> tuple[Config, ProgressKind]:
-    """The config and the kind of progress that `detox-ps train` was asked for.
+@dataclass(frozen=True)
+class Options:
+    """What `detox-ps train` takes beside the config's fields.
+
+    Attributes:
+        progress: how it reports.
+        resume: whether to go on from a checkpoint, or with what is done.
+    """
+
+    progress: ProgressKind
+    resume: bool
+
+
+def parse(argv: list[str]) -> tuple[Config, Options]:
+    """The config and the options that `detox-ps train` was given.
 
     Raises:
         ConfigError: the config cannot be run.
@@ -41,12 +55,13 @@ def parse(argv: list[str]) -> tuple[Config, ProgressKind]:
     parser = ArgumentParser("detox-ps train", add_help=False, allow_abbrev=False)
     parser.add_argument("config", metavar="CONFIG.toml", nargs="?")
     parser.add_argument("--progress", choices=["bar", "lines", "none"], default="lines")
+    parser.add_argument("--resume", action=BooleanOptionalAction, default=True)
     known, overrides = parser.parse_known_args(argv)
     if known.config is None:
         if {"-h", "--help"} & set(overrides):
             override(Config(), ["--help"])
-        raise ConfigError("which run? detox-ps train CONFIG.toml [--field value ...]")
-    return read_config(known.config, overrides), known.progress
+        raise ConfigError("which run? detox-ps train CONFIG.toml [--no-resume] [--field value ...]")
+    return read_config(known.config, overrides), Options(known.progress, known.resume)
 
 
 def _alone(argv: list[str]) -> int:

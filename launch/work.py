@@ -14,9 +14,10 @@ from detox.launch.environment import fingerprint
 from detox.launch.placement import create_placement
 from detox.tasks import FlatModel, create_task
 from detox.wire import Codec, Header, Kind
-from detox.wire.transport import Message, Transport, workers
+from detox.wire.transport import Message, Transport, abort, workers
 from detox.worker.adversary import Adversary
 from detox.worker.attacks import ATTACKS, alie_z
+from detox.worker.faults import Faults
 from detox.worker.host import Host
 
 _START_LIMIT = 2**22
@@ -25,6 +26,8 @@ _PATIENCE = 600.0  # seconds until a rank leaves that was never told what to do
 
 def work(transport: Transport, rank: int) -> tuple[int, bool]:
     """The life of a worker's rank; returns the exit status, and whether it ended as it should."""
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # it tells the PS to end; see detox.launch.launcher
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         orderly = _run(transport, rank)
     except Exception:
@@ -66,15 +69,38 @@ def _create_host(transport: Transport, rank: int, config: Config, ranks: list[in
     transport.limits[Kind.WEIGHTS] = 4 * size
     transport.limits[Kind.WORK] = _START_LIMIT
     transport.limits[Kind.FETCH] = 0
+    codec = Codec(size, **config.compression.model_dump())
+    faults = create_faults(transport, codec, rank, config, ranks)
     return Host(
-        transport,
+        faults or transport,
         task,
         model,
-        Codec(size, **config.compression.model_dump()),
+        codec,
         _create_adversary(rank, config, ranks, size) if config.q else None,
+        corrupt=faults.corrupt if faults else None,
         share_compute=config.share_compute,
         silence=config.transport.silence,
         poll=config.transport.poll,
+    )
+
+
+def create_faults(transport: Transport, codec: Codec, rank: int, config: Config, ranks: list[int]) -> Faults | None:
+    """The faults that the config injects into workers of this rank; None where it has none."""
+    section = config.fault
+    kinds = section.kind * len(section.worker) if len(section.kind) == 1 else section.kind
+    own = {worker: kind for worker, kind in zip(section.worker, kinds, strict=True) if ranks[worker] == rank}
+    if not own:
+        return None
+    return Faults(
+        transport,
+        codec,
+        own,
+        others=next((worker for worker, other in enumerate(ranks) if other != rank), config.p),
+        first=section.first,
+        last=section.last,
+        every=section.every,
+        seconds=section.seconds,
+        abort=abort,
     )
 
 

@@ -1,5 +1,6 @@
 """Who computes what in a step: the groups of workers and the files of samples."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,23 +11,31 @@ from detox.tasks.seeds import stream
 Groups = tuple[tuple[int, ...], ...]
 
 
-def draw_groups(p: int, r: int, how: Literal["fixed", "random", "redrawn"], seed: int, step: int = 0) -> Groups:
-    """Partitions workers 0..p-1 into p/r groups of r (DETOX, Algorithm 1, line 1).
+def draw_groups(
+    workers: Sequence[int], r: int, how: Literal["fixed", "random", "redrawn"], seed: int, step: int = 0
+) -> Groups:
+    """Partitions workers into groups of r (DETOX, Algorithm 1, line 1); those that remain have nothing to do.
 
     Args:
-        p: workers, a multiple of r.
+        workers: their ids.
         r: workers a group.
-        how: "fixed" takes consecutive ids; "random" draws once; "redrawn" draws anew each step.
+        how: "fixed" takes them in the given order; "random" draws once; "redrawn" draws anew each step.
         seed: of the draw.
         step: only "redrawn" depends on it.
     """
     if how == "fixed":
-        order = np.arange(p)
+        order = np.asarray(workers)
     elif how == "random":
-        order = stream(seed, "groups").permutation(p)
+        order = stream(seed, "groups").permutation(workers)
     else:
-        order = stream(seed, "groups", step).permutation(p)
-    return tuple(tuple(sorted(group)) for group in order.reshape(-1, r).tolist())
+        order = stream(seed, "groups", step).permutation(workers)
+    count = len(workers) // r
+    return tuple(tuple(sorted(group)) for group in order[: count * r].reshape(count, r).tolist())
+
+
+def worst_case(q: int, r: int, votes: int) -> int:
+    """The most bad votes that q Byzantine workers can make: floor(q / ((r+1)/2)), of no more than there are."""
+    return min(votes, q // ((r + 1) // 2))
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from detox.ps.quarantine import PROOF
+
 Verdict = Literal["proven", "suspect", "absent", "no proof"]
 Pattern = Literal["persistent", "intermittent", "transient", ""]
 
@@ -28,8 +30,6 @@ KINDS = {
 _VERDICTS = ("dissented", "undecided", "silent", "convicted")  # of a vote, besides agreed
 _ONCE = ("dead", "quarantined")  # entered once, true from then on
 _BLAMELESS = ("undecided", "quarantined", "spared")
-# The worker's own two messages contradict each other, or the PS's own computation contradicts its claim.
-_PROOFS = ("convicted", "lied", "equivocated")
 _SEVERITY: tuple[Verdict, ...] = ("proven", "suspect", "absent", "no proof")
 _LEVEL = 1e-9  # probability, per worker, of suspecting an honest one
 _FEW = 3  # steps
@@ -107,7 +107,7 @@ def judge(steps: Mapping[str, Collection[int]], end: int, chance: float) -> Verd
         end: last step in which the worker took part.
         chance: of an honest worker's dissent in one step, see outvoted.
     """
-    if any(steps.get(kind) for kind in _PROOFS):
+    if any(steps.get(kind) for kind in PROOF):
         return "proven"
     # Steps in which it was silent count too: when to be silent is a worker's own choice.
     if len({step for step in steps.get("dissented", ()) if step <= end}) >= suspicious(end, chance):

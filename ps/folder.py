@@ -1,27 +1,39 @@
-"""The folder of a run: config, metrics, ledger, checkpoints, summary, and `done` written last."""
+"""The folder of a run: config, metrics, ledger, checkpoints, status, summary, and `done` written last."""
 
 import json
 import os
+import platform
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import torch
+from blake3 import blake3
+
+Status = Literal["running", "interrupted", "failed", "finished"]
+
+
+class CheckpointError(RuntimeError):
+    """No checkpoint of the folder can be trusted; the message says which and why."""
 
 
 class RunFolder:
     """Files of one run.
 
     A folder with `done` is finished; one with a checkpoint and no `done` was interrupted and can be resumed.
+
+    Args:
+        path: the folder.
+        checkpoints_kept: how many of the newest checkpoints are kept.
     """
 
-    CHECKPOINTS_KEPT = 2
-
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, checkpoints_kept: int = 2) -> None:
         self.path = path
         self.metrics = path / "metrics.jsonl"
         self.ledger = path / "ledger.jsonl"
         self._checkpoints = path / "checkpoints"
+        self._kept = checkpoints_kept
 
     @property
     def done(self) -> bool:
@@ -33,14 +45,37 @@ class RunFolder:
         self._checkpoints.mkdir(parents=True, exist_ok=True)
         self._write("config.toml", lambda file: file.write(config.encode()))
 
+    def clear(self) -> None:
+        """Removes what is left of an earlier run, so that nothing is resumed."""
+        checkpoints = self._checkpoints.glob("step-*")
+        names = ("done", "status.json", "summary.json", "metrics.jsonl", "ledger.jsonl", "secret_seed")
+        for path in (self.path / names[0], *checkpoints, *(self.path / name for name in names[1:])):
+            path.unlink(missing_ok=True)
+
     def keep_secret(self, draw: Callable[[], int]) -> int:
         """The run's secret seed: the one that the folder keeps, or else a new one, readable by its owner only."""
         path = self.path / "secret_seed"
         if not path.exists():
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                file.write(f"{draw()}\n")
+            self._write("secret_seed", lambda file: file.write(f"{draw()}\n".encode()), mode=0o600)
         return int(path.read_text())
+
+    def write_status(self, status: Status, why: str = "", again: bool = True) -> None:
+        """Says in status.json how the run stands, whatever mpirun returns.
+
+        Args:
+            status: one that stays "running" after the job's end was killed.
+            why: of a failure or interruption.
+            again: whether starting it again may help.
+        """
+        facts = {"status": status, "why": why, "again": again, "host": platform.node(), "pid": os.getpid()}
+        facts["time"] = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        self._write("status.json", lambda file: file.write((json.dumps(facts) + "\n").encode()))
+
+    def read_status(self) -> dict[str, Any]:
+        """What write_status wrote last; empty if it never did."""
+        path = self.path / "status.json"
+        content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        return content
 
     def append_metrics(self, record: dict[str, Any]) -> None:
         """Adds a line to metrics.jsonl."""
@@ -48,27 +83,57 @@ class RunFolder:
             file.write(json.dumps(record) + "\n")
 
     def save_checkpoint(self, step: int, state: dict[str, Any]) -> None:
-        """Writes the state after `step` and removes the oldest beyond those kept."""
-        self._write(f"checkpoints/step-{step:08d}.pt", lambda file: torch.save(state, file))
-        for old in sorted(self._checkpoints.glob("step-*.pt"))[: -self.CHECKPOINTS_KEPT]:
+        """Writes the state after `step`, named by step and digest, and removes the oldest beyond those kept."""
+        temporary = self._checkpoints / "checkpoint.tmp"
+        _write_through(temporary, lambda file: torch.save(state, file))
+        temporary.replace(self._checkpoints / f"step-{step:08d}-{_digest(temporary)}.pt")
+        _sync(self._checkpoints)
+        for old in self._found()[: -self._kept]:
             old.unlink()
 
-    def load_checkpoint(self) -> tuple[int, dict[str, Any]] | None:
-        """Step and state of the newest checkpoint; lines of the ledger and metrics behind it are dropped."""
-        found = sorted(self._checkpoints.glob("step-*.pt"))
-        if not found:
-            for lines in (self.metrics, self.ledger):
-                lines.unlink(missing_ok=True)
-            return None
-        step = int(found[-1].stem.removeprefix("step-"))
-        state = torch.load(found[-1], weights_only=True, map_location="cpu")
-        for lines in (self.metrics, self.ledger):
-            _truncate(lines, step)
-        return step, state
+    def load_checkpoint(self, warn: Callable[[str], object]) -> tuple[int, dict[str, Any]] | None:
+        """Step and state of the newest checkpoint whose digest is right; what metrics and ledger say later goes.
+
+        Args:
+            warn: told of a checkpoint that had to be passed over.
+
+        Raises:
+            CheckpointError: there are checkpoints, but none is right.
+        """
+        found = self._found()
+        for path in reversed(found):
+            step, digest = path.stem.removeprefix("step-").split("-")
+            if _digest(path) != digest:
+                warn(f"{path} has changed since it was written, and is passed over")
+                continue
+            state = torch.load(path, weights_only=True, map_location="cpu")
+            self._keep_lines(int(step))
+            return int(step), state
+        if found:
+            raise CheckpointError(f"no checkpoint in {self._checkpoints} is as it was written; --no-resume starts over")
+        self._keep_lines(0)
+        return None
+
+    def _found(self) -> list[Path]:
+        """Checkpoints, oldest first."""
+        return sorted(self._checkpoints.glob("step-*-*.pt"))
+
+    def _keep_lines(self, last: int) -> None:
+        """Drops the lines of metrics and ledger behind step `last`; a half-written last line goes too."""
+        for path in (self.metrics, self.ledger):
+            kept = []
+            for line in path.read_bytes().splitlines() if path.exists() else []:
+                try:
+                    if json.loads(line)["step"] <= last:
+                        kept.append(line + b"\n")
+                except ValueError:
+                    break
+            self._write(path.name, lambda file, kept=kept: file.writelines(kept))  # type: ignore[misc]
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Writes summary.json, then `done`."""
         self._write("summary.json", lambda file: file.write((json.dumps(summary, indent=2) + "\n").encode()))
+        self.write_status("finished", again=False)
         self._write("done", lambda file: None)
 
     def summary(self) -> dict[str, Any]:
@@ -76,26 +141,32 @@ class RunFolder:
         content: dict[str, Any] = json.loads((self.path / "summary.json").read_text())
         return content
 
-    def _write(self, name: str, content: Callable[[BinaryIO], object]) -> None:
+    def _write(self, name: str, content: Callable[[BinaryIO], object], mode: int = 0o644) -> None:
         """Whole or not at all: a temporary file, synced, then renamed."""
         path = self.path / name
         temporary = path.with_name(path.name + ".tmp")
-        with temporary.open("wb") as file:
-            content(file)
-            file.flush()
-            os.fsync(file.fileno())
+        _write_through(temporary, content, mode)
         temporary.replace(path)
+        _sync(self.path)
 
 
-def _truncate(path: Path, step: int) -> None:
-    """Keeps the lines of a JSON-lines file up to `step`; a half-written last line goes too."""
-    if not path.exists():
-        return
-    kept = []
-    for line in path.read_text().splitlines():
-        try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line + "\n")
-        except json.JSONDecodeError:
-            break
-    path.write_text("".join(kept))
+def _write_through(path: Path, content: Callable[[BinaryIO], object], mode: int = 0o644) -> None:
+    """Writes a file to the disk itself."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
+        content(file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(folder: Path) -> None:
+    """Writes a folder's names to the disk itself."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _digest(path: Path) -> str:
+    """BLAKE3 of a file, its first 16 bytes in hexadecimal."""
+    return blake3().update_mmap(path).hexdigest(16)

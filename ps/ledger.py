@@ -9,9 +9,11 @@ from typing import Any, TextIO
 class Ledger:
     """Counts per worker, and a line in a file for all that is not plain agreement.
 
-    Kinds: agreed, dissented (from a strict majority), undecided (its group had no majority), lied (a payload that
-    is not its claim), withheld (claimed, then did not deliver), nonfinite, malformed, late (after the step was
-    closed), silent, dead.
+    Each worker with a file has one verdict a step: agreed, dissented (from a strict majority), undecided (its group
+    had no majority), silent, or convicted (the PS computed the file itself and got something else). Further kinds:
+    lied (a payload that is not its claim), equivocated (two claims for one file), withheld (claimed, then did not
+    deliver), nonfinite, malformed, late (after the step was closed), dead (its rank is), quarantined, spared (to be
+    quarantined, but too few would be left).
 
     Args:
         path: the file, one JSON object a line; it is appended to.
@@ -54,6 +56,10 @@ class Ledger:
         if detail:
             line["detail"] = detail
         self._file.write(json.dumps(line) + "\n")
+
+    def broken_promises(self, worker: int) -> int:
+        """How often the worker did not deliver what it had claimed."""
+        return self.counts[worker]["withheld"] + self.counts[worker]["lied"]
 
     def dissents(self) -> dict[int, int]:
         """Worker -> steps in which it dissented, those that never did left out, most first."""

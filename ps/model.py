@@ -67,6 +67,10 @@ class GlobalModel:
         """Where the weights are."""
         return self._flat.weights.device
 
+    def compute(self, indices: np.ndarray, seed: int) -> np.ndarray:
+        """(d + b,) float32: what an honest worker sends for this file; see FlatModel.compute."""
+        return self._flat.compute(self._task, indices, seed)
+
     def apply(self, update: Any, buffers: Any) -> None:
         """One optimizer step along `update`, (d,), and the agreed `buffers`, (b,); arrays or tensors."""
         self._flat.gradient.copy_(torch.as_tensor(update))

@@ -7,7 +7,7 @@ import numpy as np
 from detox.ps.assignment import Groups
 from detox.ps.ledger import Ledger
 from detox.ps.stopwatch import Stopwatch
-from detox.ps.vote import Ballot, Outcome
+from detox.ps.vote import Ballot, Outcome, Verdict
 from detox.wire import DIGEST_BYTES, Codec, Header, Kind, WireError, digest_of
 
 
@@ -25,6 +25,10 @@ class Round:
         codec: how gradients travel.
         ledger: where offences go.
         fetch_deadline: seconds until the next of a majority is asked.
+
+    Attributes:
+        noted: (kind, worker) of all that went into the ledger, and "cleared" where the PS's own computation
+            confirmed a worker's claim.
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class Round:
         self._fetch_deadline = fetch_deadline
         self._asked: list[dict[int, float]] = [{} for _ in groups]
         self._refuted: set[int] = set()
+        self.noted: list[tuple[str, int]] = []
         self._copies: list[list[np.ndarray]] = [[] for _ in groups]
 
     def take(self, header: Header, payload: memoryview) -> None:
@@ -89,8 +94,9 @@ class Round:
                 continue
             supporters = [w for w in ballot.supporters if w not in asked and w not in gone]
             if supporters:
-                asked[supporters[0]] = now
-                wanted.append((supporters[0], file))
+                worker = min(supporters, key=self._ledger.broken_promises)
+                asked[worker] = now
+                wanted.append((worker, file))
             elif all(w in ballot.claims or w in gone for w in ballot.members):
                 self.failed[file] = True
         return wanted
@@ -106,6 +112,36 @@ class Round:
             elif not self.settled[file] and not ballot.hopeless(gone):
                 return False
         return True
+
+    def ties(self) -> list[int]:
+        """Files of which some copies were claimed, but none has been accepted."""
+        return [file for file, ballot in enumerate(self.ballots) if ballot.claims and not self.settled[file]]
+
+    def file_of(self, worker: int) -> int | None:
+        """The worker's file in this step; None where it has none."""
+        return self._file_of.get(worker)
+
+    def decide(self, file: int, vector: np.ndarray) -> None:
+        """Settles a vote by the PS's own computation, which convicts whoever claims, or has claimed, otherwise."""
+        assert self._rows is not None
+        row, copies = self._rows[file], self._copies[file]
+        if self._direct:
+            if copies:
+                copies[0] = copies[0].copy()
+            self.ballots[file].decide(self._candidate(vector, copies))
+            copies.append(row)
+        else:
+            self.ballots[file].decide(digest_of(vector))
+        row[:] = vector
+        self.settled[file] = bool(np.isfinite(row).all())
+        self.failed[file] = not self.settled[file]
+
+    @staticmethod
+    def _candidate(copy: np.ndarray, copies: list[np.ndarray]) -> int:
+        """Index of the first of `copies` with the same bits; their number if there is none."""
+        bits = copy.view(np.uint32)
+        equal = (i for i, other in enumerate(copies) if np.array_equal(bits, other.view(np.uint32)))
+        return next(equal, len(copies))
 
     def unheard(self) -> frozenset[int]:
         """Workers that have not claimed, or sent, a gradient."""
@@ -133,7 +169,10 @@ class Round:
         """
         for ballot in self.ballots:
             for worker in ballot.members:
-                self._note(ballot.verdict(worker).value, worker)
+                verdict = ballot.verdict(worker)
+                self._note(verdict.value, worker)
+                if ballot.truth is not None and verdict == Verdict.AGREED:
+                    self.noted.append(("cleared", worker))
         return [
             ballot.outcome if settled else Outcome.NONE
             for ballot, settled in zip(self.ballots, self.settled, strict=True)
@@ -143,10 +182,13 @@ class Round:
         if len(claim) != DIGEST_BYTES:
             self._note("malformed", worker, f"a claim of {len(claim)} bytes, a digest has {DIGEST_BYTES}")
             return
-        try:
+        earlier = self.ballots[file].claims.get(worker)
+        if earlier is None:
             self.ballots[file].claim(worker, claim)
-        except ValueError as error:
-            self._note("malformed", worker, f"claimed twice, {error}")
+        elif earlier == claim:
+            self._note("malformed", worker, "claimed the same twice")
+        else:
+            self._note("equivocated", worker, "claimed something else before; the first claim counts")
 
     def _verify(self, worker: int, file: int, payload: memoryview) -> None:
         """Row `file` becomes the payload if its digest is the majority's."""
@@ -185,9 +227,7 @@ class Round:
             self._note("malformed", worker, str(error))
             return
         with self.clock.part("vote"):
-            bits = copy.view(np.uint32)
-            equal = (i for i, other in enumerate(copies) if np.array_equal(bits, other.view(np.uint32)))
-            candidate = next(equal, len(copies))
+            candidate = self._candidate(copy, copies)
         if candidate == len(copies):
             copies.append(copy)
         ballot.claim(worker, candidate)
@@ -210,3 +250,4 @@ class Round:
 
     def _note(self, kind: str, worker: int, detail: str = "") -> None:
         self._ledger.note(kind, self.step, worker, detail)
+        self.noted.append((kind, worker))

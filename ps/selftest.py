@@ -52,6 +52,21 @@ def probe(
     return digests
 
 
+def check_own_bits(digests: dict[int, bytes], model: GlobalModel, files: Files) -> None:
+    """Compares the PS's own probe with the workers', for it is to compute files in their place.
+
+    Raises:
+        StartError: most workers compute other bits.
+    """
+    own = digest_of(model.compute(files.draw(1)[0], files.file_seed(1, 0)))
+    equal = sum(digest == own for digest in digests.values())
+    if 2 * equal <= len(digests):
+        raise StartError(
+            f"the PS computes other bits than {len(digests) - equal} of {len(digests)} workers, so it cannot judge "
+            "them: give it the workers' hardware and device, or leave recomputation off (on_tie, quarantine.policy)"
+        )
+
+
 def unequal(digests: dict[int, bytes], ranks: list[int], fingerprints: dict[int, dict[str, Any]]) -> list[str]:
     """A sentence for each rank with a worker whose bits differ from those of most workers; empty if all agree."""
     counts = Counter(digests.values())

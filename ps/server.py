@@ -10,14 +10,17 @@ import numpy as np
 import torch
 
 from detox.aggregators import RULES, AggregatorError, Hierarchy, tolerates
-from detox.ps.assignment import Files, Groups, draw_groups
+from detox.ps.absences import Absences
+from detox.ps.assignment import Files, Groups, draw_groups, worst_case
 from detox.ps.ledger import Ledger
 from detox.ps.model import GlobalModel
+from detox.ps.quarantine import Quarantine
 from detox.ps.round import Round
 from detox.tasks.seeds import stream
 from detox.wire import DIGEST_BYTES, Codec, Header, Kind, Work, digest_of
 
-_WINDOW = 8  # steps that late claims still count for
+LATE_STEPS = 8
+"""Steps that late claims still count for."""
 
 
 class ServerError(RuntimeError):
@@ -29,6 +32,7 @@ class Peers(Protocol):
 
     dead: set[int]
     limits: dict[int, int]
+    credit: dict[int, Counter[int]]
     bytes_received: int
 
     def send(self, peers: Any, header: Header, payload: bytes | memoryview = b"") -> None: ...
@@ -41,17 +45,20 @@ class Plan:
     """What a run does at every step.
 
     Attributes:
-        p, r: workers, and workers a group.
+        p, q, r: workers, Byzantine workers that are to be withstood, workers a group.
         groups: how groups are formed.
         seed, secret_seed: of the fixed or random groups; of redrawn groups and the shuffle of the votes.
         files: the samples of each step.
         direct: gradients come without a claim (r = 1, or vote = "full").
         hierarchy: turns votes into an update.
-        f: bad votes that it is to withstand.
+        f: bad votes that it is to withstand; None: the most that the Byzantine workers not in quarantine can make.
+        on_tie: whether the PS computes a file itself whose group has no vote.
+        minimum: workers that quarantine leaves in any case.
         deadline, fetch_deadline, poll: seconds, see the config's section transport.
     """
 
     p: int
+    q: int
     r: int
     groups: Literal["fixed", "random", "redrawn"]
     seed: int
@@ -59,7 +66,9 @@ class Plan:
     files: Files
     direct: bool
     hierarchy: Hierarchy
-    f: int
+    f: int | None
+    on_tie: Literal["drop", "recompute"]
+    minimum: int
     deadline: float
     fetch_deadline: float
     poll: float
@@ -95,10 +104,19 @@ class Server:
     """
 
     def __init__(
-        self, transport: Peers, ranks: list[int], model: GlobalModel, codec: Codec, plan: Plan, ledger: Ledger
+        self,
+        transport: Peers,
+        ranks: list[int],
+        model: GlobalModel,
+        codec: Codec,
+        plan: Plan,
+        ledger: Ledger,
+        quarantine: Quarantine,
     ) -> None:
         self.outcomes: Counter[str] = Counter()
         self.ledger = ledger
+        self.quarantine = quarantine
+        self.stopping = False
         self._transport = transport
         self._ranks = ranks
         self._model = model
@@ -106,10 +124,13 @@ class Server:
         self._plan = plan
         self._rows = np.empty((plan.files.count, model.d + model.b), np.float32)
         self._open: deque[Round] = deque()
+        self._dead: frozenset[int] = frozenset()
+        self._absences = Absences()
+        self._credit = transport.credit[Kind.GRADIENT] = Counter()
         transport.limits.update({Kind.CLAIM: DIGEST_BYTES, Kind.GRADIENT: codec.limit})
 
     def train(self, first: int, last: int) -> Iterator[StepRecord]:
-        """Algorithm 1: makes steps first..last, counted from 1, and yields after each.
+        """Algorithm 1: makes steps first..last, counted from 1, and yields after each; fewer if told to stop.
 
         Raises:
             ServerError: no rank with workers is left.
@@ -117,19 +138,62 @@ class Server:
         for step in range(first, last + 1):
             if self._transport.dead >= set(self._ranks):
                 raise ServerError(f"all ranks with workers are lost, before step {step}")
+            self._judge(step)
             groups = self.groups(step)
             round_ = self._send_work(step, groups)
             received = self._transport.bytes_received
+            self._check_suspect(round_)
             votes = self._collect(round_)
+            if self.stopping:
+                self._open.pop()
+                break
             skipped = self._update(step, votes, round_)
             yield StepRecord(step, skipped, round_.clock.read(), self._transport.bytes_received - received)
         self.settle_accounts()
+
+    def stop(self) -> None:
+        """Ends the training before the next update; the step under way is given up."""
+        self.stopping = True
+
+    @property
+    def workers(self) -> list[int]:
+        """Workers that are not in quarantine."""
+        return [worker for worker in range(self._plan.p) if worker not in self.quarantine.out]
 
     def groups(self, step: int) -> Groups:
         """The groups of a step: group j works on file j."""
         plan = self._plan
         seed = plan.secret_seed if plan.groups == "redrawn" else plan.seed
-        return draw_groups(plan.p, plan.r, plan.groups, seed, step)
+        return draw_groups(self.workers, plan.r, plan.groups, seed, step)
+
+    def bad_votes(self, groups: int) -> int:
+        """f: the bad votes, of so many, that the aggregation is to withstand."""
+        plan = self._plan
+        return worst_case(max(0, plan.q - len(self.quarantine.out)), plan.r, groups) if plan.f is None else plan.f
+
+    def _judge(self, step: int) -> None:
+        """Puts into quarantine who is due, as long as enough workers are left for the aggregation."""
+        for worker in self.quarantine.due(step):
+            self.quarantine.out[worker] = step
+            left = len(self.workers)
+            groups = left // self._plan.r
+            if left >= self._plan.minimum and not self._too_few(groups):
+                f, q = self.bad_votes(groups), max(0, self._plan.q - len(self.quarantine.out))
+                self.ledger.note("quarantined", step, worker, f"{left} workers are left; now q = {q} and f = {f}")
+            else:
+                del self.quarantine.out[worker]
+                if not self.ledger.counts[worker]["spared"]:
+                    self.ledger.note("spared", step, worker, f"without it only {left} workers would be left")
+
+    def _too_few(self, votes: int) -> str:
+        """Why so many votes are too few for the aggregation; empty where they are not."""
+        if not votes:
+            return "there is nothing to aggregate"
+        try:
+            self._plan.hierarchy.check(votes, self.bad_votes(votes))
+        except AggregatorError as error:
+            return str(error)
+        return ""
 
     def _send_work(self, step: int, groups: Groups) -> Round:
         """Sends each rank the weights, and each of its workers the file of its group."""
@@ -155,37 +219,62 @@ class Server:
                 for worker in group:
                     if self._ranks[worker] in ready:
                         self._transport.send([self._ranks[worker]], Header(Kind.WORK, step, worker, file), work)
+                        self._credit[self._ranks[worker]] += plan.direct
         self._open.append(round_)
-        while len(self._open) > _WINDOW:
+        while len(self._open) > LATE_STEPS:
             self._close(self._open.popleft())
         return round_
+
+    def _check_suspect(self, round_: Round) -> None:
+        """Computes the file of a suspect here, while the workers compute it too."""
+        worker = self.quarantine.suspect(round_.step)
+        file = None if worker is None else round_.file_of(worker)
+        if file is not None:
+            self._recompute(round_, file)
+
+    def _recompute(self, round_: Round, file: int) -> None:
+        files = self._plan.files
+        indices, seed = files.draw(round_.step)[file], files.file_seed(round_.step, file)
+        round_.decide(file, self._model.compute(indices, seed))
 
     def _collect(self, round_: Round) -> np.ndarray:
         """Waits for majorities, fetches one copy of each; (m, d + b), the votes there are at the deadline."""
         deadline = time.monotonic() + self._plan.deadline
-        while not round_.finished(self._gone()) and time.monotonic() < deadline:
+        while not self.stopping and not self._collected(round_):
+            if time.monotonic() > deadline:
+                self._absences.missed(round_.step, round_.unheard())
+                break
             if not self._take_messages():
                 time.sleep(self._plan.poll)
             for worker, file in round_.fetches(time.monotonic(), self._gone()):
+                self._credit[self._ranks[worker]] += 1
                 self._transport.send([self._ranks[worker]], Header(Kind.FETCH, round_.step, worker, file))
+        if self._plan.on_tie == "recompute":
+            for file in round_.ties():
+                if not self.stopping and time.monotonic() < deadline:
+                    self._recompute(round_, file)
         return round_.votes()
+
+    def _collected(self, round_: Round) -> bool:
+        """Whether to wait no longer; for workers that missed a deadline only if there are too few votes without."""
+        gone, absent = self._gone(), self._absences.workers
+        if round_.finished(gone):
+            return True
+        return bool(absent) and round_.finished(gone | absent) and not self._too_few(sum(round_.settled))
 
     def _update(self, step: int, votes: np.ndarray, round_: Round) -> str:
         """Aggregates the votes and makes the optimizer's step; returns why not, where it cannot."""
         plan, d = self._plan, self._model.d
-        if not len(votes):
-            return "no group has a vote"
-        try:
-            plan.hierarchy.check(len(votes), plan.f)
-        except AggregatorError as error:
-            return f"{len(votes)} of {plan.files.count} groups have a vote: {error}"
+        if why := self._too_few(len(votes)):
+            return f"{len(votes)} of {len(round_.ballots)} groups have a vote: {why}"
+        f = self.bad_votes(len(votes))
         with round_.clock.part("aggregate"):
             on_device = votes if self._model.device.type == "cpu" else torch.from_numpy(votes).to(self._model.device)
             rng = stream(plan.secret_seed, "votes", step)
-            update = plan.hierarchy(on_device[:, :d], f=plan.f, rng=rng)
+            update = plan.hierarchy(on_device[:, :d], f=f, rng=rng)
             buffers = None
             if self._model.b:
-                buffers = RULES["median"](on_device[:, d:], f=min(plan.f, tolerates("median", len(votes))))
+                buffers = RULES["median"](on_device[:, d:], f=min(f, tolerates("median", len(votes))))
         with round_.clock.part("update"):
             self._model.apply(update, buffers)
         return ""
@@ -206,6 +295,7 @@ class Server:
                 detail = f"spoke for worker {header.worker}, which is not on this rank"
                 self.ledger.note_rank(newest, message.source, detail)
             elif header.step in rounds:
+                self._absences.answered(header.worker, header.step)
                 rounds[header.step].take(header, message.payload)
             elif header.step < newest:
                 self.ledger.note("late", newest, header.worker, f"{header.kind.name} for step {header.step}")
@@ -215,12 +305,18 @@ class Server:
         return any_came
 
     def _gone(self) -> frozenset[int]:
-        """Workers on ranks that have died."""
+        """Workers on ranks that have died; news go into the ledger."""
         dead = self._transport.dead
-        return frozenset(w for w, rank in enumerate(self._ranks) if rank in dead) if dead else frozenset()
+        if dead and any(rank in dead and worker not in self._dead for worker, rank in enumerate(self._ranks)):
+            gone = frozenset(worker for worker, rank in enumerate(self._ranks) if rank in dead)
+            for worker in sorted(gone - self._dead):
+                self.ledger.note("dead", self._open[-1].step, worker, f"rank {self._ranks[worker]} is lost")
+            self._dead = gone
+        return self._dead
 
     def _close(self, round_: Round) -> None:
         self.outcomes.update(outcome.value for outcome in round_.close())
+        self.quarantine.observe(round_.step, round_.noted)
 
     def settle_accounts(self) -> None:
         """Gives the workers that are still busy with the last step a moment, and closes all rounds."""

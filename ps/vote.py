@@ -11,6 +11,8 @@ class Outcome(StrEnum):
     UNANIMOUS = "unanimous"
     MAJORITY = "majority"
     NONE = "none"
+    RECOMPUTED = "recomputed"
+    """The PS computed the file itself, and no majority had claimed the same."""
 
 
 class Verdict(StrEnum):
@@ -19,6 +21,8 @@ class Verdict(StrEnum):
     AGREED = "agreed"
     DISSENTED = "dissented"
     UNDECIDED = "undecided"
+    CONVICTED = "convicted"
+    """The PS computed the file itself, and this worker claimed something else."""
     SILENT = "silent"
 
 
@@ -26,7 +30,7 @@ class Ballot:
     """Claims of a group's members as they come in.
 
     A majority is strict: more than half of all members, whether they have claimed or not. So it is unique, and
-    neither the order of arrival nor what is still missing can change it.
+    neither the order of arrival nor what is still missing can change it; only the PS's own computation overrules it.
 
     Args:
         members: the r workers of the group.
@@ -35,6 +39,7 @@ class Ballot:
     def __init__(self, members: Iterable[int]) -> None:
         self.members = tuple(members)
         self.claims: dict[int, Hashable] = {}
+        self.truth: Hashable | None = None
 
     def claim(self, worker: int, value: Hashable) -> None:
         """Counts the claim of a member.
@@ -43,13 +48,18 @@ class Ballot:
             ValueError: the member has claimed before; its first claim stands.
         """
         if worker in self.claims:
-            again = "the same again" if self.claims[worker] == value else "another claim for the same file"
-            raise ValueError(again)
+            raise ValueError(f"worker {worker} has claimed before")
         self.claims[worker] = value
+
+    def decide(self, truth: Hashable) -> None:
+        """Overrules the vote by what a trusted computation gave."""
+        self.truth = truth
 
     @property
     def majority(self) -> Hashable | None:
-        """The value that a strict majority claims, None while there is none."""
+        """The value that a strict majority claims, None while there is none; or what has been decided."""
+        if self.truth is not None:
+            return self.truth
         for value, count in Counter(self.claims.values()).items():
             if 2 * count > len(self.members):
                 return value
@@ -73,8 +83,8 @@ class Ballot:
     def outcome(self) -> Outcome:
         """How the group voted, by the claims so far."""
         supporters = len(self.supporters)
-        if not supporters:
-            return Outcome.NONE
+        if 2 * supporters <= len(self.members):
+            return Outcome.NONE if self.truth is None else Outcome.RECOMPUTED
         return Outcome.UNANIMOUS if supporters == len(self.members) else Outcome.MAJORITY
 
     def verdict(self, worker: int) -> Verdict:
@@ -84,4 +94,6 @@ class Ballot:
         majority = self.majority
         if majority is None:
             return Verdict.UNDECIDED
-        return Verdict.AGREED if self.claims[worker] == majority else Verdict.DISSENTED
+        if self.claims[worker] == majority:
+            return Verdict.AGREED
+        return Verdict.DISSENTED if self.truth is None else Verdict.CONVICTED

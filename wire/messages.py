@@ -8,7 +8,7 @@ from enum import IntEnum
 import numpy as np
 from blake3 import blake3
 
-MAGIC = b"DTX1"
+MAGIC = b"DTX1"  # the last byte is the version of the protocol
 DIGEST_BYTES = 32
 PROBE = 0
 """The step of the self-test, in which nobody attacks; the steps of the training count from 1."""
@@ -72,8 +72,10 @@ class Header:
         if len(message) < HEADER_BYTES:
             raise WireError(f"{len(message)} bytes are no message, the header alone has {HEADER_BYTES}")
         magic, kind, step, worker, file, length = _FIELDS.unpack_from(message)
-        if magic != MAGIC:
+        if magic[:-1] != MAGIC[:-1]:
             raise WireError(f"wrong magic {magic!r}")
+        if magic != MAGIC:
+            raise WireError(f"version {magic[-1:]!r} of the protocol, this is {MAGIC[-1:]!r}")
         if _CHECKSUM.unpack_from(message, _FIELDS.size)[0] != zlib.crc32(message[: _FIELDS.size]):
             raise WireError("wrong header checksum")
         if length != len(message) - HEADER_BYTES:

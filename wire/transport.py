@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ mpi4py.rc.threads = False
 from mpi4py import MPI  # noqa: E402
 
 _PATIENCE = 10  # seconds that MPI_Finalize may take
+_UNDER_WAY = 64  # long messages of one peer that are received at a time
 _PEER_IS_GONE = {code for name in ("ERR_PROC_FAILED", "ERR_REVOKED") if (code := getattr(MPI, name, None)) is not None}
 
 
@@ -41,12 +43,23 @@ class Message:
     fault: str = ""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Incoming:
+    """A message that is being received into `buffer`, or into nothing where there is a fault."""
+
+    request: MPI.Request
+    buffer: np.ndarray
+    tag: int
+    fault: str
+
+
 class Transport:
     """Messages between this rank and `peers`; nothing in it blocks.
 
     A peer that has died is in `dead`; nothing is sent to it or received from it any more. `limits` says how
     many bytes of payload a kind of message may have; what is longer, or of another kind, is never received
-    into memory and comes out as a Message with a fault.
+    into memory and comes out as a Message with a fault. For a kind in `credit`, that many messages may come from a
+    peer; one that has no credit counts as of another kind.
 
     Args:
         comm: an MPI communicator.
@@ -59,21 +72,26 @@ class Transport:
         self.peers = tuple(peers)
         self.dead: set[int] = set()
         self.limits: dict[int, int] = {}
+        self.credit: dict[int, Counter[int]] = {}
         self.bytes_received = 0
         self._outgoing: dict[int, list[tuple[MPI.Request, Any]]] = {peer: [] for peer in self.peers}
-        self._incoming: dict[int, tuple[MPI.Request, np.ndarray, int, str]] = {}
+        self._incoming: dict[int, list[_Incoming]] = {peer: [] for peer in self.peers}
 
     def send(self, peers: Iterable[int], header: Header, payload: bytes | memoryview = b"") -> None:
         """Starts sending one message to each of `peers`; it is copied once, so the payload may change after."""
         frame = np.empty(HEADER_BYTES + len(payload), np.uint8)
         frame[:HEADER_BYTES] = np.frombuffer(header.pack(len(payload)), np.uint8)
         frame[HEADER_BYTES:] = np.frombuffer(payload, np.uint8)
+        self.send_frame(peers, int(header.kind), frame)
+
+    def send_frame(self, peers: Iterable[int], tag: int, frame: np.ndarray) -> None:
+        """Starts sending bytes, whatever they are, to each of `peers`; they must not change any more."""
         for peer in peers:
             if peer not in self.dead:
-                self._guarded(self._start_send, peer, header, frame)
+                self._guarded(self._start_send, peer, tag, frame)
 
-    def _start_send(self, peer: int, header: Header, frame: np.ndarray) -> None:
-        request = self._comm.Isend([frame, MPI.BYTE], dest=peer, tag=int(header.kind))
+    def _start_send(self, peer: int, tag: int, frame: np.ndarray) -> None:
+        request = self._comm.Isend([frame, MPI.BYTE], dest=peer, tag=tag)
         self._outgoing[peer].append((request, frame))
 
     def sending(self, peer: int) -> int:
@@ -85,41 +103,62 @@ class Transport:
         self._outgoing[peer] = [entry for entry in self._outgoing[peer] if not entry[0].Test()]
 
     def receive(self) -> Iterator[Message]:
-        """What has arrived by now, at most one message a peer, so that no peer shuts out another."""
+        """All that has arrived by now.
+
+        It ends under a flood too: MPI takes from a peer's socket only when there is nothing left to hand out, and
+        then no more than a few kilobytes. So a flood waits where it comes from.
+        """
         for peer in self.peers:
-            if peer in self.dead:
-                continue
             if self._outgoing[peer]:
                 self._guarded(self._drop_sent, peer)
-            message = self._guarded(self._receive_from, peer)
-            if message is not None:
-                yield message
+            for incoming in list(self._incoming[peer]):
+                if self._guarded(self._has_arrived, peer, incoming):
+                    self._incoming[peer].remove(incoming)
+                    yield self._read(peer, incoming)
+            while len(self._incoming[peer]) < _UNDER_WAY and (incoming := self._guarded(self._match, peer)) is not None:
+                if self._guarded(self._has_arrived, peer, incoming):
+                    yield self._read(peer, incoming)
+                elif peer not in self.dead:
+                    self._incoming[peer].append(incoming)
 
-    def _receive_from(self, peer: int) -> Message | None:
-        if peer not in self._incoming:
-            status = MPI.Status()
-            matched = self._comm.Improbe(peer, MPI.ANY_TAG, status)
-            if matched is None:
-                return None
-            size, tag = status.Get_count(MPI.BYTE), status.Get_tag()
-            fault = ""
-            if not 0 <= size <= HEADER_BYTES + self.limits.get(tag, -HEADER_BYTES):
-                fault = f"{size} bytes of kind {tag}, of which nothing so long is expected"
-            # What is too long is received into nothing; its sender may stall half-way, so that too is only polled.
-            buffer = np.empty(0 if fault else size, np.uint8)
-            self._incoming[peer] = (matched.Irecv([buffer, MPI.BYTE]), buffer, tag, fault)
-        request, buffer, tag, fault = self._incoming[peer]
-        if not _arrived(request, truncated=bool(fault)):
+    def _match(self, peer: int) -> "_Incoming | None":
+        """Begins to receive the next message from the peer, if there is one."""
+        if peer in self.dead:
             return None
-        del self._incoming[peer]
-        if fault:
-            return Message(peer, None, memoryview(b""), fault)
-        self.bytes_received += buffer.size
-        frame = buffer.data
+        status = MPI.Status()
+        matched = self._comm.Improbe(peer, MPI.ANY_TAG, status)
+        if matched is None:
+            return None
+        size, tag = status.Get_count(MPI.BYTE), status.Get_tag()
+        fault = ""
+        if not 0 <= size <= HEADER_BYTES + self.limits.get(tag, -HEADER_BYTES):
+            fault = f"{size} bytes of kind {tag}, of which nothing so long is expected"
+        elif tag in self.credit and not self.credit[tag][peer]:
+            fault = f"{size} bytes of kind {tag} that were not asked for"
+        elif tag in self.credit:
+            self.credit[tag][peer] -= 1
+        # What is unwanted is received into nothing; its sender may stall half-way, so that too is only polled.
+        buffer = np.empty(0 if fault else size, np.uint8)
+        return _Incoming(matched.Irecv([buffer, MPI.BYTE]), buffer, tag, fault)
+
+    def _has_arrived(self, peer: int, incoming: "_Incoming") -> bool:
+        try:
+            return bool(incoming.request.Test())
+        except MPI.Exception as error:
+            if incoming.fault and error.Get_error_class() == MPI.ERR_TRUNCATE:
+                return True
+            raise
+
+    def _read(self, peer: int, incoming: "_Incoming") -> Message:
+        """The message in what has been received."""
+        if incoming.fault:
+            return Message(peer, None, memoryview(b""), incoming.fault)
+        self.bytes_received += incoming.buffer.size
+        frame = incoming.buffer.data
         try:
             header = Header.unpack(frame)
-            if header.kind != tag:
-                raise WireError(f"{header.kind.name} under the tag of kind {tag}")
+            if header.kind != incoming.tag:
+                raise WireError(f"{header.kind.name} under the tag of kind {incoming.tag}")
             return Message(peer, header, frame[HEADER_BYTES:])
         except WireError as error:
             return Message(peer, None, frame[:0], str(error))
@@ -133,18 +172,8 @@ class Transport:
                 raise
             self.dead.add(peer)
             self._outgoing[peer].clear()
-            self._incoming.pop(peer, None)
+            self._incoming[peer].clear()
             return None
-
-
-def _arrived(request: MPI.Request, truncated: bool) -> bool:
-    """Whether a receive has ended; one that was too short on purpose ends in an error."""
-    try:
-        return bool(request.Test())
-    except MPI.Exception as error:
-        if truncated and error.Get_error_class() == MPI.ERR_TRUNCATE:
-            return True
-        raise
 
 
 def world() -> MPI.Comm:
@@ -156,6 +185,11 @@ def workers() -> MPI.Comm:
     """All ranks but the first, which are one less here; all of them have to call this."""
     everyone = MPI.COMM_WORLD.Get_group()
     return MPI.COMM_WORLD.Create_group(everyone.Excl([0]))
+
+
+def abort() -> None:
+    """Ends this rank by MPI_Abort."""
+    MPI.COMM_WORLD.Abort(1)
 
 
 def library() -> Mapping[str, str]:

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -36,6 +36,7 @@ class Host:
         model: the flat model to compute with.
         codec: how gradients travel.
         adversary: what Byzantine workers do; None where all are honest.
+        corrupt: what happens to a worker's vector before it leaves; None: nothing.
         share_compute: compute a file once for all workers of this rank that hold it.
         silence: seconds without a word from the PS until this rank leaves.
         poll: seconds of sleep where there is nothing to do.
@@ -49,6 +50,7 @@ class Host:
         codec: Codec,
         adversary: Adversary | None,
         *,
+        corrupt: Callable[[Header, np.ndarray], np.ndarray] | None = None,
         share_compute: bool,
         silence: float,
         poll: float,
@@ -58,6 +60,7 @@ class Host:
         self._model = model
         self._codec = codec
         self._adversary = adversary
+        self._corrupt = corrupt
         self._share_compute = share_compute
         self._silence = silence
         self._poll = poll
@@ -74,8 +77,8 @@ class Host:
         while not self._over:
             if self._take_messages():
                 heard = time.monotonic()
-            elif self._queue:
-                self._compute(*self._queue.popleft())
+            elif (next_ := self._next()) is not None:
+                self._compute(*next_)
             elif PS in self._transport.dead or time.monotonic() - heard > self._silence:
                 return False
             else:
@@ -100,10 +103,19 @@ class Host:
                     del self._weights[old]
             elif header.kind == Kind.WORK:
                 self._queue.append((header, Work.unpack(message.payload)))
-                self._queue = deque(item for item in self._queue if item[0].step in self._weights)
             elif header.kind == Kind.FETCH:
                 self._deliver(header)
         return any_came
+
+    def _next(self) -> tuple[Header, Work] | None:
+        """The next file whose weights are here; WORK, being short, can overtake them."""
+        oldest = min(self._weights, default=0)
+        self._queue = deque(item for item in self._queue if item[0].step >= oldest)
+        for place, item in enumerate(self._queue):
+            if item[0].step in self._weights:
+                del self._queue[place]
+                return item
+        return None
 
     def _compute(self, header: Header, work: Work) -> None:
         """The gradient of a file; a Byzantine worker computes it too, and hands it to the adversary."""
@@ -127,6 +139,8 @@ class Host:
 
     def _submit(self, header: Header, work: Work, vector: np.ndarray) -> None:
         """Claims the vector, or sends it where no claim is wanted."""
+        if self._corrupt is not None:
+            vector = self._corrupt(header, vector)
         if work.claim:
             self._claimed[header.worker] = (header, vector)
             claim = Header(Kind.CLAIM, header.step, header.worker, header.file)

@@ -29,8 +29,8 @@ def test_lies_that_are_outvoted_leave_no_trace_in_the_weights_and_are_named(jobs
     honest = jobs.run("--q", "0")
     attacked = jobs.run("--q", "1", "--attack.placement", "fixed", "--aggregator.f", "0")
     assert attacked["weights_digest"] == honest["weights_digest"]
-    assert honest["votes"] == {"unanimous": 60, "majority": 0, "none": 0}
-    assert attacked["votes"] == {"unanimous": 40, "majority": 20, "none": 0}
+    assert honest["votes"] == {"unanimous": 60, "majority": 0, "none": 0, "recomputed": 0}
+    assert attacked["votes"] == {"unanimous": 40, "majority": 20, "none": 0, "recomputed": 0}
     assert list(attacked["dissents"].values()) == [20]
     assert honest["dissents"] == {}
 
@@ -45,20 +45,20 @@ def test_sharing_computation_compression_and_the_kind_of_vote_change_no_bit(jobs
 
 def test_the_vanilla_system_runs_through_the_same_loop(jobs):
     summary = jobs.run("--r", "1", "--q", "2")
-    assert summary["votes"] == {"unanimous": 180, "majority": 0, "none": 0}
+    assert summary["votes"] == {"unanimous": 180, "majority": 0, "none": 0, "recomputed": 0}
     assert summary["test_accuracy"] > 0.5
 
 
 def test_colluders_exchange_gradients_over_mpi_and_agree(jobs):
     # Two pairs on four ranks each win the vote of their group with equal bits; its honest third is in the minority.
     summary = jobs.run("--p", "15", "--q", "4", "--attack.kind", "alie", "--attack.placement", "worst", n=5)
-    assert summary["votes"] == {"unanimous": 60, "majority": 40, "none": 0}
+    assert summary["votes"] == {"unanimous": 60, "majority": 40, "none": 0, "recomputed": 0}
     assert list(summary["dissents"].values()) == [20, 20]
 
 
 def test_colluders_that_know_one_file_have_nothing_to_hide_behind(jobs):
     summary = jobs.run("--attack.kind", "alie", "--attack.placement", "worst")
-    assert summary["votes"] == {"unanimous": 60, "majority": 0, "none": 0}
+    assert summary["votes"] == {"unanimous": 60, "majority": 0, "none": 0, "recomputed": 0}
 
 
 def test_a_finished_run_is_not_made_again(jobs):

@@ -13,20 +13,20 @@ SHAPES = st.tuples(st.integers(1, 15), st.sampled_from([1, 3, 5])).map(lambda s:
 @given(SHAPES, st.sampled_from(["fixed", "random", "redrawn"]), st.integers(0, 2**64), st.integers(0, 100))
 def test_groups_partition_the_workers(shape, how, seed, step):
     p, r = shape
-    groups = draw_groups(p, r, how, seed, step)
+    groups = draw_groups(range(p), r, how, seed, step)
     assert sorted(w for g in groups for w in g) == list(range(p))
     assert {len(g) for g in groups} == {r}
 
 
 def test_fixed_groups_are_consecutive():
-    assert draw_groups(6, 3, "fixed", seed=9, step=4) == ((0, 1, 2), (3, 4, 5))
+    assert draw_groups(range(6), 3, "fixed", seed=9, step=4) == ((0, 1, 2), (3, 4, 5))
 
 
 def test_random_groups_stay_and_redrawn_groups_change():
-    assert draw_groups(45, 3, "random", 1, 1) == draw_groups(45, 3, "random", 1, 2)
-    assert draw_groups(45, 3, "redrawn", 1, 1) != draw_groups(45, 3, "redrawn", 1, 2)
-    assert draw_groups(45, 3, "redrawn", 1, 7) == draw_groups(45, 3, "redrawn", 1, 7)
-    assert draw_groups(45, 3, "redrawn", 1, 1) != draw_groups(45, 3, "redrawn", 2, 1)
+    assert draw_groups(range(45), 3, "random", 1, 1) == draw_groups(range(45), 3, "random", 1, 2)
+    assert draw_groups(range(45), 3, "redrawn", 1, 1) != draw_groups(range(45), 3, "redrawn", 1, 2)
+    assert draw_groups(range(45), 3, "redrawn", 1, 7) == draw_groups(range(45), 3, "redrawn", 1, 7)
+    assert draw_groups(range(45), 3, "redrawn", 1, 1) != draw_groups(range(45), 3, "redrawn", 2, 1)
 
 
 def test_redrawn_groups_bring_every_pair_together_equally_often():
@@ -34,7 +34,7 @@ def test_redrawn_groups_bring_every_pair_together_equally_often():
     draws = 4000
     together = Counter()
     for step in range(draws):
-        for group in draw_groups(9, 3, "redrawn", 3, step):
+        for group in draw_groups(range(9), 3, "redrawn", 3, step):
             together.update((a, b) for a in group for b in group if a < b)
     frequencies = np.array([together[a, b] for a in range(9) for b in range(a + 1, 9)]) / draws
     assert np.abs(frequencies - 0.25).max() < 5 * np.sqrt(0.25 * 0.75 / draws)

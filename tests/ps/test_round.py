@@ -182,7 +182,8 @@ def test_claims_twice_and_for_another_file_are_malformed(play):
     play.claim(0)
     play.claim(0, LIE)
     play.claim(2, file=1)
-    assert play.noted("malformed") == [0, 0, 2]
+    assert play.noted("malformed") == [0, 2]
+    assert play.noted("equivocated") == [0]
     assert play.round.ballots[0].claims.keys() == {0}
 
 

@@ -13,7 +13,8 @@ from detox.aggregators import create_hierarchy
 from detox.ps.assignment import Files
 from detox.ps.ledger import Ledger
 from detox.ps.model import GlobalModel
-from detox.ps.server import Plan, Server, ServerError
+from detox.ps.quarantine import PROOF, Quarantine
+from detox.ps.server import LATE_STEPS, Plan, Server, ServerError
 from detox.tasks import Task
 from detox.wire import Codec, Header, Kind, Work, digest_of
 
@@ -47,12 +48,19 @@ class Workers:
 
     def __init__(self, codec, lies=None):
         self.codec, self.lies = codec, lies or {}
-        self.dead, self.limits, self.bytes_received = set(), {}, 0
+        self.dead, self.limits, self.credit, self.bytes_received = set(), {}, {}, 0
         self.inbox, self.work, self.extra = deque(), [], []
+        self.truth, self.computed = {}, []
+        self.ranks = RANKS
 
     @staticmethod
     def honest(header):
         return np.array([header.file + 1, -1], np.float32)
+
+    def compute(self, indices, seed):
+        """What the PS gets when it computes a file itself."""
+        self.computed.append(self.truth[seed])
+        return self.honest(self.truth[seed])
 
     def vector(self, header):
         return self.lies.get(header.worker, lambda honest: honest)(self.honest(header))
@@ -60,9 +68,10 @@ class Workers:
     def send(self, peers, header, payload=b""):
         for rank in peers:
             if header.kind == Kind.WORK:
-                assert RANKS[header.worker] == rank
+                assert self.ranks[header.worker] == rank
                 work = Work.unpack(payload)
                 self.work.append((header, work))
+                self.truth[work.seed] = header
                 vector = self.vector(header)
                 if vector is not None and work.claim:
                     self.put(rank, replace(header, kind=Kind.CLAIM), digest_of(vector))
@@ -91,16 +100,20 @@ class Workers:
 def make(tmp_path):
     servers = []
 
-    def _make(lies=None, aggregator="mean", f=0, direct=False, deadline=0.3, r=3):
+    def _make(lies=None, aggregator="mean", f=0, direct=False, deadline=0.3, r=3, policy="never", **changes):
         codec = Codec(2, "none")
         workers = Workers(codec, lies)
         model = GlobalModel(Line(), seed=0, steps=10, arguments={"lr": 1.0})
+        model.compute = workers.compute
         plan = Plan(
-            p=P, r=r, groups="fixed", seed=0, secret_seed=0, files=Files(P // r, 4, 1000, 0), direct=direct,
-            hierarchy=create_hierarchy(aggregator), f=f, deadline=deadline, fetch_deadline=0.05, poll=0.0001,
+            p=P, q=0, r=r, groups="fixed", seed=0, secret_seed=0, files=Files(P // r, 4, 1000, 0), direct=direct,
+            hierarchy=create_hierarchy(aggregator), f=f, on_tie="drop", minimum=0, deadline=deadline,
+            fetch_deadline=0.05, poll=0.0001,
         )  # fmt: skip
+        plan = replace(plan, **changes)
         ledger = Ledger(tmp_path / f"ledger{len(servers)}.jsonl", RANKS, {})
-        servers.append(Server(workers, RANKS, model, codec, plan, ledger))
+        quarantine = Quarantine(policy, 3, 5, LATE_STEPS)
+        servers.append(Server(workers, RANKS, model, codec, plan, ledger, quarantine))
         return servers[-1], workers, model
 
     yield _make
@@ -201,7 +214,7 @@ def test_nothing_heard_is_no_update(make):
     server, _, model = make({w: lambda v: None for w in range(P)})
     before = model.weights.copy()
     (record,) = server.train(1, 1)
-    assert record.skipped == "no group has a vote"
+    assert record.skipped == "0 of 3 groups have a vote: there is nothing to aggregate"
     assert np.array_equal(model.weights, before)
 
 
@@ -252,3 +265,132 @@ def test_redrawn_groups_change_from_step_to_step(make):
         groups.setdefault(header.step, {}).setdefault(header.file, set()).add(header.worker)
     drawn = [tuple(sorted(map(tuple, map(sorted, files.values())))) for files in groups.values()]
     assert len(set(drawn)) == 4
+
+
+def test_who_misses_a_deadline_costs_one_deadline_and_not_one_a_step(make):
+    silent = {w: lambda v: None for w in (0, 1)}
+    server, _, _ = make(silent, deadline=0.5)
+    records = list(server.train(1, 6))
+    waits = [record.seconds["wait"] > 0.4 for record in records]
+    assert waits == [True, False, False, False, False, False]
+    assert not any(record.skipped for record in records)
+
+
+def test_the_absent_are_waited_for_where_too_few_votes_come_without_them(make):
+    silent = {w: lambda v: None for w in (0, 1)}
+    server, _, _ = make(silent, aggregator="median", f=1, deadline=0.2)
+    records = list(server.train(1, 3))
+    assert all(record.skipped for record in records)
+    assert all(record.seconds["wait"] > 0.1 for record in records)
+
+
+def test_who_answers_again_is_waited_for_again(make):
+    gone = [True]
+    server, _, model = make({w: lambda v: None if gone[0] else v for w in (0, 1)}, deadline=0.2)
+    list(server.train(1, 2))
+    gone[0] = False
+    list(server.train(3, 4))
+    assert not server._absences.workers
+    before = model.weights.copy()
+    list(server.train(5, 5))
+    assert np.allclose(model.weights, before - [2, -1])
+
+
+def test_the_dead_are_written_down_once(make):
+    server, workers, _ = make()
+    workers.dead = {2}
+    list(server.train(1, 5))
+    assert [counts["dead"] for counts in server.ledger.counts] == [0, 0, 0, 1, 1, 1, 0, 0, 0]
+
+
+TIE = {0: lambda v: v + 1, 1: lambda v: v + 2}
+
+
+@pytest.mark.parametrize("direct", [False, True])
+def test_a_tie_is_settled_by_the_ps_itself_which_convicts(make, direct):
+    server, workers, model = make(TIE, direct=direct, on_tie="recompute")
+    before = model.weights.copy()
+    list(server.train(1, 2))
+    assert np.allclose(model.weights, before - 2 * np.array([2, -1]))
+    assert [header.file for header in workers.computed] == [0, 0]
+    assert [counts["convicted"] for counts in server.ledger.counts] == [2, 2, 0, 0, 0, 0, 0, 0, 0]
+    assert server.ledger.counts[2]["agreed"] == 2
+    assert server.outcomes == {"unanimous": 4, "recomputed": 2}
+
+
+def test_a_majority_of_nan_is_settled_by_the_ps_too(make):
+    server, _, model = make(dict.fromkeys((0, 1), lambda v: v * np.nan), on_tie="recompute")
+    before = model.weights.copy()
+    list(server.train(1, 1))
+    assert np.allclose(model.weights, before - [2, -1])
+    assert [counts["convicted"] for counts in server.ledger.counts][:3] == [1, 1, 0]
+
+
+def test_the_quarantined_get_no_work_and_q_f_and_groups_follow(make):
+    server, workers, model = make({4: lambda v: -v}, policy="majority", q=2, f=None)
+    assert server.bad_votes(3) == 1
+    list(server.train(1, 30))
+    assert server.quarantine.out == {4: 3 + LATE_STEPS + 1}
+    assert server.bad_votes(2) == 0
+    last = [header for header, _ in workers.work if header.step == 30]
+    assert len(last) == 6
+    assert 4 not in {header.worker for header in last}
+    assert server.ledger.counts[4]["quarantined"] == 1
+    before = model.weights.copy()
+    list(server.train(31, 31))
+    assert np.allclose(model.weights, before - [1.5, -1])
+
+
+def test_quarantine_leaves_as_many_as_the_aggregation_needs(make):
+    server, _, _ = make({4: lambda v: -v, 8: lambda v: -v}, policy="majority", minimum=8)
+    list(server.train(1, 30))
+    assert list(server.quarantine.out) == [4]
+    assert server.ledger.counts[8]["spared"] == 1
+
+
+def test_recomputation_convicts_the_majority_that_lies_and_clears_the_honest(make):
+    # Workers 0 and 1 hold the majority of their group with equal lies: worker 2 dissents, and is right.
+    server, workers, model = make(dict.fromkeys((0, 1), lambda v: -v), policy="recompute")
+    list(server.train(1, 60))
+    assert sorted(server.quarantine.out) == [0, 1]
+    assert server.ledger.counts[2]["convicted"] == 0
+    assert server.ledger.counts[2]["dissented"] > 3
+    assert 0 < len(workers.computed) < 60
+    before = model.weights.copy()
+    list(server.train(61, 61))
+    assert np.allclose(model.weights, before - [1.5, -1])
+
+
+def test_told_to_stop_a_server_gives_up_the_step_under_way(make):
+    server, _, model = make()
+    steps = server.train(1, 10)
+    next(steps)
+    before = model.weights.copy()
+    server.stop()
+    assert list(steps) == []
+    assert np.array_equal(model.weights, before)
+    assert server.outcomes == {"unanimous": 3}
+
+
+def test_in_a_thousand_steps_no_honest_worker_is_convicted_and_every_liar_is(tmp_path):
+    p, q, r = 45, 5, 3
+    liars = sorted(np.random.default_rng(3).choice(p, q, replace=False).tolist())
+    ranks = [1 + worker for worker in range(p)]
+    codec = Codec(2, "none")
+    workers = Workers(codec, dict.fromkeys(liars, lambda v: -100 * v))
+    workers.ranks = ranks
+    model = GlobalModel(Line(), seed=0, steps=10, arguments={"lr": 1.0})
+    model.compute = workers.compute
+    plan = Plan(
+        p=p, q=q, r=r, groups="redrawn", seed=0, secret_seed=1, files=Files(p // r, 2, 1000, 0), direct=False,
+        hierarchy=create_hierarchy("d-median"), f=None, on_tie="recompute", minimum=0, deadline=5,
+        fetch_deadline=1, poll=0.0001,
+    )  # fmt: skip
+    ledger = Ledger(tmp_path / "ledger.jsonl", ranks, {})
+    server = Server(workers, ranks, model, codec, plan, ledger, Quarantine("recompute", 3, 10, LATE_STEPS))
+    list(server.train(1, 1000))
+    ledger.close()
+    assert sorted(server.quarantine.out) == liars
+    proofs = [sum(counts[kind] for kind in PROOF) for counts in ledger.counts]
+    assert [worker for worker in range(p) if proofs[worker]] == liars
+    assert sum(counts["dissented"] for worker, counts in enumerate(ledger.counts) if worker not in liars) > 0

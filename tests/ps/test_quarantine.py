@@ -1,0 +1,90 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detox.ps.quarantine import Quarantine
+
+LAG = 8
+
+
+def _observed(policy, *events, after=3, window=10):
+    quarantine = Quarantine(policy, after, window, LAG)
+    for step, kind, worker in events:
+        quarantine.observe(step, [(kind, worker)])
+    return quarantine
+
+
+DISSENTS = [(step, "dissented", 4) for step in (1, 2, 3)]
+
+
+def test_never_is_never():
+    assert _observed("never", *DISSENTS).due(3 + LAG + 1) == []
+
+
+def test_dissents_suffice_under_majority_once_late_claims_are_in():
+    quarantine = _observed("majority", *DISSENTS)
+    assert quarantine.due(3 + LAG) == []
+    assert quarantine.due(3 + LAG + 1) == [4]
+    assert quarantine.suspect(3 + LAG + 1) is None
+
+
+def test_dissents_alone_make_a_suspect_under_recompute_which_is_checked_once_in_a_while():
+    quarantine = _observed("recompute", *DISSENTS)
+    assert quarantine.due(12) == []
+    assert [quarantine.suspect(step) for step in (11, 12, 13)] == [None, 4, None]
+
+
+@pytest.mark.parametrize("proof", ["convicted", "lied", "equivocated"])
+def test_with_a_proof_among_them_they_suffice(proof):
+    quarantine = _observed("recompute", *DISSENTS[:2], (3, proof, 4))
+    assert quarantine.due(12) == [4]
+
+
+def test_who_is_cleared_is_no_suspect_until_it_dissents_as_often_again():
+    quarantine = _observed("recompute", *DISSENTS, (4, "cleared", 4), (5, "dissented", 4), (6, "dissented", 4))
+    assert [quarantine.suspect(step) for step in range(13, 16)] == [None] * 3
+    quarantine.observe(7, [("dissented", 4)])
+    assert quarantine.suspect(16) == 4
+
+
+def test_a_proof_is_not_cleared():
+    quarantine = _observed("recompute", (1, "lied", 4), (2, "lied", 4), (3, "lied", 4), (4, "cleared", 4))
+    assert quarantine.due(13) == [4]
+
+
+def test_one_conviction_is_followed_by_checks_until_there_are_enough():
+    quarantine = _observed("recompute", (1, "convicted", 4))
+    assert [quarantine.suspect(step) for step in (10, 11, 12)] == [4, 4, 4]
+    for step in (10, 11, 12):
+        quarantine.observe(step, [("convicted", 4)])
+    assert quarantine.due(12 + LAG + 1) == [4]
+
+
+def test_offences_outside_the_window_are_forgotten():
+    events = [(step, "dissented", 4) for step in (1, 6, 12)]
+    assert _observed("majority", *events).due(12 + LAG + 1) == []
+    assert _observed("majority", *events, window=12).due(12 + LAG + 1) == [4]
+
+
+@pytest.mark.parametrize("kind", ["silent", "late", "malformed", "withheld", "undecided", "nonfinite", "agreed"])
+def test_what_can_befall_the_honest_is_no_offence(kind):
+    quarantine = _observed("majority", *[(step, kind, 4) for step in range(1, 11)])
+    assert quarantine.due(20) == []
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 30), st.sampled_from(["dissented", "lied", "cleared"]), st.integers(0, 3)),
+        max_size=40,
+    ),
+    st.randoms(),
+)
+def test_neither_the_order_of_arrival_nor_a_checkpoint_changes_a_decision(events, random):
+    shuffled = sorted(events, key=lambda event: (event[0] + random.randint(0, LAG), random.random()))
+    one, other = _observed("recompute", *events), _observed("recompute", *shuffled)
+    for step in range(1, 45):
+        again = Quarantine("recompute", 3, 10, LAG)
+        again.restore(other.state())
+        other = again
+        assert one.due(step) == other.due(step)
+        assert one.suspect(step) == other.suspect(step)

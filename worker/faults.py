@@ -1,0 +1,195 @@
+"""Faults on purpose: workers that break down, or send what no protocol allows, for tests and drills.
+
+An attack is a wrong gradient in proper messages (detox.worker.attacks); a fault is all else that can go wrong between
+a worker and the PS, and the silent corruption of data.
+"""
+
+import ctypes
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import Any, Literal, Protocol, get_args
+
+import numpy as np
+
+from detox.wire import Codec, Header, Kind
+
+PS = 0
+_BIG = 2**20  # bytes of each message of a flood, and of what is too long
+
+FaultKind = Literal[
+    "kill", "segfault", "exit", "exception", "abort", "stop", "straggle", "silent", "late",
+    "magic", "version", "checksum", "length", "step", "rank", "file", "kind", "garbage", "truncated", "overlong",
+    "duplicate", "equivocate", "lie", "withhold", "bomb", "flood_small", "flood_large", "bit_flip", "nan", "inf",
+]  # fmt: skip
+FAULTS: tuple[FaultKind, ...] = get_args(FaultKind)
+
+
+class Peers(Protocol):
+    """What faults need of a transport (detox.wire.transport.Transport)."""
+
+    dead: set[int]
+    limits: dict[int, int]
+
+    def send(self, peers: Iterable[int], header: Header, payload: bytes | memoryview = b"") -> None: ...
+    def send_frame(self, peers: Iterable[int], tag: int, frame: np.ndarray) -> None: ...
+    def sending(self, peer: int) -> int: ...
+    def receive(self) -> Iterator[Any]: ...
+
+
+class Faults:
+    """The transport of a rank some of whose workers are faulty; all other messages pass unchanged.
+
+    Args:
+        transport: what carries the messages.
+        codec: how gradients travel.
+        kinds: the fault of each faulty worker.
+        others: a worker of another rank, to speak for.
+        first, last, every: steps with faults; last = 0 is the end.
+        seconds: how long stop, straggle, late and the floods last.
+        abort: ends this rank the way that MPI has for it.
+    """
+
+    def __init__(
+        self,
+        transport: Peers,
+        codec: Codec,
+        kinds: dict[int, FaultKind],
+        *,
+        others: int,
+        first: int,
+        last: int,
+        every: int,
+        seconds: float,
+        abort: Callable[[], None],
+    ) -> None:
+        self.dead = transport.dead
+        self.limits = transport.limits
+        self._transport = transport
+        self._codec = codec
+        self._kinds = kinds
+        self._others = others
+        self._first = first
+        self._last = last
+        self._every = every
+        self._seconds = seconds
+        self._abort = abort
+        self._held: list[tuple[float, Header, bytes]] = []
+
+    def fault(self, worker: int, step: int) -> FaultKind | None:
+        """The worker's fault in this step."""
+        due = step >= self._first and (step - self._first) % self._every == 0
+        return self._kinds.get(worker) if due and not 0 < self._last < step else None
+
+    def corrupt(self, header: Header, vector: np.ndarray) -> np.ndarray:
+        """The worker's vector as its memory has it: nan, inf, or one flipped bit."""
+        kind = self.fault(header.worker, header.step)
+        if kind not in ("bit_flip", "nan", "inf"):
+            return vector
+        vector = vector.copy()
+        place = header.step % vector.size
+        if kind == "bit_flip":
+            vector.view(np.uint32)[place] ^= 1 << 21  # of the mantissa: nothing that would look wrong
+        else:
+            vector[place] = np.nan if kind == "nan" else np.inf
+        return vector
+
+    def receive(self) -> Iterator[Any]:
+        """What has arrived; first, answers that were held back go out when it is time."""
+        due = [entry for entry in self._held if entry[0] <= time.monotonic()]
+        self._held = [entry for entry in self._held if entry not in due]
+        for _, header, payload in due:
+            self._transport.send([PS], header, payload)
+        return self._transport.receive()
+
+    def send(self, peers: Iterable[int], header: Header, payload: bytes | memoryview = b"") -> None:
+        """Sends a message, or what the fault of its worker makes of it."""
+        answers = header.kind in (Kind.CLAIM, Kind.GRADIENT)
+        kind = self.fault(header.worker, header.step) if answers else None
+        if kind is None:
+            self._transport.send(peers, header, payload)
+        elif kind in ("kill", "segfault", "exit", "exception", "abort", "stop", "straggle"):
+            self._break_down(kind)
+            self._transport.send(peers, header, payload)
+        else:
+            self._mangle(kind, header, bytes(payload))
+
+    def _break_down(self, kind: FaultKind) -> None:
+        if kind == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif kind == "segfault":
+            ctypes.string_at(0)
+        elif kind == "exit":
+            os._exit(1)
+        elif kind == "exception":
+            raise RuntimeError("a fault on purpose")
+        elif kind == "abort":
+            self._abort()
+        elif kind == "stop":
+            subprocess.Popen(["sh", "-c", f"sleep {self._seconds}; kill -CONT {os.getpid()}"])
+            os.kill(os.getpid(), signal.SIGSTOP)
+        else:
+            time.sleep(self._seconds)
+
+    def _mangle(self, kind: FaultKind, header: Header, payload: bytes) -> None:
+        claims = header.kind == Kind.CLAIM
+        if kind == "silent" or (kind == "withhold" and not claims):
+            return
+        if kind == "late":
+            self._held.append((time.monotonic() + self._seconds, header, payload))
+        elif kind == "step":
+            self._transport.send([PS], replace(header, step=header.step + 1000), payload)
+        elif kind == "rank":
+            self._transport.send([PS], replace(header, worker=self._others), payload)
+        elif kind == "file":
+            self._transport.send([PS], replace(header, file=header.file + 1), payload)
+        elif kind == "kind":
+            self._transport.send([PS], replace(header, kind=Kind.QUIT), payload)
+        elif kind == "duplicate":
+            self._transport.send([PS], header, payload)
+            self._transport.send([PS], header, payload)
+        elif kind == "equivocate" and claims:
+            self._transport.send([PS], header, payload)
+            self._transport.send([PS], header, payload[::-1])
+        elif kind == "lie" and not claims:
+            self._transport.send([PS], header, self._codec.encode(np.ones(self._codec.size, np.float32)))
+        elif kind == "bomb" and not claims:
+            self._transport.send([PS], header, Codec(16 * _BIG).encode(np.zeros(16 * _BIG, np.float32)))
+        elif kind in ("flood_small", "flood_large"):
+            self._flood(b"" if kind == "flood_small" else bytes(_BIG))
+            self._transport.send([PS], header, payload)
+        elif kind in ("magic", "version", "checksum", "length", "garbage", "truncated", "overlong"):
+            self._transport.send_frame([PS], header.kind, np.frombuffer(_broken(kind, header, payload), np.uint8))
+        else:
+            self._transport.send([PS], header, payload)
+
+    def _flood(self, content: bytes) -> None:
+        end = time.monotonic() + self._seconds
+        frame = np.frombuffer(content, np.uint8)
+        while time.monotonic() < end:
+            if self._transport.sending(PS) < 100:
+                for _ in range(100):
+                    self._transport.send_frame([PS], Kind.CLAIM, frame)
+
+
+def _broken(kind: FaultKind, header: Header, payload: bytes) -> bytes:
+    """The bytes of a message with one thing wrong."""
+    frame = bytearray(header.pack(len(payload)) + payload)
+    if kind == "magic":
+        frame[:3] = b"MPI"
+    elif kind == "version":
+        frame[3] += 1
+    elif kind == "checksum":
+        frame[31] ^= 1
+    elif kind == "length":
+        frame = bytearray(header.pack(len(payload) + 1) + payload)
+    elif kind == "garbage":
+        frame[:] = os.urandom(len(frame))
+    elif kind == "truncated":
+        del frame[-1]
+    else:
+        frame += bytes(_BIG)
+    return bytes(frame)
