@@ -55,24 +55,35 @@ class Round:
         self._fetch_deadline = fetch_deadline
         self._asked: list[dict[int, float]] = [{} for _ in groups]
         self._refuted: set[int] = set()
+        self._answered: set[tuple[Kind, int]] = set()
         self.noted: list[tuple[str, int]] = []
         self._copies: list[list[np.ndarray]] = [[] for _ in groups]
 
-    def take(self, header: Header, payload: memoryview) -> None:
-        """Takes a CLAIM or a GRADIENT of this step from the worker in its header; what is wrong is noted."""
+    def take(self, header: Header, payload: memoryview) -> bool:
+        """Takes a CLAIM or a GRADIENT of this step from the worker in its header; what is wrong is noted.
+
+        Returns:
+            Whether this is the first answer to what the worker was asked for.
+        """
         worker, file = header.worker, self._file_of.get(header.worker)
         if file is None or header.file != file:
             self._note("malformed", worker, f"file {header.file} is not this worker's")
-        elif header.kind == Kind.CLAIM and not self._direct:
-            self._count(worker, file, bytes(payload))
-        elif header.kind == Kind.GRADIENT and self._rows is None:
-            self._note("late", worker, "its gradient came after the step")
-        elif header.kind == Kind.GRADIENT and self._direct:
-            self._compare(worker, file, payload)
-        elif header.kind == Kind.GRADIENT and worker in self._asked[file]:
-            self._verify(worker, file, payload)
-        else:
+            return False
+        asked = header.kind == (Kind.GRADIENT if self._direct else Kind.CLAIM) or worker in self._asked[file]
+        if not asked:
             self._note("malformed", worker, f"{header.kind.name} was not asked for")
+            return False
+        first = (header.kind, worker) not in self._answered
+        self._answered.add((header.kind, worker))
+        if header.kind == Kind.CLAIM:
+            self._count(worker, file, bytes(payload))
+        elif self._rows is None:
+            self._note("late", worker, "its gradient came after the step")
+        elif self._direct:
+            self._compare(worker, file, payload)
+        else:
+            self._verify(worker, file, payload)
+        return first
 
     def fetches(self, now: float, gone: Set[int] = frozenset()) -> list[tuple[int, int]]:
         """The (worker, file) to send FETCH to now: one of each majority, the next where one did not deliver.
@@ -142,6 +153,11 @@ class Round:
         bits = copy.view(np.uint32)
         equal = (i for i, other in enumerate(copies) if np.array_equal(bits, other.view(np.uint32)))
         return next(equal, len(copies))
+
+    def awaited(self) -> list[int]:
+        """Workers whose gradient was asked for and has not come."""
+        asked = self._file_of if self._direct else [worker for file in self._asked for worker in file]
+        return [worker for worker in asked if (Kind.GRADIENT, worker) not in self._answered]
 
     def unheard(self) -> frozenset[int]:
         """Workers that have not claimed, or sent, a gradient."""

@@ -296,7 +296,8 @@ class Server:
                 self.ledger.note_rank(newest, message.source, detail)
             elif header.step in rounds:
                 self._absences.answered(header.worker, header.step)
-                rounds[header.step].take(header, message.payload)
+                asked_for = rounds[header.step].take(header, message.payload)
+                self._credit[message.source] -= asked_for and header.kind == Kind.GRADIENT
             elif header.step < newest:
                 self.ledger.note("late", newest, header.worker, f"{header.kind.name} for step {header.step}")
             else:
@@ -317,6 +318,8 @@ class Server:
     def _close(self, round_: Round) -> None:
         self.outcomes.update(outcome.value for outcome in round_.close())
         self.quarantine.observe(round_.step, round_.noted)
+        self._credit.clear()
+        self._credit.update(self._ranks[worker] for open_ in self._open for worker in open_.awaited())
 
     def settle_accounts(self) -> None:
         """Gives the workers that are still busy with the last step a moment, and closes all rounds."""

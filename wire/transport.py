@@ -58,8 +58,8 @@ class Transport:
 
     A peer that has died is in `dead`; nothing is sent to it or received from it any more. `limits` says how
     many bytes of payload a kind of message may have; what is longer, or of another kind, is never received
-    into memory and comes out as a Message with a fault. For a kind in `credit`, that many messages may come from a
-    peer; one that has no credit counts as of another kind.
+    into memory and comes out as a Message with a fault. For a kind in `credit`, so does what is more than that many
+    messages of a peer at a time.
 
     Args:
         comm: an MPI communicator.
@@ -133,13 +133,14 @@ class Transport:
         fault = ""
         if not 0 <= size <= HEADER_BYTES + self.limits.get(tag, -HEADER_BYTES):
             fault = f"{size} bytes of kind {tag}, of which nothing so long is expected"
-        elif tag in self.credit and not self.credit[tag][peer]:
+        elif tag in self.credit and self._under_way(peer, tag) >= self.credit[tag][peer]:
             fault = f"{size} bytes of kind {tag} that were not asked for"
-        elif tag in self.credit:
-            self.credit[tag][peer] -= 1
         # What is unwanted is received into nothing; its sender may stall half-way, so that too is only polled.
         buffer = np.empty(0 if fault else size, np.uint8)
         return _Incoming(matched.Irecv([buffer, MPI.BYTE]), buffer, tag, fault)
+
+    def _under_way(self, peer: int, tag: int) -> int:
+        return sum(incoming.tag == tag and not incoming.fault for incoming in self._incoming[peer])
 
     def _has_arrived(self, peer: int, incoming: "_Incoming") -> bool:
         try:
@@ -215,9 +216,12 @@ def leave(status: int, orderly: bool) -> None:
         os._exit(status)
     watchdog = None
     if ends_the_job:
-        # In a process of its own: MPI_Finalize does not let Python's threads or signal handlers run.
-        watchdog = subprocess.Popen(["sh", "-c", f"sleep {_PATIENCE} && kill -TERM {os.getppid()}"])
+        # In processes of its own, for MPI_Finalize does not let Python's threads or signal handlers run; and away from
+        # the output, for whose end mpirun waits.
+        command = ["sh", "-c", f"sleep {_PATIENCE} && kill -TERM {os.getppid()}"]
+        nothing = subprocess.DEVNULL
+        watchdog = subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True)
     MPI.Finalize()
     if watchdog is not None:
-        watchdog.kill()
+        os.killpg(watchdog.pid, signal.SIGKILL)
         watchdog.wait()

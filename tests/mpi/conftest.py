@@ -89,6 +89,14 @@ class Job:
                 return pid
         pytest.fail(f"no process of rank {rank}")
 
+    @staticmethod
+    def memory_of(pid: int) -> int:
+        """Bytes of memory that a process has now; 0 where it is gone."""
+        try:
+            return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        except OSError:
+            return 0
+
     def end(self) -> None:
         """SIGTERM to mpirun takes its ranks along."""
         if self.process.poll() is None:
@@ -153,7 +161,11 @@ def jobs(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def baseline(tmp_path_factory):
+def jobs_of_session(tmp_path_factory):
+    yield from _jobs(tmp_path_factory.mktemp("session"))
+
+
+@pytest.fixture(scope="session")
+def baseline(jobs_of_session):
     """The summary of run.toml as it stands."""
-    (jobs,) = _jobs(tmp_path_factory.mktemp("baseline"))
-    return jobs.run()
+    return jobs_of_session.run()
