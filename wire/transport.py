@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import mpi4py
@@ -22,7 +22,7 @@ mpi4py.rc.threads = False
 from mpi4py import MPI  # noqa: E402
 
 _PATIENCE = 10  # seconds that MPI_Finalize may take
-_UNDER_WAY = 64  # long messages of one peer that are received at a time
+_UNDER_WAY = 1024  # messages of one peer that wait to be received at a time
 _PEER_IS_GONE = {code for name in ("ERR_PROC_FAILED", "ERR_REVOKED") if (code := getattr(MPI, name, None)) is not None}
 
 
@@ -43,14 +43,16 @@ class Message:
     fault: str = ""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class _Incoming:
-    """A message that is being received into `buffer`, or into nothing where there is a fault."""
+    """A message on its way: matched, then received into `buffer`, or into nothing where there is a fault."""
 
-    request: MPI.Request
-    buffer: np.ndarray
+    matched: MPI.Message
+    size: int
     tag: int
     fault: str
+    buffer: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint8))
+    request: MPI.Request | None = None
 
 
 class Transport:
@@ -58,8 +60,8 @@ class Transport:
 
     A peer that has died is in `dead`; nothing is sent to it or received from it any more. `limits` says how
     many bytes of payload a kind of message may have; what is longer, or of another kind, is never received
-    into memory and comes out as a Message with a fault. For a kind in `credit`, so does what is more than that many
-    messages of a peer at a time.
+    into memory and comes out as a Message with a fault. Of a kind in `credit`, no more than that many messages of a
+    peer are received at a time; without any credit they are faults.
 
     Args:
         comm: an MPI communicator.
@@ -121,8 +123,8 @@ class Transport:
                 elif peer not in self.dead:
                     self._incoming[peer].append(incoming)
 
-    def _match(self, peer: int) -> "_Incoming | None":
-        """Begins to receive the next message from the peer, if there is one."""
+    def _match(self, peer: int) -> _Incoming | None:
+        """The next message from the peer, if there is one; nothing of it has been received."""
         if peer in self.dead:
             return None
         status = MPI.Status()
@@ -133,16 +135,21 @@ class Transport:
         fault = ""
         if not 0 <= size <= HEADER_BYTES + self.limits.get(tag, -HEADER_BYTES):
             fault = f"{size} bytes of kind {tag}, of which nothing so long is expected"
-        elif tag in self.credit and self._under_way(peer, tag) >= self.credit[tag][peer]:
-            fault = f"{size} bytes of kind {tag} that were not asked for"
-        # What is unwanted is received into nothing; its sender may stall half-way, so that too is only polled.
-        buffer = np.empty(0 if fault else size, np.uint8)
-        return _Incoming(matched.Irecv([buffer, MPI.BYTE]), buffer, tag, fault)
+        return _Incoming(matched, size, tag, fault)
 
-    def _under_way(self, peer: int, tag: int) -> int:
-        return sum(incoming.tag == tag and not incoming.fault for incoming in self._incoming[peer])
-
-    def _has_arrived(self, peer: int, incoming: "_Incoming") -> bool:
+    def _has_arrived(self, peer: int, incoming: _Incoming) -> bool:
+        """Goes on with receiving a message."""
+        if incoming.request is None:
+            if not incoming.fault and incoming.tag in self.credit:
+                credit = self.credit[incoming.tag][peer]
+                if not credit:
+                    incoming.fault = f"{incoming.size} bytes of kind {incoming.tag} that were not asked for"
+                elif credit <= sum(o.tag == incoming.tag and o.buffer.size > 0 for o in self._incoming[peer]):
+                    return False
+            # What is unwanted is received into nothing; its sender may stall half-way, so that too is only polled.
+            if not incoming.fault:
+                incoming.buffer = np.empty(incoming.size, np.uint8)
+            incoming.request = incoming.matched.Irecv([incoming.buffer, MPI.BYTE])
         try:
             return bool(incoming.request.Test())
         except MPI.Exception as error:
@@ -150,7 +157,7 @@ class Transport:
                 return True
             raise
 
-    def _read(self, peer: int, incoming: "_Incoming") -> Message:
+    def _read(self, peer: int, incoming: _Incoming) -> Message:
         """The message in what has been received."""
         if incoming.fault:
             return Message(peer, None, memoryview(b""), incoming.fault)

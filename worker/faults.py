@@ -157,7 +157,8 @@ class Faults:
         elif kind == "lie" and not claims:
             self._transport.send([PS], header, self._codec.encode(np.ones(self._codec.size, np.float32)))
         elif kind == "bomb" and not claims:
-            self._transport.send([PS], header, Codec(16 * _BIG).encode(np.zeros(16 * _BIG, np.float32)))
+            # Bytes 4 to 8 of a blosc buffer say how long it is when it is decompressed.
+            self._transport.send([PS], header, payload[:4] + (2**31 - 17).to_bytes(4, "little") + payload[8:])
         elif kind in ("flood_small", "flood_large"):
             self._flood(b"" if kind == "flood_small" else bytes(_BIG))
             self._transport.send([PS], header, payload)

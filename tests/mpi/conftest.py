@@ -63,9 +63,9 @@ class Job:
     def text(self) -> str:
         return self.output.read_text()
 
-    def wait_for(self, words: str) -> None:
+    def wait_for(self, words: str, times: int = 1) -> None:
         end = time.monotonic() + SECONDS
-        while words not in self.text:
+        while self.text.count(words) < times:
             assert self.process.poll() is None, self.text
             assert time.monotonic() < end, self.text
             time.sleep(0.05)

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from random import Random
 
 import pytest
 
@@ -23,17 +24,16 @@ def test_the_ps_goes_on_without_a_worker_that_is_killed(jobs):
     assert summary["skipped_steps"] == 0
 
 
-def test_a_run_whose_ps_is_killed_resumes_to_the_same_bits(jobs):
+def test_a_run_whose_ps_is_killed_again_and_again_resumes_to_the_same_bits(jobs):
     whole = jobs.run(*LONG)
-    job = jobs.start(*LONG)
-    job.wait_for("step 120")
-    os.kill(job.pid_of_rank(0), signal.SIGKILL)
-    assert job.wait() != 0
-    assert "the same command resumes it" in job.text
-    line = [sys.executable, "-m", "detox.launch", "launch", "-n", "3", "run.toml", *LONG]
-    again = subprocess.run(line, cwd=job.folder, capture_output=True, text=True, check=False, timeout=240)
-    assert again.returncode == 0, again.stdout + again.stderr
-    assert "resumed after step" in again.stdout
+    job = jobs.start(*LONG, "--restarts", "9")
+    random = Random(5)
+    for count in (1, 2):
+        job.wait_for("ranks on", count)  # the start is over, and steps begin
+        time.sleep(random.uniform(0, 1.2))
+        os.kill(job.pid_of_rank(0), signal.SIGKILL)
+        job.wait_for("starting it again", count)
+    assert job.wait() == 0, job.text
     resumed = jobs.summary(job)
     assert resumed["weights_digest"] == whole["weights_digest"]
     assert resumed["dissents"] == whole["dissents"]
@@ -43,17 +43,35 @@ def test_a_run_whose_ps_is_killed_resumes_to_the_same_bits(jobs):
     assert steps == list(range(1, 401))
 
 
-@pytest.mark.parametrize("send", [signal.SIGTERM, signal.SIGINT])
-def test_a_job_that_is_told_to_end_leaves_no_process_behind(jobs, send):
-    job = jobs.start(*LONG, "--steps", "100000")
-    job.wait_for("step     20")
-    if send == signal.SIGTERM:
-        job.process.terminate()
-    else:
-        os.killpg(job.process.pid, send)  # as a terminal does on Ctrl-C
+def test_a_run_that_cannot_work_is_not_started_again(jobs):
+    job = jobs.start("--optimizer.name", "Sgd", "--restarts", "5")
     assert job.wait() != 0
+    assert "starting it again" not in job.text
+    (status,) = job.folder.glob("runs/*/status.json")
+    told = json.loads(status.read_text())
+    assert told["status"] == "failed"
+    assert "torch.optim has no Sgd" in told["why"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_job_that_is_told_to_end_leaves_a_checkpoint_and_no_process_behind(jobs, number):
+    whole = jobs.run(*LONG)
+    job = jobs.start(*LONG)
+    job.wait_for("step  70")
+    job.process.send_signal(number)
+    assert job.wait() == 128 + number, job.text
     end = time.monotonic() + 20
     while job.processes() and time.monotonic() < end:
         time.sleep(0.1)
     assert not job.processes()
     assert "Traceback" not in job.text
+    (folder,) = job.folder.glob("runs/run-*")
+    assert json.loads((folder / "status.json").read_text())["status"] == "interrupted"
+    newest = max((folder / "checkpoints").glob("*.pt")).name
+    assert f"interrupted after step {int(newest.split('-')[1])}" in job.text
+    line = [sys.executable, "-m", "detox.launch", "launch", "-n", "3", "run.toml", *LONG]
+    again = subprocess.run(line, cwd=job.folder, capture_output=True, text=True, check=False, timeout=240)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "resumed after step" in again.stdout
+    assert jobs.summary(job)["weights_digest"] == whole["weights_digest"]
+    assert json.loads((folder / "status.json").read_text())["status"] == "finished"
