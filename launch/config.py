@@ -182,8 +182,8 @@ class Config(Section):
     share_compute: bool = False
     """Let the workers of one rank that hold the same file compute it once: quick, but they then fail alike."""
     on_tie: Literal["drop", "recompute"] = "drop"
-    """Where a group has no majority: go on without its vote, or compute its file at the PS, which settles the
-    matter and convicts."""
+    """Where a group has no vote, at the deadline at the latest: go on without it, or compute its file at the PS,
+    which settles the matter and convicts."""
     device: str = "cpu"
     """Where workers and PS compute: cpu, cuda or cuda:N."""
     output: str = "runs"

@@ -1,5 +1,6 @@
 """What a run says on the terminal: one line an interval, or a progress bar."""
 
+import contextlib
 from collections import Counter
 from typing import Any, Literal
 
@@ -35,11 +36,16 @@ class Reporter:
     def say(self, text: str) -> None:
         """A sentence that every run should see."""
         if self._kind != "none":
-            self._console.print(text, markup=False)
+            self._print(text)
 
     def warn(self, text: str) -> None:
         """A sentence that nobody should miss."""
-        self._console.print(f"warning: {text}", markup=False, style="yellow")
+        self._print(f"warning: {text}", style="yellow")
+
+    def _print(self, text: str, style: str | None = None) -> None:
+        # A terminal may go before the run does: where mpirun's daemon is lost, writing to it is an error.
+        with contextlib.suppress(OSError):
+            self._console.print(text, markup=False, style=style)
 
     def interval(
         self,

@@ -61,6 +61,8 @@ def parse(argv: list[str]) -> tuple[Config, Options]:
         if {"-h", "--help"} & set(overrides):
             override(Config(), ["--help"])
         raise ConfigError("which run? detox-ps train CONFIG.toml [--no-resume] [--field value ...]")
+    if not known.config.endswith(".toml") and any(word.endswith(".toml") for word in overrides):
+        raise ConfigError(f"CONFIG.toml comes before the fields; {known.config} is no TOML file")
     return read_config(known.config, overrides), Options(known.progress, known.resume)
 
 

@@ -124,9 +124,9 @@ class Round:
                 return False
         return True
 
-    def ties(self) -> list[int]:
-        """Files of which some copies were claimed, but none has been accepted."""
-        return [file for file, ballot in enumerate(self.ballots) if ballot.claims and not self.settled[file]]
+    def undecided(self) -> list[int]:
+        """Files of which no copy has been accepted."""
+        return [file for file, settled in enumerate(self.settled) if not settled]
 
     def file_of(self, worker: int) -> int | None:
         """The worker's file in this step; None where it has none."""

@@ -250,8 +250,8 @@ class Server:
                 self._credit[self._ranks[worker]] += 1
                 self._transport.send([self._ranks[worker]], Header(Kind.FETCH, round_.step, worker, file))
         if self._plan.on_tie == "recompute":
-            for file in round_.ties():
-                if not self.stopping and time.monotonic() < deadline:
+            for file in round_.undecided():
+                if not self.stopping:
                     self._recompute(round_, file)
         return round_.votes()
 
