@@ -11,7 +11,7 @@ BREAKDOWNS = ["kill", "segfault", "exit", "exception", "abort", "stop", "straggl
 
 
 @pytest.mark.slow
-def test_45_workers_with_every_fault_and_two_liars_learn_bit_for_bit_what_honest_ones_do(jobs):
+def test_45_workers_with_every_fault_at_once_learn_bit_for_bit_what_honest_ones_do(jobs):
     # Fifteen ranks of three workers. One worker each of nine ranks breaks down, and so all three on it; of the other
     # six ranks all workers send what they should not. Nobody is left without a fault or a faulty neighbour.
     options = [
@@ -29,12 +29,12 @@ def test_45_workers_with_every_fault_and_two_liars_learn_bit_for_bit_what_honest
     options += ["--checkpoint-every", "100"]
     honest = jobs.run(*options, "--q", "0", n=16)
     kinds = [kind for kind in FAULTS if kind not in BREAKDOWNS]
-    workers = [*range(0, 27, 3), *range(27, 45), 1, 4, 7]
+    workers = [*range(0, 27, 3), *range(27, 45), 16, 19, 22]
     faults = ["--fault.worker", *map(str, workers), "--fault.kind", *BREAKDOWNS, *kinds]
     faults += ["--fault.first", "20", "--fault.every", "7", "--fault.seconds", "1"]
     survival = ["--on-tie", "recompute", "--transport.deadline", "4", "--transport.fetch-deadline", "1"]
     job = jobs.start(*options, "--q", "0", *faults, *survival, n=16)
-    job.wait_for("step  10")
+    job.wait_for("step  60")  # everything has happened once
     ps, memory = job.pid_of_rank(0), []
     while job.process.poll() is None:
         memory.append(job.memory_of(ps))
