@@ -113,5 +113,8 @@ def summary_lines(summary: dict[str, Any], folder: str) -> list[str]:
         most = list(summary["dissents"].items())[:5]
         named = ", ".join(f"worker {w} on {summary['hosts'][int(w)]} ({n})" for w, n in most)
         lines.append(f"dissented most: {named}")
+    if summary["quarantined"]:
+        out = ", ".join(f"worker {w} from step {step}" for w, step in summary["quarantined"].items())
+        lines.append(f"in quarantine: {out}")
     lines.append(f"results in {folder}")
     return lines

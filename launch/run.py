@@ -57,6 +57,8 @@ class Run:
         for record in self._server.train(first, config.steps):
             step = record.step
             self._count(record)
+            for sentence in record.quarantined:
+                self._reporter.warn(f"step {step}: {sentence}")
             interval.count(record)
             line: dict[str, Any] = {"step": step, "seconds": record.seconds, "bytes_in": record.bytes_in}
             if record.skipped:

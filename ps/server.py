@@ -83,12 +83,14 @@ class StepRecord:
         skipped: why no update was made; empty where one was.
         seconds: by part, see stopwatch.PARTS.
         bytes_in: into the PS.
+        quarantined: what there is to say of workers that were put into quarantine before the step.
     """
 
     step: int
     skipped: str
     seconds: dict[str, float]
     bytes_in: int
+    quarantined: tuple[str, ...] = ()
 
 
 class Server:
@@ -138,7 +140,7 @@ class Server:
         for step in range(first, last + 1):
             if self._transport.dead >= set(self._ranks):
                 raise ServerError(f"all ranks with workers are lost, before step {step}")
-            self._judge(step)
+            quarantined = self._judge(step)
             groups = self.groups(step)
             round_ = self._send_work(step, groups)
             received = self._transport.bytes_received
@@ -148,7 +150,8 @@ class Server:
                 self._open.pop()
                 break
             skipped = self._update(step, votes, round_)
-            yield StepRecord(step, skipped, round_.clock.read(), self._transport.bytes_received - received)
+            bytes_in = self._transport.bytes_received - received
+            yield StepRecord(step, skipped, round_.clock.read(), bytes_in, quarantined)
         self.settle_accounts()
 
     def stop(self) -> None:
@@ -171,19 +174,23 @@ class Server:
         plan = self._plan
         return worst_case(max(0, plan.q - len(self.quarantine.out)), plan.r, groups) if plan.f is None else plan.f
 
-    def _judge(self, step: int) -> None:
-        """Puts into quarantine who is due, as long as enough workers are left for the aggregation."""
+    def _judge(self, step: int) -> tuple[str, ...]:
+        """Puts into quarantine who is due, as long as enough workers are left for the aggregation; says whom."""
+        said = []
         for worker in self.quarantine.due(step):
             self.quarantine.out[worker] = step
             left = len(self.workers)
             groups = left // self._plan.r
             if left >= self._plan.minimum and not self._too_few(groups):
                 f, q = self.bad_votes(groups), max(0, self._plan.q - len(self.quarantine.out))
-                self.ledger.note("quarantined", step, worker, f"{left} workers are left; now q = {q} and f = {f}")
+                detail = f"{left} workers are left in {groups} groups; now q = {q} and f = {f}"
+                self.ledger.note("quarantined", step, worker, detail)
+                said.append(f"worker {worker} on {self.ledger.host_of[worker]} is in quarantine from now on: {detail}")
             else:
                 del self.quarantine.out[worker]
                 if not self.ledger.counts[worker]["spared"]:
                     self.ledger.note("spared", step, worker, f"without it only {left} workers would be left")
+        return tuple(said)
 
     def _too_few(self, votes: int) -> str:
         """Why so many votes are too few for the aggregation; empty where they are not."""

@@ -90,7 +90,7 @@ class Faults:
         if kind not in ("bit_flip", "nan", "inf"):
             return vector
         vector = vector.copy()
-        place = header.step % vector.size
+        place = (header.step + header.worker) % vector.size  # so that two of a group do not agree
         if kind == "bit_flip":
             vector.view(np.uint32)[place] ^= 1 << 21  # of the mantissa: nothing that would look wrong
         else:

@@ -4,7 +4,7 @@ import pytest
 
 from detox.launch.environment import settings
 from detox.launch.launcher import hosts_in
-from detox.launch.mpirun import MpirunError, find_mpirun, is_open_mpi, mpirun_line
+from detox.launch.mpirun import MpirunError, find_mpirun, is_open_mpi, mpirun_line, what_is_lost
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,6 +33,25 @@ def test_another_mpi_gets_no_flag_that_it_does_not_know(tmp_path, monkeypatch):
     fake.chmod(0o755)
     monkeypatch.setattr("detox.launch.mpirun.find_mpirun", lambda: str(fake))
     assert mpirun_line(3, "hosts", ["x"]) == [str(fake), "--hostfile", "hosts", "-n", "3", "x"]
+
+
+@pytest.mark.parametrize(
+    ("version", "info", "words"),
+    [
+        ("HYDRA build details: Version: 4.2.0", None, "not Open MPI"),
+        ("mpirun (Open MPI) 5.0.7", "FT MPI support: no", "no ULFM"),
+        ("mpirun (Open MPI) 5.0.7", None, "not known"),
+        ("mpirun (Open MPI) 5.0.7", "          FT MPI support: yes", ""),
+    ],
+)
+def test_what_an_mpi_cannot_survive_is_said(tmp_path, version, info, words):
+    for name, output in (("mpirun", version), ("ompi_info", info)):
+        if output is not None:
+            (tmp_path / name).write_text(f"#!/bin/sh\necho '{output}'\n")
+            (tmp_path / name).chmod(0o755)
+    lost = what_is_lost(str(tmp_path / "mpirun"))
+    assert words in lost
+    assert bool(lost) == bool(words)
 
 
 def test_without_mpirun_it_says_what_to_install(monkeypatch, tmp_path):

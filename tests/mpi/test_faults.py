@@ -83,3 +83,32 @@ def test_a_rank_that_breaks_down_changes_no_bit_and_stops_nothing(jobs, honest, 
     memory = [size for size in memory if size]
     assert max(memory) - memory[0] < 64e6
     assert not job.processes()
+
+
+def test_a_tie_is_settled_by_the_ps_in_a_real_job_too(jobs, honest):
+    options = (
+        "--q",
+        "0",
+        "--groups",
+        "fixed",
+        "--steps",
+        "120",
+        "--on-tie",
+        "recompute",
+        *_faults((0, 1), ["nan", "bit_flip"]),
+    )
+    summary = jobs.run(*options, "--fault.last", "40")
+    assert summary["weights_digest"] == honest[9]
+    assert [counts.get("convicted", 0) for counts in summary["ledger"]] == [39, 39, 0, 0, 0, 0, 0, 0, 0]
+    assert summary["votes"] == {"unanimous": 321, "majority": 0, "none": 0, "recomputed": 39}
+
+
+def test_a_worker_with_a_broken_memory_ends_in_quarantine_and_nobody_else(jobs):
+    options = ("--q", "1", "--attack.kind", "constant", "--attack.placement", "fixed", "--groups", "redrawn")
+    job = jobs.start(*options, "--steps", "60", "--quarantine.policy", "recompute", "--aggregator.name", "mean")
+    assert job.wait() == 0, job.text
+    summary = jobs.summary(job)
+    (liar,) = (worker for worker, counts in enumerate(summary["ledger"]) if counts.get("convicted"))
+    assert list(summary["quarantined"]) == [str(liar)]
+    assert f"worker {liar} on" in job.text
+    assert "8 workers are left in 2 groups; now q = 0 and f = 0" in job.text
