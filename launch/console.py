@@ -23,7 +23,8 @@ class Reporter:
 
     def __init__(self, kind: ProgressKind, steps: int) -> None:
         self._kind = kind
-        self._console = Console(highlight=False, soft_wrap=True)
+        # mpirun gives each rank a terminal, whatever its own output is.
+        self._console = Console(highlight=False, soft_wrap=True, force_terminal=kind == "bar")
         self._width = len(str(steps))
         self._score = ""
         self._bar = None
