@@ -97,12 +97,12 @@ def seconds(methods: Sequence[Method], title: str) -> "Figure":
 def _parts(axes: "Axes", methods: Sequence[Method]) -> None:
     places, left = range(len(methods)), np.zeros(len(methods))
     for part in PARTS:
-        widths = np.array([1000 * method.seconds_per_step[part] for method in methods])
+        widths = np.array([1000 * method.median_seconds[part] for method in methods])
         axes.barh(places, widths, left=left, label="compute + wait" if part == "wait" else part)
         left += widths
     axes.set_yticks(places, [method.label for method in methods], parse_math=False)
     axes.invert_yaxis()
-    axes.set(xlabel="milliseconds a step")
+    axes.set(xlabel="milliseconds of the median step")
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
 
 

@@ -143,7 +143,7 @@ def method_rows(all_methods: list[Method], target: float) -> list[dict[str, str]
                 "seeds": str(len(method.runs)),
                 "test accuracy": f"{mean(accuracies):.1%}{spread}",
                 f"seconds to {target:.1%}": "never" if reached is None else f"{reached:.1f}",
-                "ms a step": f"{1000 * method.seconds_per_step['total']:.1f}",
+                "ms a step": f"{1000 * method.median_seconds['total']:.1f}",
                 "MB a step into the PS": f"{method.bytes_per_step / 1e6:.3f}",
                 "lies": str(sum(run.config.q * run.config.steps for run in method.runs)),
                 "named": str(rightly) if method.config.r > 1 else "-",

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
-from statistics import mean
+from statistics import mean, median
 from typing import Any
 
 from detox.launch.config import Config
 from detox.launch.placement import create_placement
 from detox.ps.folder import RunFolder
+from detox.ps.stopwatch import PARTS
 
 _SEEDS = {"seed", "secret_seed", "attack.seed"}
 _NAMES = {"name", "output"}
@@ -61,6 +62,12 @@ class FinishedRun:
         return list(accumulate(sum(line["seconds"].values()) for line in self.metrics))
 
     @cached_property
+    def median_seconds(self) -> dict[str, float]:
+        """By part and in `total`, the median over the steps."""
+        steps = [line["seconds"] | {"total": sum(line["seconds"].values())} for line in self.metrics]
+        return {name: median(step[name] for step in steps) for name in (*PARTS, "total")}
+
+    @cached_property
     def scores(self) -> list[tuple[int, float, float | None, float | None]]:
         """(step, seconds, accuracy, loss) of each evaluation; None where it is not finite."""
         return [
@@ -102,10 +109,9 @@ class Method:
         return [run.accuracy or 0.0 for run in self.runs]
 
     @property
-    def seconds_per_step(self) -> dict[str, float]:
-        """By part, the mean of the runs."""
-        parts = self.runs[0].summary["seconds_per_step"]
-        return {name: mean(run.summary["seconds_per_step"][name] for run in self.runs) for name in parts}
+    def median_seconds(self) -> dict[str, float]:
+        """By part and in `total`, the median step (the first compiles and loads), the mean of the runs."""
+        return {name: mean(run.median_seconds[name] for run in self.runs) for name in self.runs[0].median_seconds}
 
     @property
     def bytes_per_step(self) -> float:

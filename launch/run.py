@@ -34,6 +34,7 @@ class Run:
         self._seconds: Counter[str] = Counter()
         self._bytes_in = 0
         self._skipped = 0
+        self._evaluated: tuple[int, Scores] = (-1, {})
 
     def resume(self, checkpoint: tuple[int, dict[str, Any]] | None) -> int:
         """Restores a checkpoint if there is one; returns the first step to make."""
@@ -69,7 +70,7 @@ class Run:
             if record.skipped:
                 line["skipped"] = record.skipped
             if step % config.eval_every == 0 or step == config.steps:
-                scores = self._evaluate()
+                scores = self._evaluate(step)
                 line |= scores
             self._folder.append_metrics(line)
             self._reporter.advance(step)
@@ -94,9 +95,12 @@ class Run:
         self._folder.finish(self._summary())
         return True
 
-    def _evaluate(self) -> Scores:
-        """Loss and accuracy; None where they are not finite, for which JSON has no number."""
-        return {name: score if math.isfinite(score) else None for name, score in self._model.evaluate().items()}
+    def _evaluate(self, step: int) -> Scores:
+        """Loss and accuracy after that step, computed once; None where not finite, for which JSON has no number."""
+        if self._evaluated[0] != step:
+            scores = self._model.evaluate()
+            self._evaluated = step, {name: score if math.isfinite(score) else None for name, score in scores.items()}
+        return self._evaluated[1]
 
     def _count(self, record: StepRecord) -> None:
         self._seconds.update(record.seconds)
@@ -118,7 +122,7 @@ class Run:
 
     def _summary(self) -> dict[str, Any]:
         config, ledger = self._config, self._server.ledger
-        scores = self._evaluate()
+        scores = self._evaluate(config.steps)
         mean = {name: self._seconds[name] / config.steps for name in PARTS}
         return {
             "name": config.name,

@@ -139,3 +139,13 @@ def test_event_files_hold_what_the_metrics_hold(run, tmp_path):
     events = EventAccumulator(str(folder)).Reload()
     assert [round(event.value, 3) for event in events.Scalars("test/accuracy")] == [0.3, 0.6, 0.9]
     assert [event.step for event in events.Scalars("seconds/vote")] == [1, 2, 3]
+
+
+def test_seconds_by_part_are_those_of_the_median_step(tmp_path):
+    path = _finished(tmp_path / "run", Config(name="slow-start", p=9, q=0, r=3, steps=3))
+    lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    for line, aggregate in zip(lines, (9.0, 0.2, 0.3), strict=True):
+        line["seconds"] = {**SECONDS, "aggregate": aggregate}
+    (path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (method,) = methods([FinishedRun.read(path)])
+    assert method.median_seconds == pytest.approx({**SECONDS, "aggregate": 0.3, "total": 0.7})

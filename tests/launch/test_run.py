@@ -13,9 +13,14 @@ from detox.ps.stopwatch import PARTS
 
 
 class Parts:
-    """Ledger and quarantine, as far as a checkpoint needs them."""
+    """Ledger and quarantine, as far as a checkpoint and the summary need them."""
+
+    counts, host_of, out = (), (), {}
 
     def state(self):
+        return {}
+
+    def dissents(self):
         return {}
 
 
@@ -36,6 +41,12 @@ class Server:
 
 
 class Model:
+    digest, evaluations = "", 0
+
+    def evaluate(self):
+        self.evaluations += 1
+        return {"accuracy": 0.5, "loss": float("inf")}
+
     def state(self):
         return {"weights": np.zeros(2).tolist()}
 
@@ -73,3 +84,11 @@ def test_an_interrupted_run_keeps_one_checkpoint_of_its_last_step_and_says_so(tm
     assert not run.train(1)
     assert saved == checkpoint
     assert reporter.said == [said]
+
+
+def test_the_summary_repeats_the_last_evaluation_and_does_not_make_another(tmp_path):
+    config, folder, model = Config(steps=4, eval_every=2), RunFolder(tmp_path / "run"), Model()
+    folder.create("")
+    assert Run(config, folder, Reporter(), Server(4), model).train(1)
+    assert model.evaluations == 2
+    assert (folder.summary()["test_accuracy"], folder.summary()["test_loss"]) == (0.5, None)
