@@ -69,6 +69,8 @@ class Log:
     def chance(self) -> float:
         """The most that an honest worker's probability of dissent in one step can be, see detox.ps.evidence."""
         config = self.config
+        if config.worker_momentum:
+            return 1.0  # whoever misses a step sends another momentum from then on, without a lie
         out = {entry["worker"] for entry in self.entries if entry["kind"] == "quarantined"}
         # The workers in quarantine may be honest: all q liars may be among the rest.
         return outvoted(max(config.p - len(out), config.r), config.q, config.r, config.groups == "redrawn")

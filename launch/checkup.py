@@ -160,21 +160,45 @@ def of_network(patients: Sequence[Patient], gradient: int) -> list[Check]:
     return checks
 
 
-def of_memory(patients: Sequence[Patient], config: Config, gradient: int) -> list[Check]:
-    """Whether a host's workers can keep what they claimed."""
+def of_memory(patients: Sequence[Patient], config: Config, gradient: int, ps_host: str, ps_memory: int) -> list[Check]:
+    """Whether hosts can keep what their workers claimed, and the PS's its votes; ranks of one host share what it has.
+
+    Args:
+        patients: ranks of workers; no or zero memory: not known.
+        config: the run's.
+        gradient: bytes, 0 where it is not known.
+        ps_host, ps_memory: the PS's host, and the bytes that it has available; 0: not known.
+    """
+    available = {patient.host: patient.memory for patient in patients if patient.memory}
+    available |= {ps_host: ps_memory} if ps_memory else {}
+    if not gradient or not available:
+        return []
     workers = config.workers_per_rank or -(-config.p // max(1, len(patients)))
-    needed = gradient * (2 * workers + 4)
-    short = [p for p in patients if p.memory is not None and p.memory < needed]
+    kept = config.votes if config.vote == "digest" else config.p
+    needed = Counter({ps_host: gradient * (kept + 4)})
+    for patient in patients:
+        needed[patient.host] += gradient * (2 * workers + 4)
+    short = [
+        f"{host} has {memory / 1e9:.1f} GB and needs about {needed[host] / 1e9:.1f}"
+        for host, memory in available.items()
+        if memory < needed[host]
+    ]
     if short:
-        which = ", ".join(f"rank {p.rank} on {p.host}: {(p.memory or 0) / 1e9:.1f} GB" for p in short)
-        found = f"about {needed / 1e9:.1f} GB are needed for {workers} workers; {which}"
-        return [Check("red", "memory", found, "fewer workers on these hosts, or a smaller batch")]
-    least = min((p.memory for p in patients if p.memory is not None), default=0)
-    return [Check("green", "memory", f"{least / 1e9:.1f} GB or more available, about {needed / 1e9:.1f} GB needed")]
+        return [Check("red", "memory", "; ".join(short), "fewer workers on these hosts, or a smaller model")]
+    least = min(available, key=lambda host: available[host] / max(1, needed[host]))
+    found = f"{available[least] / 1e9:.1f} GB available on {least}, about {needed[least] / 1e9:.1f} GB needed"
+    return [Check("green", "memory", found)]
 
 
-def of_bits(patients: Sequence[Patient], own: bytes | None, config: Config) -> list[Check]:
-    """Which ranks compute equal bits, why those that differ may do so, and how far they are apart."""
+def of_bits(patients: Sequence[Patient], own: bytes | None, config: Config, d: int) -> list[Check]:
+    """Which ranks compute equal bits, why those that differ may do so, and how far they are apart.
+
+    Args:
+        patients: ranks of workers, with digests of the probe.
+        own: the PS's digest; None where it has none.
+        config: the run's.
+        d: entries of the gradient.
+    """
     classes: dict[bytes, list[Patient]] = {}
     for patient in patients:
         if patient.digest is not None:
@@ -191,18 +215,21 @@ def of_bits(patients: Sequence[Patient], own: bytes | None, config: Config) -> l
             told = {name: members[0].facts.get(name, "") for name in _SOFTWARE}
             words = ", ".join(f"{name} {value}" for name, value in told.items() if value)
             lines.append(f"       ranks {', '.join(str(p.rank) for p in members)}: {words}")
-        advice = "groups whose members differ never agree: use hosts of one class, or r = 1"
+        advice = 'groups whose members differ never agree: use hosts of one class, or groups_within = "class", or r = 1'
         kept = [p.gradient for members in ordered for p in members if p.gradient is not None]
-        apart = max((distance(a, b) for a, b in combinations(kept, 2)), default=0.0)
-        if apart:
+        apart = max((distance(a, b, d) for a, b in combinations(kept, 2)), default=0.0)
+        if 0 < _MARGIN * apart < 1:
             lines.append(f"       their gradients are up to {apart:.1e} of their length apart")
             advice += (
                 f', or vote = "tolerance" with vote_tolerance = {_MARGIN * apart:.1e}, which is weaker: see '
                 "docs/threat-model.md"
             )
         agree = config.vote == "tolerance" and 0 < apart <= config.vote_tolerance
-        checks.append(Check("yellow" if agree or config.r == 1 else "red", "bits", "\n".join(lines), advice))
-    if own is not None and own != ordered[0][0].digest:
+        agree |= config.groups_within == "class" or config.r == 1
+        checks.append(Check("yellow" if agree else "red", "bits", "\n".join(lines), advice))
+    others = [p.rank for members in ordered for p in members if own is not None and p.digest != own]
+    if others:
         advice = 'leave recomputation off: on_tie = "drop", quarantine.policy not recompute'
-        checks.append(Check("yellow", "bits of the PS", "the PS computes other bits than most ranks", advice))
+        found = f"the PS computes other bits than ranks {', '.join(map(str, sorted(others)))}"
+        checks.append(Check("red" if config.recomputes else "yellow", "bits of the PS", found, advice))
     return checks

@@ -211,6 +211,9 @@ class Config(Section):
     what these hosts need."""
     groups: Literal["fixed", "random", "redrawn"] = "redrawn"
     """fixed: consecutive ids. random: drawn once. redrawn: drawn in secret each step."""
+    groups_within: Literal["all", "class"] = "all"
+    """all: any workers share a group. class: only workers whose gradients had equal bits in the self-test, for hosts of
+    several kinds; those that remain of a class have nothing to do. See docs/cluster.md."""
     workers_per_rank: Count | None = None
     """Workers that one MPI rank hosts; unset: p spread over the ranks that mpirun gives."""
     worker_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -262,6 +265,16 @@ class Config(Section):
                 'vote = "tolerance": the PS computes other bits than workers may, so it convicts nobody; leave '
                 'recomputation off (on_tie = "drop", quarantine.policy not recompute)'
             )
+        if self.vote == "tolerance" and self.compression.kind == "sign":
+            raise ConfigError(
+                'vote = "tolerance": signs are equal or opposite, never near to each other, so honest workers would '
+                'dissent; set compression.kind = "float32"'
+            )
+        if self.vote == "tolerance" and self.aggregator.name == "draco":
+            raise ConfigError(
+                'vote = "tolerance": one liar in a group can be its vote, within the bound, and draco stands no bad '
+                "vote; give another aggregator"
+            )
         if self.aggregator.name == "draco" and self.r < 2 * self.q + 1:
             raise ConfigError(
                 f"aggregator: draco needs groups of r >= 2q + 1 = {2 * self.q + 1} workers, so that no group can be "
@@ -305,6 +318,11 @@ class Config(Section):
             raise ConfigError(
                 "worker_momentum: the PS cannot compute what a worker sends, for it depends on the worker's past; "
                 'leave recomputation off (on_tie = "drop", quarantine.policy not recompute)'
+            )
+        if self.q and self.r > 1 and self.attack.placement == "random" and ATTACKS[self.attack.kind].data is not None:
+            raise ConfigError(
+                f"worker_momentum: attack.kind = {self.attack.kind} leaves its traces in the momentum, and with "
+                'placement = "random" soon in that of every worker; give another attack.placement'
             )
         if self.quarantine.policy != "never":
             raise ConfigError('worker_momentum needs quarantine.policy = "never": whoever leaves changes the groups')

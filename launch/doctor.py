@@ -7,7 +7,7 @@ from argparse import ArgumentParser
 
 from detox.launch.config import ConfigError
 from detox.launch.launcher import hosts_in
-from detox.launch.mpirun import MpirunError, mpirun_line, what_is_lost
+from detox.launch.mpirun import MpirunError, find_mpirun, mpirun_line, what_is_lost
 
 
 def doctor(argv: list[str]) -> int:
@@ -25,8 +25,7 @@ def doctor(argv: list[str]) -> int:
         n = options.n or (hosts_in(options.hostfile) if options.hostfile else 3)
         if n < 2:
             raise ConfigError(f"a PS and at least one worker's rank are needed, got {n} ranks")
-        line = mpirun_line(n, options.hostfile, [])
-        lost = what_is_lost(line[0])
+        lost = what_is_lost(find_mpirun())
         command = [sys.executable, "-m", "detox.launch", "examine", *(["--lost", lost] if lost else [])]
         command += [*(["--colour"] if sys.stdout.isatty() else []), *rest]
         line = mpirun_line(n, options.hostfile, command)
@@ -34,4 +33,6 @@ def doctor(argv: list[str]) -> int:
         print(f"detox-ps: {error}", file=sys.stderr)
         return 2
     print(shlex.join(line), flush=True)
-    return subprocess.run(line, stdin=subprocess.DEVNULL, check=False).returncode
+    status = subprocess.run(line, stdin=subprocess.DEVNULL, check=False).returncode
+    # A rank that died is red; what mpirun returns then is its own affair.
+    return status if status in (0, 1, 2) else 1

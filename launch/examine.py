@@ -11,16 +11,18 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from detox.launch.checkup import Check, Patient, of_bits, of_folder, of_memory, of_mpi, of_network, of_ranks
 from detox.launch.config import Config, ConfigError, override, read_config
 from detox.launch.serve import create_codec, create_files, create_model, dismiss, read_facts
+from detox.launch.train import config_first
 from detox.ps.model import GlobalModel
-from detox.ps.selftest import StartError, probe
+from detox.ps.selftest import StartError, check_answers, probe
 from detox.tasks import TaskError, create_task
 from detox.wire import PROBE, Codec, Header, Kind, Pulse, WireError, digest_of
 from detox.wire.transport import Transport, library
-from detox.worker.host import ECHO_LIMIT
+from detox.worker.host import ECHO_LIMIT, available_memory
 
 _PINGS = 20
 _LOADS = 3
@@ -30,13 +32,13 @@ _PATIENCE = 30.0  # seconds for one echo
 def examine(transport: Transport, argv: list[str]) -> tuple[int, bool]:
     """Measures, prints, and dismisses all ranks; returns the exit status, and whether all have said goodbye."""
     parser = ArgumentParser("detox-ps doctor", add_help=False, allow_abbrev=False)
-    parser.add_argument("config", nargs="?")
     parser.add_argument("--lost", default="")
     parser.add_argument("--colour", action="store_true")
     options, rest = parser.parse_known_args(argv)
     status = 2
     try:
-        config = read_config(options.config, rest) if options.config else override(Config(), rest)
+        path, fields = config_first(rest)
+        config = read_config(path, fields) if path else override(Config(), fields)
         status = _examine(transport, config, options.lost, options.colour)
     except ConfigError as error:
         print(f"detox-ps: {error}", file=sys.stderr)
@@ -51,8 +53,9 @@ def _examine(transport: Transport, config: Config, lost: str, colour: bool) -> i
     missing = sorted(set(transport.peers) - {patient.rank for patient in patients})
     size = None if model is None else model.d + model.b
     checks += of_ranks(patients, missing, platform.node())
-    checks += of_network(patients, 4 * (size or 0)) + of_memory(patients, config, 4 * (size or 0))
-    checks += of_folder(config, size) + of_bits(patients, own, config)
+    checks += of_network(patients, 4 * (size or 0))
+    checks += of_memory(patients, config, 4 * (size or 0), platform.node(), available_memory())
+    checks += of_folder(config, size) + of_bits(patients, own, config, 0 if model is None else model.d)
     # mpirun gives each rank a terminal, whatever its own output is.
     console = Console(highlight=False, width=160, force_terminal=colour)
     console.print(_table(patients), "", sep="\n")
@@ -66,6 +69,8 @@ def _plain(config: Config, ranks: int) -> Config:
     """The config's task and compute, with one honest worker a rank."""
     plain = Config()
     changes: dict[str, Any] = {"p": ranks, "q": 0, "r": 1, "worker_momentum": 0.0, "workers_per_rank": None}
+    # The bits of a gradient depend on how many samples its file has.
+    changes["batch_size"] = config.r * config.batch_size
     changes |= {"fault": plain.fault, "attack": plain.attack, "data": plain.data, "compression": plain.compression}
     return config.model_copy(update=changes)
 
@@ -91,17 +96,21 @@ def _measure(
     if model is None:
         return patients, None, None
     answering = [patient for patient in well if patient.latency is not None]
+    answered = [patient.rank for patient in answering]
+    digests = probe(transport, answered, model, files, config.transport.start_deadline, poll)
+    for worker, patient in enumerate(answering):
+        patient.digest = digests.get(worker)
+    for digest in set(digests.values()):
+        worker = min(w for w in digests if digests[w] == digest)
+        answering[worker].gradient = _fetch(transport, answered[worker], worker, create_codec(config, model), poll)
+    own = None
     try:
-        answered = [patient.rank for patient in answering]
-        digests = probe(transport, answered, model, files, config.transport.start_deadline, poll)
-        for worker, patient in enumerate(answering):
-            patient.digest = digests[worker]
-        for digest in set(digests.values()):
-            worker = min(w for w in digests if digests[w] == digest)
-            answering[worker].gradient = _fetch(transport, answered[worker], worker, create_codec(config, model), poll)
-    except StartError as error:
-        checks.append(Check("red", "probe", str(error)))
-    return patients, model, digest_of(model.compute(files.draw(1)[0], files.file_seed(1, 0)))
+        check_answers(digests, answered)
+        own = digest_of(model.compute(files.draw(1)[0], files.file_seed(1, 0)))
+    except Exception as error:  # of a task of the user's, whatever it is
+        found = str(error) if isinstance(error, StartError) else f"{type(error).__name__} on the PS: {error}"
+        checks.append(Check("red", "probe", found, "the task has to compute a gradient on every host"))
+    return patients, model, own
 
 
 def _await_ready(transport: Transport, config: Config) -> list[Patient]:
@@ -169,19 +178,19 @@ def _fetch(transport: Transport, rank: int, worker: int, codec: Codec, poll: flo
 
 
 def _table(patients: list[Patient]) -> Table:
-    """One row a rank."""
+    """One row a rank; what a rank says of itself is text, not markup."""
     out = Table("rank", "host", "latency", "bandwidth", "clock", "memory", "torch", "instructions", "bits")
     classes = list(dict.fromkeys(patient.digest for patient in patients if patient.digest is not None))
     for p in patients:
         out.add_row(
             str(p.rank),
-            p.host,
+            Text(p.host),
             "-" if p.latency is None else f"{1000 * p.latency:.2f} ms",
             "-" if p.bandwidth is None else f"{p.bandwidth / 1e6:.0f} MB/s",
             "-" if p.clock is None else f"{p.clock:+.3f} s",
             "-" if p.memory is None else f"{p.memory / 1e9:.1f} GB",
-            p.facts.get("torch", "-"),
-            p.facts.get("cpu_capability", "-"),
+            Text(p.facts.get("torch", "-")),
+            Text(p.facts.get("cpu_capability", "-")),
             "-" if p.digest is None else f"class {1 + classes.index(p.digest)}",
         )
     return out

@@ -21,12 +21,16 @@ _REPEATS = 5  # of a timing; the median counts
 
 @dataclass(frozen=True)
 class Setting:
-    """p workers, q of them Byzantine, in groups of r, for some steps."""
+    """p workers, q of them Byzantine, in groups of r, for some steps.
+
+    With `classes`, the sizes of the classes of hosts that compute equal bits, groups are formed within these.
+    """
 
     p: int
     q: int
     r: int
     steps: int = 1
+    classes: tuple[int, ...] = ()
 
     def check(self) -> None:
         """Raises ConfigError where p, q and r do not fit together."""
@@ -35,16 +39,20 @@ class Setting:
             if value < bound:
                 raise ConfigError(f"{name} is at least {bound}, got {value}")
         Config(p=self.p, q=self.q, r=self.r).check_sizes()
+        if self.classes and (min(self.classes) < 1 or sum(self.classes) != self.p):
+            raise ConfigError(f"--classes: the sizes have to add up to p = {self.p}, got {sum(self.classes)}")
+        if not self.votes:
+            raise ConfigError(f"--classes: none of them has the r = {self.r} workers of a group")
 
     @property
     def votes(self) -> int:
         """Groups, and so votes."""
-        return self.p // self.r
+        return sum(size // self.r for size in self.classes or (self.p,))
 
     @cached_property
     def distribution(self) -> list[Fraction]:
         """P(q_e = k)."""
-        return bad_votes(self.p, self.q, self.r)
+        return bad_votes(self.p, self.q, self.r, self.votes)
 
     @property
     def worst(self) -> int:
@@ -124,7 +132,8 @@ def bytes_into_ps(setting: Setting, d: int) -> tuple[int, int]:
     vanilla = setting.p * gradient
     if setting.r == 1:
         return vanilla, vanilla
-    return setting.p * (HEADER_BYTES + DIGEST_BYTES) + setting.votes * gradient, vanilla
+    claims = setting.votes * setting.r * (HEADER_BYTES + DIGEST_BYTES)
+    return claims + setting.votes * gradient, vanilla
 
 
 def server_seconds(setting: Setting, defence: Defence, d: int) -> tuple[float, float]:

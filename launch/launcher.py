@@ -32,6 +32,8 @@ def launch(argv: list[str]) -> int:
     try:
         config, train = parse(rest)
         n = options.n or (hosts_in(options.hostfile) if options.hostfile else local_ranks(config))
+        if n < 2:
+            raise ConfigError(f"a PS and at least one worker's rank are needed, got {n} ranks")
         progress = options.progress or ("bar" if sys.stdout.isatty() else "lines")
         command = [sys.executable, "-m", "detox.launch", "train", *rest, "--progress", progress]
         line = mpirun_line(n, options.hostfile, command)
@@ -68,8 +70,8 @@ def _start(line: list[str], folder: RunFolder, restarts: int) -> int:
 def _run(line: list[str]) -> tuple[int, int]:
     """Runs mpirun to its end; returns its exit status, and the signal that ended the run, 0 if none did.
 
-    Ctrl-C and SIGTERM tell the PS, by the SIGUSR1 that mpirun passes on, to write a checkpoint and end. A second
-    one, or _GRACE seconds, end mpirun, which takes all its ranks along.
+    Ctrl-C, SIGTERM and SIGUSR1 tell the PS, by the SIGUSR1 that mpirun passes on, to write a checkpoint and end. A
+    second one, or _GRACE seconds, end mpirun, which takes all its ranks along.
     """
     # In a session of its own, or a terminal's Ctrl-C would reach mpirun as well.
     process = subprocess.Popen(line, stdin=subprocess.DEVNULL, start_new_session=True)
@@ -79,7 +81,8 @@ def _run(line: list[str]) -> tuple[int, int]:
         process.send_signal(signal.SIGTERM if told else signal.SIGUSR1)
         told.append((number, time.monotonic()))
 
-    former = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    former = {number: signal.signal(number, pass_on) for number in signals}
     try:
         while True:
             try:

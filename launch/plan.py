@@ -30,6 +30,9 @@ def plan(argv: list[str]) -> int:
     parser.add_argument("-p", type=int, required=True, help="workers")
     parser.add_argument("-q", type=int, required=True, help="Byzantine workers among them")
     parser.add_argument("-r", type=int, default=3, help="workers a group (3)")
+    parser.add_argument(
+        "--classes", type=int, nargs="+", default=[], metavar="N", help="sizes of the classes of hosts with equal bits"
+    )
     parser.add_argument("-d", type=int, default=61_706, help="parameters of the model (LeNet's 61706)")
     parser.add_argument("--steps", type=int, default=1, help="steps in which nothing may fail, for probabilities (1)")
     parser.add_argument(
@@ -40,7 +43,7 @@ def plan(argv: list[str]) -> int:
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the chart (extra `plot`)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     options = parser.parse_args(argv)
-    setting = Setting(options.p, options.q, options.r, options.steps)
+    setting = Setting(options.p, options.q, options.r, options.steps, tuple(options.classes))
     try:
         setting.check()
         if options.d < 1 or not (options.find is None or 0 <= options.find <= 1):
@@ -74,7 +77,7 @@ def as_json(setting: Setting, defences: list[Defence], d: int, wanted: float | N
     distribution = setting.distribution
     sent, vanilla = bytes_into_ps(setting, d)
     bound = enough_redundancy(setting.q, setting.r)
-    mean = expected_bad_votes(setting.p, setting.q, setting.r)
+    mean = expected_bad_votes(setting.p, setting.q, setting.r, setting.votes)
     rows = []
     for defence in defences:
         row = asdict(defence)
@@ -88,6 +91,7 @@ def as_json(setting: Setting, defences: list[Defence], d: int, wanted: float | N
         **asdict(setting),
         "d": d,
         "votes": setting.votes,
+        "idle": setting.p - setting.votes * setting.r,
         "expected_bad_votes": float(mean),
         "worst_case": setting.worst,
         "distribution": [float(share) for share in distribution],
@@ -107,9 +111,12 @@ def as_json(setting: Setting, defences: list[Defence], d: int, wanted: float | N
 def _print(facts: dict[str, Any]) -> None:
     console = Console(highlight=False, markup=False, width=200)
     p, q, r, votes, steps = (facts[name] for name in ("p", "q", "r", "votes", "steps"))
-    console.print(
-        f"{p} workers, {q} of them Byzantine, in {votes} groups of {r}. Bad votes a step, if groups are secret:\n"
-    )
+    within = ""
+    if facts["classes"]:
+        sizes = ", ".join(map(str, facts["classes"]))
+        within = f" within classes of {sizes}; {facts['idle']} have nothing to do, and {p // r - votes} votes are lost"
+    console.print(f"{p} workers, {q} of them Byzantine, in {votes} groups of {r}{within}.", end=" ")
+    console.print("Bad votes a step, if groups are secret:\n")
     table = Table("bad votes", "exactly", "so many or more", box=SIMPLE_HEAD, show_edge=False)
     if facts["paper_bound_applies"]:
         table.add_column("the paper's bound")

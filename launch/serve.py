@@ -9,16 +9,17 @@ from typing import Any
 
 import numpy as np
 
+from detox.aggregators import AggregatorError
 from detox.launch.config import Config, ConfigError, secret_seed
 from detox.launch.console import ProgressKind, Reporter, adversary_in_words, summary_lines
 from detox.launch.run import Run
 from detox.launch.train import parse
-from detox.ps.assignment import Files
+from detox.ps.assignment import Files, worst_case
 from detox.ps.folder import CheckpointError, RunFolder
 from detox.ps.ledger import Ledger
 from detox.ps.model import GlobalModel
 from detox.ps.quarantine import Quarantine
-from detox.ps.selftest import StartError, check_own_bits, probe, unequal
+from detox.ps.selftest import StartError, check_answers, check_own_bits, classes_of, probe, unequal
 from detox.ps.server import LATE_STEPS, Plan, Server, ServerError
 from detox.ps.shards import cut
 from detox.tasks import Task, TaskError, create_task
@@ -88,8 +89,12 @@ def _train(transport: Transport, config: Config, progress: ProgressKind, ranks: 
     fingerprints = _await_ready(transport, config)
     del transport.limits[Kind.READY]
     digests = probe(transport, ranks, model, files, config.transport.start_deadline, config.transport.poll)
+    check_answers(digests, ranks)
     for line in unequal(digests, ranks, fingerprints):
         reporter.warn(line)
+    classes = classes_of(digests) if config.groups_within == "class" else ()
+    if classes:
+        reporter.say(check_classes(config, classes))
     if config.recomputes:
         check_own_bits(digests, ranks, model, files)
     hosts = {rank: str(facts.get("host", "")) for rank, facts in fingerprints.items()}
@@ -108,7 +113,7 @@ def _train(transport: Transport, config: Config, progress: ProgressKind, ranks: 
         ranks,
         model,
         create_codec(config, model),
-        create_plan(config, folder, files),
+        create_plan(config, folder, files, classes),
         ledger,
         Quarantine(section.policy, section.after, section.window, LATE_STEPS),
     )
@@ -137,13 +142,34 @@ def _interrupt(*_: object) -> None:
     raise Interruption
 
 
-def create_plan(config: Config, folder: RunFolder, files: Files) -> Plan:
+def check_classes(config: Config, classes: tuple[tuple[int, ...], ...]) -> str:
+    """Says what groups within classes leave of the votes.
+
+    Raises:
+        StartError: too few for the aggregation.
+    """
+    sizes, r = [len(members) for members in classes], config.r
+    votes = sum(size // r for size in sizes)
+    found = (
+        f"classes of {', '.join(map(str, sizes))} workers with equal bits make {votes} groups of {r}; "
+        f"{config.p - votes * r} workers have nothing to do"
+    )
+    f = worst_case(config.q, r, votes) if config.aggregator.f is None else config.aggregator.f
+    try:
+        config.hierarchy.rehearse(votes, f)
+    except AggregatorError as error:
+        raise StartError(f"{found}, and the aggregator: {error}") from None
+    return found
+
+
+def create_plan(config: Config, folder: RunFolder, files: Files, classes: tuple[tuple[int, ...], ...]) -> Plan:
     """What the server does at every step; its secret seed is kept in the run's folder."""
     return Plan(
         p=config.p,
         q=config.q,
         r=config.r,
         groups=config.groups,
+        classes=classes,
         seed=config.seed,
         secret_seed=folder.keep_secret(lambda: secret_seed(config)),
         files=files,

@@ -65,17 +65,28 @@ def parse(argv: list[str]) -> tuple[Config, Options]:
         SystemExit: after --help, or for wrong options.
     """
     parser = ArgumentParser("detox-ps train", add_help=False, allow_abbrev=False)
-    parser.add_argument("config", metavar="CONFIG.toml", nargs="?")
     parser.add_argument("--progress", choices=["bar", "lines", "none"], default="lines")
     parser.add_argument("--resume", action=BooleanOptionalAction, default=True)
-    known, overrides = parser.parse_known_args(argv)
-    if known.config is None:
+    known, rest = parser.parse_known_args(argv)
+    config, overrides = config_first(rest)
+    if config is None:
         if {"-h", "--help"} & set(overrides):
             override(Config(), ["--help"])
         raise ConfigError("which run? detox-ps train CONFIG.toml [--no-resume] [--field value ...]")
-    if not known.config.endswith(".toml") and any(word.endswith(".toml") for word in overrides):
-        raise ConfigError(f"CONFIG.toml comes before the fields; {known.config} is no TOML file")
-    return read_config(known.config, overrides), Options(known.progress, known.resume)
+    return read_config(config, overrides), Options(known.progress, known.resume)
+
+
+def config_first(words: list[str]) -> tuple[str | None, list[str]]:
+    """The path of the config, None if there is none, and the fields behind it.
+
+    Raises:
+        ConfigError: it does not come first.
+    """
+    if words and not words[0].startswith("-"):
+        return words[0], words[1:]
+    if late := next((word for word in words if word.endswith(".toml")), None):
+        raise ConfigError(f"CONFIG.toml comes before the fields; got {late} behind {words[0]}")
+    return None, words
 
 
 def _alone(argv: list[str]) -> int:

@@ -25,8 +25,8 @@ _PATIENCE = 600.0  # seconds until a rank leaves that was never told what to do
 
 def work(transport: Transport, rank: int) -> tuple[int, bool]:
     """The life of a worker's rank; returns the exit status, and whether it ended as it should."""
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # it tells the PS to end; see detox.launch.launcher
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)  # they are for the PS, which then tells its workers to leave
     try:
         orderly = _run(transport, rank)
     except Exception:

@@ -1,6 +1,6 @@
 """Who computes what in a step: the groups of workers and the files of samples."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,7 +12,12 @@ Groups = tuple[tuple[int, ...], ...]
 
 
 def draw_groups(
-    workers: Sequence[int], r: int, how: Literal["fixed", "random", "redrawn"], seed: int, step: int = 0
+    workers: Sequence[int],
+    r: int,
+    how: Literal["fixed", "random", "redrawn"],
+    seed: int,
+    step: int = 0,
+    classes: Sequence[Collection[int]] = (),
 ) -> Groups:
     """Partitions workers into groups of r (DETOX, Algorithm 1, line 1); those that remain have nothing to do.
 
@@ -22,6 +27,7 @@ def draw_groups(
         how: "fixed" takes them in the given order; "random" draws once; "redrawn" draws anew each step.
         seed: of the draw.
         step: only "redrawn" depends on it.
+        classes: disjoint sets of workers; no group has members of two. None: all are of one class.
     """
     if how == "fixed":
         order = np.asarray(workers)
@@ -29,8 +35,10 @@ def draw_groups(
         order = stream(seed, "groups").permutation(workers)
     else:
         order = stream(seed, "groups", step).permutation(workers)
-    count = len(workers) // r
-    return tuple(tuple(sorted(group)) for group in order[: count * r].reshape(count, r).tolist())
+    parts = [order[np.isin(order, list(members))] for members in classes] or [order]
+    return tuple(
+        tuple(sorted(part[first : first + r].tolist())) for part in parts for first in range(0, len(part) - r + 1, r)
+    )
 
 
 def worst_case(q: int, r: int, votes: int) -> int:
@@ -59,12 +67,20 @@ class Files:
     seed: int
     shards: tuple[np.ndarray, ...] = ()
 
-    def draw(self, step: int) -> np.ndarray:
-        """(count, size) int64: the samples of each file of `step`, which counts from 1."""
+    def draw(self, step: int, count: int | None = None) -> np.ndarray:
+        """(count, size) int64: the samples of each file of `step`, which counts from 1.
+
+        Args:
+            step: the step.
+            count: files of this step, if they are fewer since workers are in quarantine; shards then take turns.
+        """
+        count = self.count if count is None else count
         if not self.shards:
-            return self._pass(step, self.count * self.size, self.train_size, "epoch").reshape(self.count, self.size)
+            drawn = self._pass(step, self.count * self.size, self.train_size, "epoch")
+            return drawn.reshape(self.count, self.size)[:count]
+        turns = np.arange((step - 1) * count, step * count) % self.count
         return np.stack(
-            [shard[self._pass(step, self.size, len(shard), "shard", file)] for file, shard in enumerate(self.shards)]
+            [self.shards[i][self._pass(step, self.size, len(self.shards[i]), "shard", int(i))] for i in turns]
         )
 
     def _pass(self, step: int, count: int, n: int, name: str, *counters: int) -> np.ndarray:

@@ -16,7 +16,7 @@ KINDS = {
     "quarantined": "out of all groups from here on",
     "spared": "not quarantined: too few would be left",
     "late": "after the step was closed",
-    "undecided": "its group had no majority",
+    "undecided": "its group had no majority, or one too near to tell",
     "silent": "claimed nothing",
     "dead": "its rank is lost",
     "malformed": "no proper message",

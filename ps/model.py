@@ -115,7 +115,7 @@ def create_optimizer(
     """The optimizer `name` of torch.optim.
 
     Raises:
-        ValueError: unknown, or it does not take these arguments.
+        ValueError: unknown, or it does not take these arguments, or more than a gradient is needed for a step.
     """
     base = torch.optim.Optimizer
     known = {
@@ -123,7 +123,10 @@ def create_optimizer(
     }
     if name not in known:
         raise ValueError(f"optimizer.name: torch.optim has no {name}; it has {', '.join(sorted(known))}")
+    toy = torch.nn.Parameter(torch.zeros(1, 1))
+    toy.grad = torch.ones(1, 1)
     try:
+        known[name]([toy], **arguments).step()  # some want more than dense gradients
         return known[name](parameters, **arguments)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"optimizer: {name}: {error}") from None

@@ -8,7 +8,7 @@ from detox.ps.assignment import Groups
 from detox.ps.ledger import Ledger
 from detox.ps.quarantine import OFFENCES
 from detox.ps.stopwatch import Stopwatch
-from detox.ps.tolerance import consensus
+from detox.ps.tolerance import NearBallot, distance
 from detox.ps.vote import Ballot, Outcome, Verdict
 from detox.wire import DIGEST_BYTES, Codec, Header, Kind, WireError, digest_of
 
@@ -27,6 +27,7 @@ class Round:
         groups: group j votes on file j.
         direct: whether workers send gradients straight away (r = 1, or vote = "full" or "tolerance").
         tolerance: distance up to which copies agree; None: only equal bits do.
+        d: entries of the gradient in a row; the rest are buffers. For the tolerance only.
         rows: (number of groups, d + b) float32; row j receives the vote of group j.
         codec: how gradients travel.
         ledger: where offences go.
@@ -47,6 +48,7 @@ class Round:
         *,
         direct: bool,
         tolerance: float | None = None,
+        d: int = 0,
         rows: np.ndarray,
         codec: Codec,
         ledger: Ledger,
@@ -54,12 +56,12 @@ class Round:
     ) -> None:
         self.step = step
         self.clock = Stopwatch()
-        self.ballots = [Ballot(group) for group in groups]
+        self.ballots = [Ballot(group) if tolerance is None else NearBallot(group, tolerance) for group in groups]
         self.settled = [False] * len(groups)
         self.failed = [False] * len(groups)
         self.file_of = {worker: file for file, group in enumerate(groups) for worker in group}
         self._direct = direct
-        self._tolerance = tolerance
+        self._d = d
         self._rows: np.ndarray | None = rows
         self._codec = codec
         self._ledger = ledger
@@ -258,7 +260,7 @@ class Round:
         if worker in ballot.claims:
             self._note("malformed", worker, "sent its gradient twice")
             return
-        spare = copies or self._tolerance is not None
+        spare = copies or isinstance(ballot, NearBallot)
         copy = np.empty_like(self._rows[file]) if spare else self._rows[file]
         try:
             with self.clock.part("transfer"):
@@ -267,8 +269,8 @@ class Round:
             ballot.claim(worker, None)
             self._note("malformed", worker, str(error))
             return
-        if self._tolerance is not None:
-            self._approximate(worker, file, copy)
+        if isinstance(ballot, NearBallot):
+            self._approximate(worker, file, ballot, copy)
             return
         with self.clock.part("vote"):
             candidate = self._candidate(copy, copies)
@@ -281,18 +283,16 @@ class Round:
                 self._rows[file] = copies[candidate]
             self._settle(file, self._rows[file])
 
-    def _approximate(self, worker: int, file: int, copy: np.ndarray) -> None:
-        """Counts a whole copy as a vote for what it is near to; the row is the centre of the majority so far."""
+    def _approximate(self, worker: int, file: int, ballot: NearBallot, copy: np.ndarray) -> None:
+        """Counts a whole copy as a vote for those that it is near to; the row is the vote so far."""
         assert self._rows is not None
-        assert self._tolerance is not None
-        ballot, near = self.ballots[file], self._near[file]
-        near[worker] = copy
+        near = self._near[file]
         with self.clock.part("vote"):
-            found = consensus(near, len(ballot.members), self._tolerance)
-        centre, supporters = found or (None, frozenset())
-        ballot.claims |= {w: centre if w in supporters else ("alone", w) for w in near}
-        if centre is not None:
-            self._rows[file] = near[centre]
+            apart = {other: distance(copy, theirs, self._d) for other, theirs in near.items()}
+            near[worker] = copy
+            ballot.compare(worker, {**apart, worker: 0.0 if np.isfinite(copy).all() else float("inf")})
+        if ballot.majority is not None:
+            self._rows[file] = near[ballot.majority]
             self.settled[file] = True
 
     def _settle(self, file: int, row: np.ndarray) -> None:

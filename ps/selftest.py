@@ -17,7 +17,7 @@ class StartError(RuntimeError):
 def probe(
     transport: Peers, ranks: list[int], model: GlobalModel, files: Files, deadline: float, poll: float
 ) -> dict[int, bytes]:
-    """Worker -> digest of the gradient of one file, the same for all.
+    """Worker -> digest of the gradient of one file, the same for all; without those that died or are too late.
 
     Args:
         transport: messages to the ranks.
@@ -26,9 +26,6 @@ def probe(
         files: one file of the first step is the probe.
         deadline: seconds to wait.
         poll: seconds of sleep where nothing has arrived.
-
-    Raises:
-        StartError: ranks that died or did not answer.
     """
     transport.limits[Kind.CLAIM] = DIGEST_BYTES
     weights = model.weights
@@ -38,18 +35,23 @@ def probe(
         transport.send([rank], Header(Kind.WORK, PROBE, worker), work)
     digests: dict[int, bytes] = {}
     end = time.monotonic() + deadline
-    while len(digests) < len(ranks):
+    while time.monotonic() < end and any(
+        worker not in digests and rank not in transport.dead for worker, rank in enumerate(ranks)
+    ):
         for message in transport.receive():
             header = message.header
             if header is None or header.worker >= len(ranks) or ranks[header.worker] != message.source:
                 continue
             if header == Header(Kind.CLAIM, PROBE, header.worker) and len(message.payload) == DIGEST_BYTES:
                 digests[header.worker] = bytes(message.payload)
-        missing = sorted({rank for worker, rank in enumerate(ranks) if worker not in digests})
-        if missing and (time.monotonic() > end or transport.dead & set(missing)):
-            raise StartError(f"ranks {missing} did not pass the self-test")
         time.sleep(poll)
     return digests
+
+
+def check_answers(digests: dict[int, bytes], ranks: list[int]) -> None:
+    """Raises StartError where a worker has no digest; it names the ranks."""
+    if missing := sorted({rank for worker, rank in enumerate(ranks) if worker not in digests}):
+        raise StartError(f"ranks {missing} did not pass the self-test; see above what they printed")
 
 
 def check_own_bits(digests: dict[int, bytes], ranks: list[int], model: GlobalModel, files: Files) -> None:
@@ -67,6 +69,14 @@ def check_own_bits(digests: dict[int, bytes], ranks: list[int], model: GlobalMod
             "judge them: give all the same hardware and device, take the ranks that differ out, or leave "
             "recomputation off (on_tie, quarantine.policy)"
         )
+
+
+def classes_of(digests: dict[int, bytes]) -> tuple[tuple[int, ...], ...]:
+    """The workers that computed equal bits, the largest class first."""
+    found: dict[bytes, list[int]] = {}
+    for worker in sorted(digests):
+        found.setdefault(digests[worker], []).append(worker)
+    return tuple(sorted(map(tuple, found.values()), key=lambda members: (-len(members), members)))
 
 
 def unequal(digests: dict[int, bytes], ranks: list[int], fingerprints: dict[int, dict[str, Any]]) -> list[str]:

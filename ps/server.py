@@ -47,6 +47,7 @@ class Plan:
     Attributes:
         p, q, r: workers, Byzantine workers that are to be withstood, workers a group.
         groups: how groups are formed.
+        classes: workers of which only those of one class share a group; empty: all may.
         seed, secret_seed: of the fixed or random groups; of redrawn groups and the shuffle of the votes.
         files: the samples of each step.
         direct: gradients come without a claim (r = 1, or vote = "full" or "tolerance").
@@ -62,6 +63,7 @@ class Plan:
     q: int
     r: int
     groups: Literal["fixed", "random", "redrawn"]
+    classes: tuple[tuple[int, ...], ...]
     seed: int
     secret_seed: int
     files: Files
@@ -179,7 +181,7 @@ class Server:
         """The groups of a step: group j works on file j."""
         plan = self._plan
         seed = plan.secret_seed if plan.groups == "redrawn" else plan.seed
-        return draw_groups(self.workers, plan.r, plan.groups, seed, step)
+        return draw_groups(self.workers, plan.r, plan.groups, seed, step, plan.classes)
 
     def bad_votes(self, groups: int) -> int:
         """f: the bad votes, of so many, that the aggregation is to withstand."""
@@ -198,7 +200,7 @@ class Server:
         for worker in self.quarantine.due(step):
             self.quarantine.out[worker] = step
             left = len(self.workers)
-            groups = left // self._plan.r
+            groups = len(self.groups(step))
             if left >= self._plan.minimum and not self._too_few(groups):
                 f = self.bad_votes(groups)
                 detail = f"{left} workers are left in {groups} groups; now q = {self._liars_left} and f = {f}"
@@ -231,12 +233,13 @@ class Server:
             groups,
             direct=plan.direct,
             tolerance=plan.tolerance,
+            d=self._model.d,
             rows=self._rows,
             codec=self._codec,
             ledger=self.ledger,
             fetch_deadline=plan.fetch_deadline,
         )
-        files = plan.files.draw(step)
+        files = plan.files.draw(step, len(groups))
         with round_.clock.part("transfer"):
             weights = self._model.weights
             digest = digest_of(weights)
@@ -260,7 +263,8 @@ class Server:
 
     def _recompute(self, round_: Round, file: int) -> None:
         files = self._plan.files
-        indices, seed = files.draw(round_.step)[file], files.file_seed(round_.step, file)
+        indices = files.draw(round_.step, len(round_.ballots))[file]
+        seed = files.file_seed(round_.step, file)
         round_.decide(file, self._model.compute(indices, seed))
 
     def _collect(self, round_: Round) -> np.ndarray:
@@ -360,5 +364,8 @@ class Server:
                 break
             if not self._take_messages():
                 time.sleep(self._plan.poll)
+        # What the slow were asked for may still come, and is then late, not uncalled for.
+        due = self._open[-1].awaited() if self._open else []
         while self._open:
             self._close(self._open.popleft())
+        self._credit.update(self._ranks[worker] for worker in due)

@@ -19,29 +19,34 @@ def bad_group(p: int, q: int, r: int) -> Fraction:
     return Fraction(sum(math.comb(q, i) * math.comb(p - q, r - i) for i in range(majority, r + 1)), math.comb(p, r))
 
 
-def expected_bad_votes(p: int, q: int, r: int) -> Fraction:
-    """E[q_e] = (p/r) times the probability of a bad group."""
-    return (p // r) * bad_group(p, q, r)
+def expected_bad_votes(p: int, q: int, r: int, m: int | None = None) -> Fraction:
+    """E[q_e] = m times the probability of a bad group."""
+    return (p // r if m is None else m) * bad_group(p, q, r)
 
 
-def bad_votes(p: int, q: int, r: int) -> list[Fraction]:
-    """P(q_e = k) for k = 0 ... p/r, exactly.
+def bad_votes(p: int, q: int, r: int, m: int | None = None) -> list[Fraction]:
+    """P(q_e = k) for k = 0 ... m, exactly; m is p/r, or less where some workers have no group.
 
-    Of the C(p, q) placements those with k bad groups number C(m, k) [x^q] B(x)^k G(x)^(m-k), where G and B generate
-    the ways to place i < (r+1)/2 and i >= (r+1)/2 liars in one group.
+    Of the C(p, q) placements those with k bad groups number C(m, k) [x^q] B(x)^k G(x)^(m-k) (1+x)^(p-mr), where G and B
+    generate the ways to place i < (r+1)/2 and i >= (r+1)/2 liars in one group, and the rest those without a group.
     """
-    m, majority, worst = p // r, (r + 1) // 2, worst_case(q, r, p // r)
+    m = p // r if m is None else m
+    majority, worst, idle = (r + 1) // 2, worst_case(q, r, m), p - m * r
     # A polynomial, up to x^q, is one integer, `bits` a coefficient: that of x^i is at most C(p, i), and stays in them.
     bits = math.comb(p, min(q, p // 2)).bit_length()
     kept = (1 << bits * (q + 1)) - 1
     good: int = sum(math.comb(r, i) << bits * i for i in range(majority))
     bad: int = sum(math.comb(r, i) << bits * i for i in range(majority, r + 1))
 
-    def powers(base: int, last: int) -> Iterator[int]:
-        return accumulate(repeat(base, last), lambda power, base: power * base & kept, initial=1)
+    rest: int = sum(math.comb(idle, i) << bits * i for i in range(min(idle, q) + 1))
 
-    goods = deque(powers(good, m), maxlen=worst + 1)
-    ways = [math.comb(m, k) * ((power * goods.pop() & kept) >> bits * q) for k, power in enumerate(powers(bad, worst))]
+    def powers(base: int, last: int, initial: int) -> Iterator[int]:
+        return accumulate(repeat(base, last), lambda power, base: power * base & kept, initial=initial)
+
+    goods = deque(powers(good, m, rest), maxlen=worst + 1)
+    ways = [
+        math.comb(m, k) * ((power * goods.pop() & kept) >> bits * q) for k, power in enumerate(powers(bad, worst, 1))
+    ]
     return [Fraction(count, math.comb(p, q)) for count in ways] + [Fraction(0)] * (m - worst)
 
 

@@ -89,6 +89,13 @@ def test_one_dissent_is_suspect_where_liars_are_too_few_for_a_majority(tmp_path,
     assert _cells(capsys.readouterr().out)[2][-1] == "suspect"
 
 
+def test_with_worker_momentum_dissents_make_nobody_suspect(tmp_path, capsys):
+    # Whoever missed a step sends another momentum than its group from then on.
+    momentum = CONFIG.model_copy(update={"q": 1, "groups": "fixed", "worker_momentum": 0.9})
+    assert blame([str(_run(tmp_path, [_entry(step, "dissented", 4) for step in (3, 4)], momentum).path)]) == 0
+    assert _cells(capsys.readouterr().out)[1][-2:] == ["no", "proof"]
+
+
 def test_a_run_without_offences_has_no_table(tmp_path, capsys):
     folder = _run(tmp_path, [])
     assert blame([str(folder.path)]) == 0

@@ -19,15 +19,16 @@ def _levels(checks):
 
 def test_equal_hosts_are_all_green():
     patients = [_patient(rank, f"h{rank}") for rank in (1, 2, 3)]
-    checks = [*of_ranks(patients, [], "ps"), *of_network(patients, 10**6), *of_memory(patients, Config(), 10**6)]
-    checks += [*of_bits(patients, b"x", Config()), of_mpi("Open MPI", "")]
+    checks = [*of_ranks(patients, [], "ps"), *of_network(patients, 10**6)]
+    checks += of_memory(patients, Config(), 10**6, "ps", 10**10)
+    checks += [*of_bits(patients, b"x", Config(), 2), of_mpi("Open MPI", "")]
     assert set(_levels(checks).values()) == {"green"}
 
 
 def test_ranks_that_compute_other_bits_are_named_with_what_differs():
     patients = [_patient(rank) for rank in (1, 2, 3)]
     patients.append(_patient(4, "odd", digest=b"y", facts={"cpu_capability": "AVX512"}))
-    (check,) = of_bits(patients, b"x", Config())
+    (check, _) = of_bits(patients, b"x", Config(), 2)
     assert check.level == "red"
     assert "ranks 1, 2, 3" in check.found
     assert "ranks 4" in check.found
@@ -37,10 +38,16 @@ def test_ranks_that_compute_other_bits_are_named_with_what_differs():
 
 
 def test_a_ps_with_other_bits_is_warned_of_recomputation_only():
-    assert _levels(of_bits([_patient(1), _patient(2)], b"other", Config())) == {
-        "bits": "green",
-        "bits of the PS": "yellow",
-    }
+    patients = [_patient(1), _patient(2)]
+    assert _levels(of_bits(patients, b"other", Config(), 2)) == {"bits": "green", "bits of the PS": "yellow"}
+
+
+@pytest.mark.parametrize("changes", [{"on_tie": "recompute"}, {"quarantine": {"policy": "recompute"}}])
+def test_a_ps_that_is_to_recompute_and_has_other_bits_than_any_rank_is_red(changes):
+    config = Config(**changes)
+    patients = [_patient(1), _patient(2), _patient(3, digest=b"y")]
+    check = of_bits(patients, b"x", config, 2)[-1]
+    assert (check.level, check.found) == ("red", "the PS computes other bits than ranks 3")
 
 
 def test_missing_ranks_and_missing_data_are_red():
@@ -77,11 +84,31 @@ def test_a_wrong_clock_is_named_with_its_error():
 
 def test_too_little_memory_for_what_the_workers_claim_is_red():
     config = Config(p=45, workers_per_rank=15)
-    enough, short = _patient(1), _patient(2, memory=10**9)
-    (check,) = of_memory([enough, short], config, 4 * 11_000_000)
+    enough, short = _patient(1, "a"), _patient(2, "b", memory=10**9)
+    (check,) = of_memory([enough, short], config, 4 * 11_000_000, "ps", 10**10)
     assert check.level == "red"
-    assert "rank 2" in check.found
-    assert "rank 1" not in check.found
+    assert "b has 1.0 GB" in check.found
+    assert "a has" not in check.found
+
+
+def test_ranks_of_one_host_and_the_ps_share_its_memory():
+    config, size = Config(p=45, workers_per_rank=15), 4 * 11_000_000
+    apart = [_patient(rank, f"h{rank}", memory=2 * 10**9) for rank in (1, 2, 3)]
+    together = [_patient(rank, "h", memory=2 * 10**9) for rank in (1, 2, 3)]
+    assert of_memory(apart, config, size, "ps", 2 * 10**9)[0].level == "green"
+    assert of_memory(together, config, size, "h", 2 * 10**9)[0].level == "red"
+
+
+def test_a_ps_that_has_no_room_for_every_copy_is_red():
+    patients, size = [_patient(1)], 4 * 11_000_000
+    for vote, level in (("digest", "green"), ("full", "red"), ("tolerance", "red")):
+        config = Config(p=45, workers_per_rank=1, vote=vote)
+        assert of_memory(patients, config, size, "ps", 10**9)[0].level == level
+
+
+def test_memory_that_is_not_known_is_not_judged():
+    assert of_memory([_patient(1, memory=0), _patient(2, memory=None)], Config(), 10**6, "ps", 0) == []
+    assert of_memory([_patient(1)], Config(), 0, "ps", 10**9) == []
 
 
 def test_a_full_disk_is_red(tmp_path, monkeypatch):
@@ -98,9 +125,22 @@ def test_what_mpi_cannot_survive_is_said():
 def test_how_far_classes_are_apart_gives_the_tolerance_that_would_do():
     one, other = np.array([3, 4], np.float32), np.array([3, 4.005], np.float32)
     patients = [_patient(1, gradient=one), _patient(2), _patient(3, digest=b"y", gradient=other)]
-    (check,) = of_bits(patients, b"x", Config())
+    check = of_bits(patients, b"x", Config(), 2)[0]
     assert check.level == "red"
     assert "up to 1.0e-03 of their length apart" in check.found
     assert "vote_tolerance = 4.0e-03" in check.advice
-    (check,) = of_bits(patients, b"x", Config(vote="tolerance", vote_tolerance=0.004))
+    check = of_bits(patients, b"x", Config(vote="tolerance", vote_tolerance=0.004), 2)[0]
     assert check.level == "yellow"
+
+
+@pytest.mark.parametrize("changes", [{"groups_within": "class"}, {"r": 1}])
+def test_classes_that_share_no_group_are_yellow(changes):
+    patients = [_patient(1), _patient(2), _patient(3, digest=b"y")]
+    assert of_bits(patients, b"x", Config(**changes), 2)[0].level == "yellow"
+
+
+@pytest.mark.parametrize("other", [[np.nan, 4], [-3, -4]])
+def test_classes_too_far_apart_for_any_tolerance_get_no_advice_of_one(other):
+    one = np.array([3, 4], np.float32)
+    patients = [_patient(1, gradient=one), _patient(2, digest=b"y", gradient=np.array(other, np.float32))]
+    assert "vote_tolerance" not in of_bits(patients, b"x", Config(), 2)[0].advice

@@ -69,6 +69,12 @@ def test_the_command_line_overrides_any_field(read):
         (MOMENTUM + '[quarantine]\npolicy = "majority"', 'worker_momentum needs quarantine.policy = "never"'),
         ('p = 9\nq = 2\n[aggregator]\nname = "draco"', "draco needs groups of r >= 2q .* = 5 workers.* r = 3, q = 2"),
         ('q = 2\n[aggregator]\nname = "draco"\nf = 0', "draco needs groups of r >= 2q"),
+        ('vote = "tolerance"\n[compression]\nkind = "sign"', 'vote = "tolerance": signs'),
+        ('r = 5\nvote = "tolerance"\n[aggregator]\nname = "draco"', 'vote = "tolerance": one liar .* draco'),
+        (
+            "q = 2\n" + MOMENTUM + '[attack]\nkind = "label_flip"',
+            "worker_momentum: .*label_flip .* placement",
+        ),
         ('r = 1\n[aggregator]\nname = "dnc"\n[aggregator.options.dnc]\nrng = 3', r"options\.dnc\.rng is no number"),
     ],
 )

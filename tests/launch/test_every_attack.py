@@ -65,9 +65,9 @@ def train(tmp_path, task):
             )
         files = Files(config.votes, 12, task.train_size, 0)
         plan = Plan(
-            p=config.p, q=config.q, r=config.r, groups=config.groups, seed=0, secret_seed=0, files=files, direct=False,
-            tolerance=None, hierarchy=config.hierarchy, f=config.f, on_tie="drop", minimum=0, deadline=60.0,
-            fetch_deadline=60.0, poll=1e-4,
+            p=config.p, q=config.q, r=config.r, groups=config.groups, classes=(), seed=0, secret_seed=0, files=files,
+            direct=False, tolerance=None, hierarchy=config.hierarchy, f=config.f, on_tie="drop", minimum=0,
+            deadline=60.0, fetch_deadline=60.0, poll=1e-4,
         )  # fmt: skip
         ledger = Ledger(tmp_path / "ledger.jsonl", RANKS, {})
         quarantine = Quarantine("never", 3, 5, LATE_STEPS)

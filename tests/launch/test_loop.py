@@ -65,7 +65,7 @@ class Loop:
             ranks,
             self.model,
             codec,
-            create_plan(config, RunFolder(folder), self.files),
+            create_plan(config, RunFolder(folder), self.files, ()),
             self.ledger,
             Quarantine("never", 3, 20, LATE_STEPS),
         )

@@ -12,6 +12,7 @@ from detox.launch.plan import chart, plan
 from detox.ps.theory import bad_votes, exceeds
 from detox.wire import Codec, Header, Kind, digest_of
 
+PAPERS = ["-p", "45", "-q", "5", "-r", "3", "--no-measure"]
 PAGE = Path(__file__).parents[2] / "docs" / "plan.md"
 
 
@@ -163,4 +164,21 @@ def test_the_chart_is_drawn(tmp_path):
 )
 def test_a_mistake_is_told_in_words(line, words, capsys):
     assert plan(line.split()) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_within_classes_votes_are_lost_and_said(capsys):
+    command = [*PAPERS, "--classes", "20", "20", "5"]
+    assert plan(command) == 0
+    printed = capsys.readouterr().out
+    assert "in 13 groups of 3 within classes of 20, 20, 5; 6 have nothing to do, and 2 votes are lost." in printed
+    assert plan([*command, "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["votes"], facts["idle"]) == (13, 6)
+    assert facts["expected_bad_votes"] == pytest.approx(0.43340 * 13 / 15, abs=1e-5)
+
+
+@pytest.mark.parametrize(("classes", "words"), [("20 20", "add up to p = 45, got 40"), ("1 " * 45, "none of them")])
+def test_classes_that_cannot_be_are_told(capsys, classes, words):
+    assert plan([*PAPERS, "--classes", *classes.split()]) == 2
     assert words in capsys.readouterr().err

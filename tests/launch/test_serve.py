@@ -1,5 +1,6 @@
 import signal
 from contextlib import suppress
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,10 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detox.launch.config import Config, ConfigError
-from detox.launch.serve import Interruption, _interrupt, _on_signals, assign_ranks, create_files, read_facts
+from detox.launch.serve import (
+    Interruption,
+    _interrupt,
+    _on_signals,
+    assign_ranks,
+    check_classes,
+    create_files,
+    read_facts,
+)
 from detox.ps.assignment import Files
-from detox.ps.selftest import StartError, check_own_bits, unequal
-from detox.wire import digest_of
+from detox.ps.selftest import StartError, check_answers, check_own_bits, classes_of, probe, unequal
+from detox.wire import Kind, digest_of
 
 
 def test_a_split_without_labels_or_with_more_files_than_samples_is_told():
@@ -70,6 +79,21 @@ def test_the_self_test_names_the_few_that_differ():
     assert [line.split()[1] for line in lines[1:]] == ["1", "3"]
 
 
+def test_workers_with_equal_bits_are_a_class_the_largest_first():
+    digests = {0: b"y", 1: b"x", 2: b"x", 3: b"y", 4: b"x", 5: b"z"}
+    assert classes_of(digests) == ((1, 2, 4), (0, 3), (5,))
+
+
+def test_what_classes_leave_is_said_and_too_few_votes_are_told():
+    config = Config(p=15, q=1, r=3, aggregator={"name": "median"})
+    classes = (tuple(range(8)), tuple(range(8, 15)))
+    assert check_classes(config, classes) == (
+        "classes of 8, 7 workers with equal bits make 4 groups of 3; 3 workers have nothing to do"
+    )
+    with pytest.raises(StartError, match="make 0 groups of 3; 15 workers have nothing to do, and the aggregator: "):
+        check_classes(config, tuple((worker,) for worker in range(15)))
+
+
 def test_a_ps_that_is_to_judge_has_to_compute_the_bits_of_every_worker():
     class Model:
         def compute(self, indices, seed):
@@ -92,3 +116,28 @@ def test_a_signal_passes_through_every_net_for_errors_and_a_second_one_changes_n
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
+
+
+class Wire:
+    """Ranks that pass the self-test, but for some that are dead."""
+
+    def __init__(self, dead):
+        self.dead, self.limits, self._inbox = dead, {}, []
+
+    def send(self, ranks, header, payload):
+        if header.kind == Kind.WORK and not self.dead & set(ranks):
+            claim = replace(header, kind=Kind.CLAIM)
+            self._inbox.append(SimpleNamespace(source=ranks[0], header=claim, payload=bytes(32)))
+
+    def receive(self):
+        messages, self._inbox = self._inbox, []
+        return messages
+
+
+def test_the_self_test_names_the_dead_and_not_those_that_answered():
+    model = SimpleNamespace(weights=np.zeros(3, np.float32))
+    ranks = [1, 2, 3]
+    digests = probe(Wire({2}), ranks, model, Files(3, 1, 10, 0), 30, 0.0001)
+    assert sorted(digests) == [0, 2]
+    with pytest.raises(StartError, match=r"ranks \[2\] did not"):
+        check_answers(digests, ranks)

@@ -183,3 +183,9 @@ def test_hosts_that_compute_other_bits_agree_under_a_tolerance(jobs, odd):
     summary = jobs.summary(_with_an_odd_rank(jobs, odd, "--vote", "tolerance"))
     assert summary["votes"]["unanimous"] == 3 * 20
     assert summary["test_accuracy"] > 0.5
+
+
+def test_groups_within_classes_agree_bit_by_bit_where_hosts_differ(jobs, odd):
+    job = _with_an_odd_rank(jobs, odd, "--p", "15", "--groups-within", "class")
+    assert "classes of 8, 7 workers with equal bits make 4 groups of 3; 3 workers have nothing to do" in job.text
+    assert jobs.summary(job)["votes"] == {"unanimous": 4 * 20, "majority": 0, "none": 0, "recomputed": 0}

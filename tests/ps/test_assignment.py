@@ -1,4 +1,5 @@
 from collections import Counter
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -27,6 +28,35 @@ def test_random_groups_stay_and_redrawn_groups_change():
     assert draw_groups(range(45), 3, "redrawn", 1, 1) != draw_groups(range(45), 3, "redrawn", 1, 2)
     assert draw_groups(range(45), 3, "redrawn", 1, 7) == draw_groups(range(45), 3, "redrawn", 1, 7)
     assert draw_groups(range(45), 3, "redrawn", 1, 1) != draw_groups(range(45), 3, "redrawn", 2, 1)
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=4), st.sampled_from(["fixed", "random", "redrawn"]))
+def test_within_classes_each_class_fills_as_many_groups_as_it_can(sizes, how):
+    workers = np.random.default_rng(0).permutation(sum(sizes)).tolist()
+    classes = [set(workers[sum(sizes[:i]) : sum(sizes[: i + 1])]) for i in range(len(sizes))]
+    groups = draw_groups(sorted(workers), 3, how, seed=4, step=2, classes=classes)
+    members = [worker for group in groups for worker in group]
+    assert len(members) == len(set(members))
+    for of_one in classes:
+        assert sum(of_one >= set(group) for group in groups) == len(of_one) // 3
+    assert len(groups) == sum(size // 3 for size in sizes)
+
+
+def test_one_class_of_all_changes_nothing():
+    for how in ("fixed", "random", "redrawn"):
+        assert draw_groups(range(9), 3, how, 1, 5, [range(9)]) == draw_groups(range(9), 3, how, 1, 5)
+
+
+def test_within_a_class_every_pair_meets_equally_often():
+    counts = Counter()
+    for step in range(3000):
+        for group in draw_groups(range(9), 3, "redrawn", 3, step, [range(5), range(5, 9)]):
+            counts.update((a, b) for a in group for b in group if a < b)
+    small = [counts[pair] for pair in counts if pair[0] >= 5]
+    large = [counts[pair] for pair in counts if pair[1] < 5]
+    assert (len(large), len(small)) == (10, 6)
+    assert max(small) - min(small) < 300
+    assert max(large) - min(large) < 300
 
 
 def test_redrawn_groups_bring_every_pair_together_equally_often():
@@ -67,6 +97,15 @@ def test_with_shards_an_epoch_of_each_file_visits_its_shard_once_and_nothing_els
         assert len({tuple(epoch) for epoch in epochs}) > 1
     assert (Files(3, 2, 10, 4, shards).draw(7) == files.draw(7)).all()
     assert (Files(3, 2, 10, 5, shards).draw(7) != files.draw(7)).any()
+
+
+def test_with_fewer_files_than_shards_the_shards_take_turns():
+    shards = tuple(np.arange(10) + 10 * i for i in range(5))
+    files = Files(5, 2, 50, seed=3, shards=shards)
+    seen = [[int(samples[0]) // 10 for samples in files.draw(step, 4)] for step in range(1, 6)]
+    assert Counter(chain(*seen)) == dict.fromkeys(range(5), 4)
+    assert all(len(set(of_step)) == 4 for of_step in seen)
+    assert np.array_equal(Files(5, 2, 50, seed=3).draw(7, 4), Files(5, 2, 50, seed=3).draw(7)[:4])
 
 
 def test_a_file_can_be_larger_than_its_shard():

@@ -81,6 +81,8 @@ def test_a_restored_model_goes_on_bit_for_bit():
         ("Sgd", {"lr": 1.0}, "torch.optim has no Sgd; it has .*SGD"),
         ("Optimizer", {"lr": 1.0}, "torch.optim has no Optimizer"),
         ("Adam", {"lr": 1.0, "momentum": 0.9}, "optimizer: Adam: .*momentum"),
+        ("LBFGS", {"lr": 1.0}, "optimizer: LBFGS: .*closure"),
+        ("SparseAdam", {"lr": 1.0}, "optimizer: SparseAdam: .*dense"),
         ("SGD", {"lr": 0.1, "nesterov": True}, "Nesterov"),
     ],
 )

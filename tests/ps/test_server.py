@@ -109,9 +109,9 @@ def make(tmp_path):
         model = GlobalModel(Line(), seed=0, steps=10, arguments={"lr": 1.0})
         model.compute = workers.compute
         plan = Plan(
-            p=P, q=0, r=r, groups="fixed", seed=0, secret_seed=0, files=Files(P // r, 4, 1000, 0), direct=direct,
-            tolerance=None, hierarchy=create_hierarchy(aggregator), f=f, on_tie="drop", minimum=0, deadline=deadline,
-            fetch_deadline=0.05, poll=0.0001,
+            p=P, q=0, r=r, groups="fixed", classes=(), seed=0, secret_seed=0, files=Files(P // r, 4, 1000, 0),
+            direct=direct, tolerance=None, hierarchy=create_hierarchy(aggregator), f=f, on_tie="drop", minimum=0,
+            deadline=deadline, fetch_deadline=0.05, poll=0.0001,
         )  # fmt: skip
         plan = replace(plan, **changes)
         ledger = Ledger(tmp_path / f"ledger{len(servers)}.jsonl", RANKS, {})
@@ -508,9 +508,9 @@ def cluster(tmp_path):
         model = GlobalModel(Line(), seed=0, steps=10, arguments={"lr": 1.0})
         model.compute = workers.compute
         plan = Plan(
-            p=p, q=q, r=r, groups="redrawn", seed=0, secret_seed=1, files=Files(p // r, 2, 1000, 0), direct=False,
-            tolerance=None, hierarchy=create_hierarchy("d-median"), f=None, on_tie="recompute", minimum=minimum,
-            deadline=5, fetch_deadline=1, poll=0.0001,
+            p=p, q=q, r=r, groups="redrawn", classes=(), seed=0, secret_seed=1, files=Files(p // r, 2, 1000, 0),
+            direct=False, tolerance=None, hierarchy=create_hierarchy("d-median"), f=None, on_tie="recompute",
+            minimum=minimum, deadline=5, fetch_deadline=1, poll=0.0001,
         )  # fmt: skip
         return Server(workers, ranks, model, codec, plan, ledger, Quarantine("recompute", 3, 10, LATE_STEPS))
 

@@ -26,19 +26,26 @@ SIZES = st.sampled_from([1, 3, 5, 7]).flatmap(
 )
 
 
-def _counted(p, q, r):
-    """The definition: all placements of q liars among p workers, of which each r in a row are a group."""
+def _counted(p, q, r, m):
+    """The definition: all placements of q liars among p workers, of which the first m times r in a row are a group."""
     counts = Counter(
-        sum(2 * sum(worker // r == group for worker in liars) > r for group in range(p // r))
+        sum(2 * sum(worker // r == group for worker in liars) > r for group in range(m))
         for liars in itertools.combinations(range(p), q)
     )
-    return [Fraction(counts[k], math.comb(p, q)) for k in range(p // r + 1)]
+    return [Fraction(counts[k], math.comb(p, q)) for k in range(m + 1)]
 
 
 @pytest.mark.parametrize("r", [1, 3, 5])
 @pytest.mark.parametrize("q", [0, 1, 2, 4, 7, 15])
 def test_the_distribution_is_that_of_all_placements_counted(q, r):
-    assert bad_votes(15, q, r) == _counted(15, q, r)
+    assert bad_votes(15, q, r) == _counted(15, q, r, 15 // r)
+
+
+@pytest.mark.parametrize("m", [0, 1, 3])
+@pytest.mark.parametrize("q", [0, 1, 4, 9, 12])
+def test_workers_without_a_group_take_liars_out_of_the_votes(q, m):
+    assert bad_votes(12, q, 3, m) == _counted(12, q, 3, m)
+    assert expected_bad_votes(12, q, 3, m) == sum(k * share for k, share in enumerate(bad_votes(12, q, 3, m)))
 
 
 def test_the_papers_cluster():
