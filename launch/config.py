@@ -112,11 +112,11 @@ class DataConfig(Section):
 
 
 class CompressionConfig(Section):
-    """Compression of gradients on their way to the PS: without loss (blosc), or to signs."""
+    """Compression of gradients on their way to the PS: without loss (blosc), rounded before it, or to signs."""
 
-    kind: Literal["float32", "sign"] = "float32"
-    """float32: every bit of the gradient. sign: one bit an entry, +1 for zero and NaN; batch-norm statistics stay
-    float32."""
+    kind: Literal["float32", "bf16", "sign"] = "float32"
+    """float32: every bit of the gradient. bf16: its entries rounded to bfloat16, which codec with bitshuffle then makes
+    small. sign: one bit an entry, +1 for zero and NaN. Batch-norm statistics stay float32."""
     codec: Literal["none", "blosclz", "lz4", "lz4hc", "zlib", "zstd"] = "lz4"
     """Compressor; none sends the plain bytes."""
     filter: Literal["none", "shuffle", "bitshuffle"] = "bitshuffle"
@@ -126,7 +126,8 @@ class CompressionConfig(Section):
 
     def create(self, d: int, b: int) -> Codec:
         """The codec of gradients with d parameters and b buffers; raises ValueError where blosc cannot take them."""
-        return Codec(d + b, self.codec, self.filter, self.level, signs=d if self.kind == "sign" else 0)
+        signs, rounded = (d if self.kind == kind else 0 for kind in ("sign", "bf16"))
+        return Codec(d + b, self.codec, self.filter, self.level, signs, rounded)
 
 
 class TransportConfig(Section):
@@ -265,10 +266,10 @@ class Config(Section):
                 'vote = "tolerance": the PS computes other bits than workers may, so it convicts nobody; leave '
                 'recomputation off (on_tie = "drop", quarantine.policy not recompute)'
             )
-        if self.vote == "tolerance" and self.compression.kind == "sign":
+        if self.vote == "tolerance" and self.compression.kind != "float32":
             raise ConfigError(
-                'vote = "tolerance": signs are equal or opposite, never near to each other, so honest workers would '
-                'dissent; set compression.kind = "float32"'
+                f'vote = "tolerance": what was nearly equal is not so as {self.compression.kind}, and honest workers '
+                'would dissent; set compression.kind = "float32"'
             )
         if self.vote == "tolerance" and self.aggregator.name == "draco":
             raise ConfigError(

@@ -47,7 +47,7 @@ def overview(methods: Sequence[Method], title: str) -> "Figure":
     figure, axes = figure_of(1, 2, 12, 4)
     _curve(axes[0, 0], methods, "accuracy", by_time=False)
     axes[0, 0].legend(loc="center right", fontsize=9)
-    _parts(axes[0, 1], methods)
+    parts(axes[0, 1], methods)
     figure.suptitle(title, parse_math=False)
     return figure
 
@@ -89,12 +89,13 @@ def _curve(axes: "Axes", methods: Sequence[Method], score: str, by_time: bool) -
 def seconds(methods: Sequence[Method], title: str) -> "Figure":
     """Where the seconds of a step go."""
     figure, axes = figure_of(1, 1, 10, 1.6 + 0.35 * len(methods))
-    _parts(axes[0, 0], methods)
+    parts(axes[0, 0], methods)
     figure.suptitle(title, parse_math=False)
     return figure
 
 
-def _parts(axes: "Axes", methods: Sequence[Method]) -> None:
+def parts(axes: "Axes", methods: Sequence[Method]) -> None:
+    """One bar a method, made of the parts of its median step."""
     places, left = range(len(methods)), np.zeros(len(methods))
     for part in PARTS:
         widths = np.array([1000 * method.median_seconds[part] for method in methods])

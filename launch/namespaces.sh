@@ -3,8 +3,9 @@
 # iproute2.
 #
 #   namespaces.sh up N                   makes the hosts detox1..detoxN, 10.77.0.1..N, and prints a hostfile
-#   namespaces.sh run COMMAND...         runs a command on detox1; mpirun there reaches the other hosts
-#   namespaces.sh agent HOST COMMAND...  what mpirun calls in place of ssh
+#   namespaces.sh sshd                   starts an sshd on each host, with a key of its own for all of them
+#   namespaces.sh run COMMAND...         runs a command on detox1; mpirun there reaches the others, by ssh if there is sshd
+#   namespaces.sh agent HOST COMMAND...  what mpirun calls in place of ssh where there is none
 #   namespaces.sh cut I                  pulls the cable of host I
 #   namespaces.sh mend I                 plugs it in again
 #   namespaces.sh rate I RATE            limits what host I sends and receives, each: 100mbit
@@ -16,6 +17,7 @@ export DETOX_NET=${DETOX_NET:-detox}
 subnet=10.77.0
 switch=${DETOX_NET}0 # also a namespace, so that the machine's own network has no part in it
 self=$(realpath "${BASH_SOURCE[0]}")
+keys=/run/$switch # of sshd
 
 namespaces() { # those of this network
   local path
@@ -52,6 +54,21 @@ enter() { # I COMMAND...
   exec ip netns exec "$host" unshare --uts sh -c 'hostname "$0" && exec "$@"' "$host" "$@"
 }
 
+sshd() {
+  local daemon host
+  daemon=$(PATH=$PATH:/usr/sbin command -v sshd) || fail "there is no sshd: install openssh-server"
+  [ -n "$(namespaces)" ] || fail "there are no hosts yet: $self up N"
+  [ ! -e "$keys" ] || fail "sshd is up already"
+  mkdir -p /run/sshd # where it gives up its rights
+  mkdir -m 700 "$keys"
+  ssh-keygen -q -t ed25519 -N "" -f "$keys/host"
+  ssh-keygen -q -t ed25519 -N "" -f "$keys/user"
+  for host in $(namespaces); do
+    (enter "${host#"$DETOX_NET"}" "$daemon" -f /dev/null -h "$keys/host" -o "AuthorizedKeysFile=$keys/user.pub" \
+      -o StrictModes=no -o PermitRootLogin=prohibit-password -o "PidFile=$keys/$host.pid")
+  done
+}
+
 agent() { # HOST COMMAND..., like ssh: an address or a name, and words that a shell reads
   local i=${1#"$subnet."}
   shift
@@ -71,8 +88,17 @@ running() {
   for namespace in $(namespaces); do ip netns pids "$namespace"; done
 }
 
+remote() { # what mpirun reaches other hosts by
+  if [ -e "$keys" ]; then
+    echo "ssh -i $keys/user -o BatchMode=yes -o StrictHostKeyChecking=accept-new -o UserKnownHostsFile=$keys/known"
+  else
+    echo "$self agent"
+  fi
+}
+
 down() {
   local namespace
+  rm -rf "$keys"
   running | xargs --no-run-if-empty kill -TERM 2>/dev/null || true
   for _ in $(seq 50); do
     [ -n "$(running)" ] || break
@@ -92,7 +118,8 @@ shift || true
 case $command/$# in
   up/1) up "$1" ;;
   run/0 | agent/[01]) fail "$command what?" ;;
-  run/*) PRTE_MCA_plm_ssh_agent="$self agent" enter 1 "$@" ;;
+  run/*) PRTE_MCA_plm_ssh_agent=$(remote) enter 1 "$@" ;;
+  sshd/0) sshd ;;
   agent/*) agent "$@" ;;
   cut/1) ip -n "$switch" link set "port$1" down ;;
   mend/1) ip -n "$switch" link set "port$1" up ;;

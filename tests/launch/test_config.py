@@ -69,7 +69,8 @@ def test_the_command_line_overrides_any_field(read):
         (MOMENTUM + '[quarantine]\npolicy = "majority"', 'worker_momentum needs quarantine.policy = "never"'),
         ('p = 9\nq = 2\n[aggregator]\nname = "draco"', "draco needs groups of r >= 2q .* = 5 workers.* r = 3, q = 2"),
         ('q = 2\n[aggregator]\nname = "draco"\nf = 0', "draco needs groups of r >= 2q"),
-        ('vote = "tolerance"\n[compression]\nkind = "sign"', 'vote = "tolerance": signs'),
+        ('vote = "tolerance"\n[compression]\nkind = "sign"', 'vote = "tolerance": .* not so as sign'),
+        ('vote = "tolerance"\n[compression]\nkind = "bf16"', 'vote = "tolerance": .* not so as bf16'),
         ('r = 5\nvote = "tolerance"\n[aggregator]\nname = "draco"', 'vote = "tolerance": one liar .* draco'),
         (
             "q = 2\n" + MOMENTUM + '[attack]\nkind = "label_flip"',

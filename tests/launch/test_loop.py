@@ -220,6 +220,17 @@ class Normed(Classification):
 """
 
 
+def test_rounded_gradients_are_voted_on_by_digest_and_in_full_to_the_same_bits(loop):
+    options = {"p": 9, "r": 3, "aggregator": {"name": "mean"}}
+    plain = loop(**options)
+    digest, full = (loop(**options, compression={"kind": "bf16"}, vote=vote) for vote in ("digest", "full"))
+    for run in (plain, digest, full):
+        run.steps(1, 3)
+        assert set(run.server.outcomes) == {"unanimous"}
+    assert digest.model.digest == full.model.digest != plain.model.digest
+    assert np.allclose(digest.model.weights, plain.model.weights, atol=1e-3)
+
+
 def test_batch_norm_statistics_do_not_become_signs(loop, tmp_path, monkeypatch):
     (tmp_path / "normed.py").write_text(NORMED)
     monkeypatch.syspath_prepend(tmp_path)

@@ -121,6 +121,31 @@ def test_a_sign_is_a_thirty_second_of_a_float_and_the_limit_is_exact():
     assert len(signs.encode(vector)) == signs.limit == 800
 
 
+@given(st.integers(1, 300), arrays(np.uint32, 300))
+def test_a_rounded_entry_is_the_nearest_bfloat16_and_what_follows_is_as_it_was(rounded, bits):
+    codec, vector = Codec(300, rounded=rounded), bits.view(np.float32)
+    arrived = _decode_with_guard(codec, codec.encode(codec.quantise(vector)))
+    assert (arrived[rounded:].view(np.uint32) == bits[rounded:]).all()
+    assert (codec.quantise(arrived).view(np.uint32) == arrived.view(np.uint32)).all()
+    for entry, got in zip(vector[:rounded].tolist(), arrived[:rounded], strict=True):
+        assert not got.view(np.uint32) & 0xFFFF
+        if np.isnan(entry):
+            assert np.isnan(got)
+            continue
+        # Its neighbours in bfloat16: one step of the upper half of the bits up and down.
+        upper = int(got.view(np.uint32)) >> 16
+        for other in (upper - 1, upper + 1):
+            near = np.uint32((other & 0xFFFF) << 16).view(np.float32)
+            if np.isfinite(near) and np.isfinite(got):
+                assert abs(float(got) - entry) <= abs(float(near) - entry)
+
+
+def test_rounded_entries_take_less_than_half_of_the_bytes():
+    vector = np.random.default_rng(0).standard_normal(100_000, np.float32)
+    codec = Codec(100_000, rounded=100_000)
+    assert len(codec.encode(codec.quantise(vector))) < 0.45 * 4 * 100_000
+
+
 @pytest.mark.parametrize("codec", [Codec(300), Codec(300, "none")])
 def test_without_signs_what_arrives_is_the_vector(codec):
     vector = np.ones(300, np.float32)
