@@ -51,7 +51,7 @@ enter() { # I COMMAND...
   local host=$DETOX_NET$1
   shift
   # shellcheck disable=SC2016 # the inner shell is to expand these
-  exec ip netns exec "$host" unshare --uts sh -c 'hostname "$0" && exec "$@"' "$host" "$@"
+  exec nsenter --net=/run/netns/"$host" unshare --uts sh -c 'hostname "$0" && exec "$@"' "$host" "$@"
 }
 
 sshd() {

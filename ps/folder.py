@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
-import torch
 from blake3 import blake3
 
 Status = Literal["running", "interrupted", "failed", "finished"]
@@ -84,6 +83,8 @@ class RunFolder:
 
     def save_checkpoint(self, step: int, state: dict[str, Any]) -> None:
         """Writes the state after `step`, named by step and digest, and removes the oldest beyond those kept."""
+        import torch  # here, for commands that only look into a folder wait for what they import
+
         temporary = self._checkpoints / "checkpoint.tmp"
         _write_through(temporary, lambda file: torch.save(state, file))
         temporary.replace(self._checkpoints / f"step-{step:08d}-{_digest(temporary)}.pt")
@@ -100,6 +101,8 @@ class RunFolder:
         Raises:
             CheckpointError: there are checkpoints, but none is right.
         """
+        import torch
+
         found = self._found()
         for path in reversed(found):
             step, digest = path.stem.removeprefix("step-").split("-")

@@ -1,8 +1,30 @@
-"""What is trained: model, data and loss, as flat vectors to the rest of the system."""
+"""What is trained: model, data and loss, as flat vectors to the rest of the system.
 
-from detox.tasks.create import TASKS, create_task
-from detox.tasks.flat import FlatModel
-from detox.tasks.models import MODELS
-from detox.tasks.task import Task, TaskError
+Its names are imported when they are used: torch takes a second, and the commands that only start a job need none of it.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from detox.tasks.create import TASKS, create_task
+    from detox.tasks.flat import FlatModel
+    from detox.tasks.models import MODELS
+    from detox.tasks.task import Task, TaskError
 
 __all__ = ["MODELS", "TASKS", "FlatModel", "Task", "TaskError", "create_task"]
+
+_HOMES = {
+    "MODELS": "models",
+    "TASKS": "create",
+    "FlatModel": "flat",
+    "Task": "task",
+    "TaskError": "task",
+    "create_task": "create",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__} has no attribute {name}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import blosc
 import numpy as np
-import torch
 
 from detox.wire.messages import WireError
 
@@ -56,6 +55,8 @@ class Codec:
     def quantise(self, vector: np.ndarray) -> np.ndarray:
         """(size,) float32: what arrives of the vector, bit for bit; digests are taken of this."""
         if self.rounded:
+            import torch  # here, for commands that only start a job wait for what they import
+
             arriving = vector.copy()
             arriving[: self.rounded] = torch.from_numpy(vector[: self.rounded]).bfloat16().float()
             return arriving

@@ -5,10 +5,10 @@ Batch-norm statistics, the last b entries, are attacked like the rest.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from detox.tasks import Task
 from detox.worker.blatant import (
     bit_flip,
     constant,
@@ -21,6 +21,9 @@ from detox.worker.blatant import (
 )
 from detox.worker.knowledge import Knowledge
 from detox.worker.stealthy import alie, alie_z, delayed, ipm, mimic, min_max, min_sum, opt_alie, opt_ipm
+
+if TYPE_CHECKING:
+    from detox.tasks import Task
 
 Attack = Callable[[Knowledge], np.ndarray]
 
@@ -41,7 +44,7 @@ class Kind:
     scale: float | None = 1.0
     colludes: bool = False
     remembers: bool = False
-    data: Callable[[Task], Task] | None = None
+    data: "Callable[[Task], Task] | None" = None
 
     def strength(self, p: int, q: int) -> float:
         """The default scale where q of p workers are Byzantine."""

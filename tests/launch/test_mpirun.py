@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -69,3 +71,10 @@ def test_hostfiles_have_one_host_a_line_and_the_ps_first(name, hosts):
     lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
     assert len(lines) == hosts
     assert all(len(line.split()) == 1 for line in lines)
+
+
+def test_what_only_starts_jobs_does_not_wait_for_torch():
+    # It takes longer to import than all the rest.
+    modules = "detox.launch.launcher", "detox.launch.doctor", "detox.launch.sweep", "detox.launch.blame"
+    code = f"import sys, {', '.join(modules)}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

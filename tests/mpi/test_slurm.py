@@ -23,7 +23,7 @@ SlurmctldHost={host}1(10.77.0.1)
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket,cred_expire=2
+AuthInfo=socket={folder}/munge.socket,cred_expire=5
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool-%n
 SlurmctldPidFile={folder}/slurmctld.pid
@@ -37,7 +37,7 @@ SlurmdParameters=config_overrides
 SelectType=select/cons_tres
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
-PreemptParameters=send_user_signal
+SlurmctldParameters=preempt_send_user_signal
 KillWait=5
 ReturnToService=2
 NodeName={host}[1-{hosts}] NodeAddr=10.77.0.[1-{hosts}] CPUs=1 State=UNKNOWN
@@ -73,7 +73,7 @@ class Slurm:
         options = [f"--{name}={self.folder}/munge.{name}" for name in ("socket", "pid-file", "log-file", "seed-file")]
         options.append(f"--key-file={key}")
         self.start(1, "munged", "--foreground", "--force", *options)
-        for name in ("state", *(f"tmp-{self.name}{i}" for i in range(1, HOSTS + 1))):
+        for name in ("state", *(f"{kind}-{self.name}{i}" for kind in ("tmp", "spool") for i in range(1, HOSTS + 1))):
             (self.folder / name).mkdir()
         self.start(1, "slurmctld", "-D", "-c")
         for i in range(1, HOSTS + 1):
@@ -115,7 +115,8 @@ class Slurm:
     def until(self, true, what: str = "the cluster is up") -> None:
         end = time.monotonic() + SECONDS
         while not true():
-            assert time.monotonic() < end, f"waited for: {what}\n{self.told()}"
+            if time.monotonic() > end or any(daemon.poll() is not None for daemon in self.daemons):
+                pytest.fail(f"waited for: {what}\n{self.told()}")
             time.sleep(0.2)
 
     def told(self) -> str:
@@ -176,3 +177,48 @@ def test_srun_starts_the_ranks_too(slurm, checkout, baseline):
     (summary,) = _summaries(checkout)
     assert summary["weights_digest"] == baseline["weights_digest"]
     assert set(summary["hosts"]) == {f"{slurm.name}{i}" for i in range(2, HOSTS + 1)}
+
+
+# Long enough to be told to end in the middle: 200 steps of three times 20 ms on each host.
+LONG = ["--q", "0", "--steps", "200", "--fault.worker", *map(str, range(9))]
+LONG += ["--fault.kind", "straggle", "--fault.seconds", "0.02"]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(jobs_of_session):
+    """The digest of a run of LONG that nobody disturbs."""
+    return jobs_of_session.run(*LONG)["weights_digest"]
+
+
+def _text(checkout):
+    return "".join(path.read_text() for path in checkout.glob("job-*"))
+
+
+def _steps(checkout):
+    return sum(path.read_text().count("\n") for path in checkout.glob("runs/*/metrics.jsonl"))
+
+
+@pytest.mark.slow
+def test_a_preempted_run_is_queued_again_and_resumes_to_the_same_bits(slurm, checkout, uninterrupted):
+    low = slurm.submit(checkout, "launch/slurm/train.sbatch", "run.toml", *LONG)
+    slurm.until(lambda: _steps(checkout) > 20, "20 steps")
+    high = slurm.submit(checkout, "--partition=high", "--wrap", "true")
+    slurm.until(lambda: slurm.state(high) == "COMPLETED", "the job that comes first")
+    assert not _summaries(checkout)
+    slurm.until(lambda: _summaries(checkout), "a summary")
+    assert "it is queued again" in _text(checkout)
+    assert "resumed after step" in _text(checkout)
+    (summary,) = _summaries(checkout)
+    assert summary["weights_digest"] == uninterrupted
+    slurm.until(lambda: slurm.state(low) == "COMPLETED", "the job's end")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", ["train", "srun"])
+def test_near_the_time_limit_a_run_is_queued_again_and_resumes_to_the_same_bits(slurm, checkout, uninterrupted, script):
+    options = ["--time=1", "--signal=B:USR1@20"]  # Slurm looks every half a minute
+    slurm.submit(checkout, *options, f"launch/slurm/{script}.sbatch", "run.toml", *LONG, "--fault.seconds", "0.08")
+    slurm.until(lambda: _summaries(checkout), "a summary")
+    assert "resumed after step" in _text(checkout)
+    (summary,) = _summaries(checkout)
+    assert summary["weights_digest"] == uninterrupted
