@@ -37,15 +37,14 @@ def report(argv: list[str]) -> int:
     parser.add_argument("--target", type=float, help="test accuracy to time, of 1; unset: 95%% of the best")
     parser.add_argument("--tensorboard", type=Path, metavar="FOLDER", help="write event files (extra `tensorboard`)")
     options = parser.parse_args(argv)
-    paths = [path for path in options.runs if path.is_dir() or path.suffix != ".toml"]
     runs = []
-    for path in paths:
-        if not RunFolder(path).done:
-            print(f"detox-ps: {path} is not the folder of a finished run", file=sys.stderr)
-            return 2
-        runs.append(FinishedRun.read(path))
+    for path in options.runs:
+        if RunFolder(path).done:
+            runs.append(FinishedRun.read(path))
+        elif path.is_dir() or path.suffix != ".toml":
+            print(f"warning: {path} is not the folder of a finished run, and is left out", file=sys.stderr)
     if not runs:
-        print("detox-ps: none of these is a run's folder", file=sys.stderr)
+        print("detox-ps: none of these is the folder of a finished run", file=sys.stderr)
         return 2
     console = Console()
     console.print(table(runs))

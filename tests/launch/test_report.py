@@ -88,6 +88,14 @@ def test_a_folder_that_is_not_finished_is_told(run, capsys):
     assert "is not the folder of a finished run" in capsys.readouterr().err
 
 
+def test_what_is_not_finished_is_left_out_of_the_report_of_the_others(run, tmp_path, capsys):
+    (tmp_path / "under-way").mkdir()
+    assert report([str(run), str(tmp_path / "under-way"), str(tmp_path / "nowhere")]) == 0
+    printed = capsys.readouterr()
+    assert "tried" in printed.out
+    assert [line.split(" is not")[0].split("/")[-1] for line in printed.err.splitlines()] == ["under-way", "nowhere"]
+
+
 def test_runs_that_differ_in_seeds_alone_are_one_method_and_namesakes_are_told_apart(several, run):
     found = methods([FinishedRun.read(path) for path in (*several, run)])
     assert [(method.label, len(method.runs)) for method in found] == [

@@ -1,0 +1,126 @@
+"""Every command in a code block of the documentation: run, or checked as far as one machine and a minute go."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from detox.launch.sweep import configs
+from detox.launch.train import parse
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+ELSEWHERE = {
+    "detox-ps plan": "tests/launch/test_plan.py",
+    "detox-ps doctor": "tests/mpi/test_doctor.py",
+    "launch/namespaces.sh": "tests/mpi/test_hosts.py",
+    "sbatch": "tests/mpi/test_slurm.py",
+    "bash -e": "tests/launch/test_sweep.py",
+    "parallel": "tests/launch/test_sweep.py",
+    "sed -n": "tests/launch/test_sweep.py",
+    "bash launch/hostfile.sh": "tests/launch/test_hostfile.py",
+    "bash .ci/run": "CI itself",
+    "bash launch/test.sh": "CI itself",
+    "bash launch/demo.sh": "a new user's first command; the same runs are in tests/mpi/test_train.py",
+    ". .venv/bin/activate": "the shell's",
+    "cd": "the shell's",
+    "pcluster": "takes an account; launch/aws/validate.sh checks the file",
+    "salloc": "takes a cluster",
+}
+
+
+def _commands():
+    """Lines of code blocks without a language; of a block with a `$`, only lines that begin with it."""
+    for page in PAGES:
+        for language, block in re.findall(r"^ *```(\w*)\n(.*?)^ *```$", page.read_text(), re.DOTALL | re.MULTILINE):
+            if language:
+                continue
+            lines = [line.strip() for line in block.splitlines() if line.strip()]
+            if any(line.startswith("$ ") for line in lines):
+                lines = [line[2:] for line in lines if line.startswith("$ ")]
+            for line in lines:
+                yield re.sub(r"\s{2,}#.*|\s+#\s.*", "", line)
+
+
+COMMANDS = list(dict.fromkeys(_commands()))
+LAUNCHES = [line for line in COMMANDS if line.startswith("detox-ps launch")]
+SCRIPTS = [line for line in COMMANDS if line.startswith("bash experiments/")]
+SWEEPS = [line for line in COMMANDS if line.startswith("detox-ps sweep")]
+READERS = [line for line in COMMANDS if line.startswith(("detox-ps report", "detox-ps blame"))]
+
+
+def _option(words, name):
+    """Takes an option and its value out of the words; the value, None if it is not there."""
+    if name not in words:
+        return None
+    place = words.index(name)
+    _, value = words.pop(place), words.pop(place)
+    return value
+
+
+def test_there_are_commands_and_each_is_looked_at_somewhere():
+    assert len(LAUNCHES) > 5
+    known = (*LAUNCHES, *SCRIPTS, *SWEEPS, *READERS, *ELSEWHERE)
+    assert [line for line in COMMANDS if not line.startswith(known)] == []
+
+
+@pytest.mark.parametrize("line", LAUNCHES)
+def test_a_launch_has_a_config_that_can_be_run(line, monkeypatch):
+    words = shlex.split(line)[2:]
+    monkeypatch.chdir(ROOT / "experiments" if "own_task:" in line else ROOT)
+    hostfile = _option(words, "--hostfile")
+    assert hostfile in (None, "hosts") or Path(hostfile).is_file()
+    _option(words, "-n")
+    config, _ = parse(["experiments/digits.toml" if word == "CONFIG.toml" else word for word in words])
+    config.check()
+
+
+@pytest.mark.parametrize("line", SCRIPTS)
+def test_a_script_has_a_grid_of_that_size_whose_runs_can_be_run(line):
+    words = shlex.split(line)
+    script, size = ROOT / words[1], words[2] if len(words) > 2 else "quick"
+    assert script.is_file()
+    if (hostfile := _option(words, "--hostfile")) is not None:
+        assert (ROOT / hostfile).is_file()
+    if "run.sh" in script.read_text():
+        assert configs(str(ROOT / "experiments" / "grids" / f"{script.stem}-{size}.toml"))
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """A folder with the experiments, as in a checkout."""
+    folder = tmp_path_factory.mktemp("documented")
+    shutil.copytree(ROOT / "experiments", folder / "experiments", ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+def _run(line, folder):
+    words = line.split()
+    assert words[0] == "detox-ps"
+    shell = " ".join([sys.executable, "-m", "detox.launch", *words[1:]])  # whose globs are for a shell
+    done = subprocess.run(["bash", "-c", shell], cwd=folder, capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("line", SWEEPS)
+def test_a_sweep_prints_a_command_a_run(line, checkout):
+    printed = _run(line.split(" > ")[0], checkout).splitlines()
+    assert printed
+    assert all(command.startswith("detox-ps launch ") for command in printed)
+
+
+def test_what_is_launched_on_digits_trains_and_what_reads_its_runs_can(checkout):
+    pytest.importorskip("matplotlib")
+    for line in LAUNCHES:
+        if "experiments/digits.toml" in line and "hosts" not in line:
+            _run(f"{line} --steps 2 --progress none", checkout)
+    (own,) = (line for line in LAUNCHES if "own_task:" in line)
+    _run(f"{own} --steps 2 --progress none", checkout / "experiments")
+    for line in READERS:
+        if "reversed-quick" not in line:
+            _run(line.replace("runs/digits-HASH", "$(ls -d runs/digits-* | head -n 1)"), checkout)
