@@ -126,17 +126,21 @@ def time_to(methods: Sequence[Method], accuracy: float, title: str) -> "Figure":
 
 
 def attacks(table: dict[str, dict[str, float]], title: str) -> "Figure":
-    """Accuracy of each method (rows) under each attack (columns), the worst attack of each in the last column."""
-    kinds = list(dict.fromkeys(kind for row in table.values() for kind in row))
+    """Accuracy of each method (rows) under each attack (columns), and in the last column under its worst, with its name."""
+    kinds = sorted({kind for row in table.values() for kind in row})
     values = np.array([[100 * row.get(kind, np.nan) for kind in kinds] for row in table.values()])
+    worst = [kinds[place] for place in np.nanargmin(values, axis=1)]
     values = np.column_stack([values, np.nanmin(values, axis=1)])
     figure, axes = figure_of(1, 1, 3.5 + 0.75 * len(kinds), 2.2 + 0.4 * len(table))
     cells = axes[0, 0]
     image = cells.imshow(values, cmap="RdYlGn", vmin=0, vmax=100, aspect="auto")
     for (row, column), value in np.ndenumerate(values):
         if np.isfinite(value):
-            dark = value < 12 or value > 92
-            cells.text(column, row, f"{value:.0f}", ha="center", va="center", color="white" if dark else "black")
+            colour = "white" if value < 12 or value > 92 else "black"
+            name = f"\n{worst[row]}" if column == len(kinds) else ""
+            cells.text(
+                column, row, f"{value:.0f}{name}", ha="center", va="center", color=colour, fontsize=7 if name else 10
+            )
     cells.set_xticks(range(len(kinds) + 1), [*kinds, "worst"], rotation=40, ha="right", parse_math=False)
     cells.set_yticks(range(len(table)), list(table), parse_math=False)
     cells.axvline(len(kinds) - 0.5, color="white", linewidth=4)

@@ -54,9 +54,9 @@ enter() { # I COMMAND...
   exec nsenter --net=/run/netns/"$host" unshare --uts sh -c 'hostname "$0" && exec "$@"' "$host" "$@"
 }
 
-sshd() {
+start_sshd() {
   local daemon host
-  daemon=$(PATH=$PATH:/usr/sbin command -v sshd) || fail "there is no sshd: install openssh-server"
+  daemon=$(PATH=$PATH:/usr/sbin type -P sshd) || fail "there is no sshd: install openssh-server"
   [ -n "$(namespaces)" ] || fail "there are no hosts yet: $self up N"
   [ ! -e "$keys" ] || fail "sshd is up already"
   mkdir -p /run/sshd # where it gives up its rights
@@ -119,7 +119,7 @@ case $command/$# in
   up/1) up "$1" ;;
   run/0 | agent/[01]) fail "$command what?" ;;
   run/*) PRTE_MCA_plm_ssh_agent=$(remote) enter 1 "$@" ;;
-  sshd/0) sshd ;;
+  sshd/0) start_sshd ;;
   agent/*) agent "$@" ;;
   cut/1) ip -n "$switch" link set "port$1" down ;;
   mend/1) ip -n "$switch" link set "port$1" up ;;

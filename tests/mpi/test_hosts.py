@@ -78,6 +78,18 @@ def test_four_hosts_train_to_the_bits_of_one(network, hostfile, jobs, baseline):
     assert all(line["host"] == summary["hosts"][line["worker"]] for line in ledger(job))
 
 
+def test_mpirun_reaches_the_hosts_by_real_ssh(network, hostfile, jobs, baseline):
+    if shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin") is None:
+        pytest.skip("there is no sshd (openssh-server)")
+    network.call("sshd")
+    job = network.launch(jobs, hostfile)
+    assert job.wait() == 0, job.text
+    summary = jobs.summary(job)
+    assert summary["hosts"] == [f"{network.name}{i}" for i in (2, 3, 4) for _ in range(3)]
+    assert summary["weights_digest"] == baseline["weights_digest"]
+    assert len((Path("/run") / f"{network.name}0" / "known").read_text().splitlines()) == HOSTS - 1
+
+
 def test_a_host_that_was_cut_off_for_a_while_agrees_again(network, hostfile, jobs):
     # All workers dawdle, so that the run outlasts the cut by far: three times 20 ms a step on each host.
     pace = ["--fault.worker", *map(str, range(9)), "--fault.kind", "straggle", "--fault.seconds", "0.02"]
