@@ -25,7 +25,7 @@ ELSEWHERE = {
     "bash launch/hostfile.sh": "tests/launch/test_hostfile.py",
     "bash .ci/run": "CI itself",
     "bash launch/test.sh": "CI itself",
-    "bash launch/demo.sh": "a new user's first command; the same runs are in tests/mpi/test_train.py",
+    "bash launch/demo.sh": "CI itself",
     ". .venv/bin/activate": "the shell's",
     "cd": "the shell's",
     "pcluster": "takes an account; launch/aws/validate.sh checks the file",

@@ -82,6 +82,7 @@ def test_mpirun_reaches_the_hosts_by_real_ssh(network, hostfile, jobs, baseline)
     if shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin") is None:
         pytest.skip("there is no sshd (openssh-server)")
     network.call("sshd")
+    network.call("rate", "2", "1gbit")
     job = network.launch(jobs, hostfile)
     assert job.wait() == 0, job.text
     summary = jobs.summary(job)
