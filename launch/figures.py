@@ -126,7 +126,7 @@ def time_to(methods: Sequence[Method], accuracy: float, title: str) -> "Figure":
 
 
 def attacks(table: dict[str, dict[str, float]], title: str) -> "Figure":
-    """Accuracy of each method (rows) under each attack (columns), and in the last column under its worst, with its name."""
+    """Accuracy of each method (rows) under each attack (columns), the worst of each in the last column, by name."""
     kinds = sorted({kind for row in table.values() for kind in row})
     values = np.array([[100 * row.get(kind, np.nan) for kind in kinds] for row in table.values()])
     worst = [kinds[place] for place in np.nanargmin(values, axis=1)]
