@@ -25,6 +25,10 @@ suspect: outvoted more often than an honest worker is by chance. absent: dead, o
 no proof: all else; where liars are the majority of a group, the vote names the honest.
 Only the first few malformed and late messages of a rank in a step are written, and counted here."""
 
+_TOLERANCE = """\
+vote = "tolerance": a lie of at most {:g} of the gradient's length agrees, and is not in this ledger; one liar in
+each group can move every vote so far, always in the same direction. See docs/threat-model.md."""
+
 
 class BlameError(ValueError):
     """There is no run to read; the message says what is wrong."""
@@ -127,6 +131,9 @@ def blame(argv: list[str]) -> int:
         except ImportError:
             print("detox-ps: pictures need the extra `plot`: pip install 'detox-ps[plot]'", file=sys.stderr)
             return 2
+        except OSError as error:
+            print(f"detox-ps: {options.plot}: {error.strerror}", file=sys.stderr)
+            return 2
         print(f"picture in {options.plot}", file=sys.stderr)
     return 0
 
@@ -155,6 +162,8 @@ def _print(log: Log) -> None:
         console.print(host_table(log), "", sep="\n")
     if log.findings:
         console.print(f"{_LEGEND}\n{threshold_in_words(log)}")
+    if log.config.vote == "tolerance":
+        console.print(_TOLERANCE.format(log.config.vote_tolerance))
 
 
 def table(log: Log) -> Table:
@@ -200,6 +209,10 @@ def threshold_in_words(log: Log) -> str:
     config, least = log.config, suspicious(log.steps, log.chance)
     if log.chance == 0:
         return f"q = {config.q} liars are never the majority of r = {config.r}: one dissent makes a worker suspect."
+    if config.worker_momentum:
+        return (
+            "worker_momentum: whoever misses a step dissents from then on, without a lie: dissents make nobody suspect."
+        )
     if config.groups != "redrawn":
         return (
             f"groups = {config.groups}: a vote alone cannot tell which side of a split group lied, so dissents make\n"

@@ -61,6 +61,9 @@ def report(argv: list[str]) -> int:
         if options.tensorboard is not None:
             write_events(runs, options.tensorboard)
             print(f"event files in {options.tensorboard}")
+    except OSError as error:
+        print(f"detox-ps: {error.filename or options.output}: {error.strerror}", file=sys.stderr)
+        return 2
     except ImportError as error:
         extra = "tensorboard" if "tensorboard" in str(error) else "plot"
         print(f"detox-ps: this needs the extra `{extra}`: pip install 'detox-ps[{extra}]'", file=sys.stderr)

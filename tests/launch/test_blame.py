@@ -93,7 +93,24 @@ def test_with_worker_momentum_dissents_make_nobody_suspect(tmp_path, capsys):
     # Whoever missed a step sends another momentum than its group from then on.
     momentum = CONFIG.model_copy(update={"q": 1, "groups": "fixed", "worker_momentum": 0.9})
     assert blame([str(_run(tmp_path, [_entry(step, "dissented", 4) for step in (3, 4)], momentum).path)]) == 0
-    assert "no proof" in capsys.readouterr().out.split("proven:")[0]
+    out = capsys.readouterr().out
+    assert "no proof" in out.split("proven:")[0]
+    assert "worker_momentum: whoever misses a step dissents from then on" in out
+
+
+@pytest.mark.parametrize("entries", [[], [_entry(1, "dissented", 3)]])
+def test_what_a_tolerance_lets_through_is_said_with_every_ledger(tmp_path, capsys, entries):
+    tolerant = CONFIG.model_copy(update={"vote": "tolerance", "vote_tolerance": 0.003})
+    assert blame([str(_run(tmp_path, entries, tolerant).path)]) == 0
+    assert "a lie of at most 0.003 of the gradient's length agrees" in capsys.readouterr().out
+
+
+def test_a_picture_that_cannot_be_written_is_told_in_words(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    folder = _run(tmp_path, [_entry(1, "dissented", 3)])
+    (tmp_path / "file").touch()
+    assert blame([str(folder.path), "--plot", str(tmp_path / "file" / "a.png")]) == 2
+    assert "Traceback" not in capsys.readouterr().err
 
 
 def test_a_run_without_offences_has_no_table(tmp_path, capsys):

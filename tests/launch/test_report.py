@@ -88,6 +88,14 @@ def test_a_folder_that_is_not_finished_is_told(run, capsys):
     assert "is not the folder of a finished run" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", ["--plot", "--output"])
+def test_what_cannot_be_written_is_told_in_words(run, option, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    (tmp_path / "file").touch()
+    assert report([str(run), option, str(tmp_path / "file" / "deep.png")]) == 2
+    assert "file" in capsys.readouterr().err
+
+
 def test_what_is_not_finished_is_left_out_of_the_report_of_the_others(run, tmp_path, capsys):
     (tmp_path / "under-way").mkdir()
     assert report([str(run), str(tmp_path / "under-way"), str(tmp_path / "nowhere")]) == 0
