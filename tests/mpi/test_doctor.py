@@ -66,6 +66,9 @@ class Broken(Task):
 
     def loss(self, model, indices, generator):
         raise KeyError("no such column")
+
+    def evaluate(self, model):
+        return {"loss": 0.0, "accuracy": 0.0}
 """
 
 
