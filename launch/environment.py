@@ -6,11 +6,12 @@ import platform
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 INSTRUCTION_SET = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_CBWR": "AVX2"}
 CUDA = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+COMPILER = {"TORCHINDUCTOR_DETERMINISTIC": "1"}
 
 
 def settings() -> dict[str, str]:
     """The variables that every rank runs under."""
-    fixed = dict.fromkeys(THREADS, "1") | CUDA
+    fixed = dict.fromkeys(THREADS, "1") | CUDA | COMPILER
     if platform.machine() in ("x86_64", "AMD64"):
         fixed |= INSTRUCTION_SET
     return fixed
@@ -27,7 +28,8 @@ def fix_torch() -> None:
     import torch
 
     torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
+    # As use_deterministic_algorithms(True), which also imports torch's compiler: a second a rank, which few tasks use.
+    torch.set_deterministic_debug_mode("error")
     torch.backends.cudnn.benchmark = False
 
 

@@ -13,6 +13,7 @@
 #
 # DETOX_NET=NAME stands for another network with hosts NAME1..NAMEN; it shares nothing with the first.
 set -euo pipefail
+PATH=$PATH:/usr/sbin:/sbin # of tc and sshd
 export DETOX_NET=${DETOX_NET:-detox}
 subnet=10.77.0
 switch=${DETOX_NET}0 # also a namespace, so that the machine's own network has no part in it
@@ -56,7 +57,7 @@ enter() { # I COMMAND...
 
 start_sshd() {
   local daemon host
-  daemon=$(PATH=$PATH:/usr/sbin type -P sshd) || fail "there is no sshd: install openssh-server"
+  daemon=$(type -P sshd) || fail "there is no sshd: install openssh-server"
   [ -n "$(namespaces)" ] || fail "there are no hosts yet: $self up N"
   [ ! -e "$keys" ] || fail "sshd is up already"
   mkdir -p /run/sshd # where it gives up its rights

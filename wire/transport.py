@@ -1,6 +1,7 @@
 """Point-to-point messages over MPI: non-blocking, polled, bounded; importing this module starts MPI."""
 
 import contextlib
+import gc
 import os
 import signal
 import subprocess
@@ -8,7 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import mpi4py
 import numpy as np
@@ -68,7 +69,11 @@ class Transport:
         peers: the ranks to talk to.
     """
 
+    # MPI writes into what is under way until it ends, also when a rank leaves without having waited for it.
+    _kept: ClassVar[list["Transport"]] = []
+
     def __init__(self, comm: MPI.Comm, peers: Iterable[int]) -> None:
+        self._kept.append(self)
         comm.Set_errhandler(MPI.ERRORS_RETURN)
         self._comm = comm
         self.peers = tuple(peers)
@@ -78,6 +83,7 @@ class Transport:
         self.bytes_received = 0
         self._outgoing: dict[int, list[tuple[MPI.Request, Any]]] = {peer: [] for peer in self.peers}
         self._incoming: dict[int, list[_Incoming]] = {peer: [] for peer in self.peers}
+        self._abandoned: list[object] = []  # of the dead; kept, for their last bytes may still come
 
     def send(self, peers: Iterable[int], header: Header, payload: bytes | memoryview = b"") -> None:
         """Starts sending one message to each of `peers`; it is copied once, so the payload may change after."""
@@ -180,6 +186,7 @@ class Transport:
             if error.Get_error_class() not in _PEER_IS_GONE:
                 raise
             self.dead.add(peer)
+            self._abandoned += [*self._outgoing[peer], *self._incoming[peer]]
             self._outgoing[peer].clear()
             self._incoming[peer].clear()
             return None
@@ -215,6 +222,7 @@ def leave(status: int, orderly: bool) -> None:
     """
     sys.stdout.flush()
     sys.stderr.flush()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # which workers ignored so far; there is nothing left to lose
     # The parent of the PS is mpirun, or its daemon on this host.
     ends_the_job = MPI.COMM_WORLD.rank == 0 and "OMPI_COMM_WORLD_SIZE" in os.environ
     if not orderly:
@@ -233,3 +241,4 @@ def leave(status: int, orderly: bool) -> None:
     if watchdog is not None:
         os.killpg(watchdog.pid, signal.SIGKILL)
         watchdog.wait()
+    gc.freeze()  # or the interpreter looks through all that torch has made, for most of a second, before it ends

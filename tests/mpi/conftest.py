@@ -15,6 +15,7 @@ import pytest
 from detox.launch.mpirun import MpirunError, find_mpirun
 
 SECONDS = 240
+os.environ["PATH"] += ":/usr/sbin:/sbin"  # of ip, sshd and Slurm's daemons
 
 CONFIG = """
 task = "digits"

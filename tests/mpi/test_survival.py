@@ -11,21 +11,26 @@ import pytest
 LONG = ("--steps", "400", "--log-every", "10", "--checkpoint-every", "50", "--transport.deadline", "5")
 
 
+@pytest.fixture(scope="module")
+def whole(jobs_of_session):
+    """The summary of a run that nothing stopped."""
+    return jobs_of_session.run(*LONG)
+
+
 def test_the_ps_goes_on_without_a_worker_that_is_killed(jobs):
-    job = jobs.start(*LONG, "--q", "0", "--workers-per-rank", "1", n=10)
+    job = jobs.start(*LONG, "--q", "0", "--workers-per-rank", "2", n=6)
     job.wait_for("step  50")
-    os.kill(job.pid_of_rank(4), signal.SIGKILL)
+    os.kill(job.pid_of_rank(5), signal.SIGKILL)  # who has one worker, the last
     assert job.wait() == 0, job.text
     summary = jobs.summary(job)
     silent = [counts.get("silent", 0) for counts in summary["ledger"]]
-    assert silent[3] > 100
+    assert silent[8] > 100
     assert summary["votes"]["none"] == 0
     assert summary["dissents"] == {}
     assert summary["skipped_steps"] == 0
 
 
-def test_a_run_whose_ps_is_killed_again_and_again_resumes_to_the_same_bits(jobs):
-    whole = jobs.run(*LONG)
+def test_a_run_whose_ps_is_killed_again_and_again_resumes_to_the_same_bits(jobs, whole):
     job = jobs.start(*LONG, "--restarts", "9")
     random = Random(5)
     for count in (1, 2):
@@ -54,8 +59,7 @@ def test_a_run_that_cannot_work_is_not_started_again(jobs):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_job_that_is_told_to_end_leaves_a_checkpoint_and_no_process_behind(jobs, number):
-    whole = jobs.run(*LONG)
+def test_a_job_that_is_told_to_end_leaves_a_checkpoint_and_no_process_behind(jobs, whole, number):
     job = jobs.start(*LONG)
     job.wait_for("step  70")
     job.process.send_signal(number)
