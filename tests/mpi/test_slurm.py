@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 NAMESPACES = ROOT / "launch" / "namespaces.sh"
 HOSTS = 3
-SECONDS = 180
+SECONDS = 240
 
 CONF = """
 ClusterName=detox
@@ -217,7 +217,7 @@ def test_a_preempted_run_is_queued_again_and_resumes_to_the_same_bits(slurm, che
 @pytest.mark.parametrize("script", ["train", "srun"])
 def test_near_the_time_limit_a_run_is_queued_again_and_resumes_to_the_same_bits(slurm, checkout, uninterrupted, script):
     options = ["--time=1", "--signal=B:USR1@20"]  # Slurm looks every half a minute
-    slurm.submit(checkout, *options, f"launch/slurm/{script}.sbatch", "run.toml", *LONG, "--fault.seconds", "0.08")
+    slurm.submit(checkout, *options, f"launch/slurm/{script}.sbatch", "run.toml", *LONG, "--fault.seconds", "0.05")
     slurm.until(lambda: _summaries(checkout), "a summary")
     assert "resumed after step" in _text(checkout)
     (summary,) = _summaries(checkout)
