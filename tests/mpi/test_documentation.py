@@ -1,5 +1,6 @@
 """Every command in a code block of the documentation: run, or checked as far as one machine and a minute go."""
 
+import os
 import re
 import shlex
 import shutil
@@ -124,3 +125,30 @@ def test_what_is_launched_on_digits_trains_and_what_reads_its_runs_can(checkout)
     for line in READERS:
         if "reversed-quick" not in line:
             _run(line.replace("runs/digits-HASH", "$(ls -d runs/digits-* | head -n 1)"), checkout)
+
+
+def test_an_experiments_script_makes_what_has_not_finished_and_a_report_of_all(checkout):
+    pytest.importorskip("matplotlib")
+    grid = 'base = "../digits.toml"\n[set]\nsteps = 2\noutput = "runs/tiny-quick"\n[grid]\nr = [1, 3]\n'
+    (checkout / "experiments" / "grids" / "tiny-quick.toml").write_text(grid)
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+    def script(*arguments):
+        line = ["bash", "experiments/run.sh", "tiny", *arguments]
+        return subprocess.run(line, cwd=checkout, env=environment, capture_output=True, text=True, check=False)
+
+    first = script("quick", "--progress", "none")
+    assert first.returncode == 0, first.stdout + first.stderr
+    finished = {path: path.stat().st_mtime_ns for path in checkout.glob("runs/tiny-quick/*/done")}
+    report = checkout / "runs" / "reports" / "tiny-quick" / "report.html"
+    assert len(finished) == 2
+    assert report.is_file()
+    next(iter(finished)).unlink()
+    report.unlink()
+    assert script().returncode == 0
+    again = {path: path.stat().st_mtime_ns for path in finished}
+    assert sum(again[path] == finished[path] for path in finished) == 1
+    assert report.is_file()
+    unknown = script("huge")
+    assert unknown.returncode == 2
+    assert "there are: quick" in unknown.stderr
