@@ -15,7 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from detox.launch.config import Config, ConfigError, read_config
-from detox.launch.heatmap import draw
+from detox.launch.figures import picture
+from detox.launch.heatmap import heatmap
 from detox.ps.evidence import KINDS, Finding, find, outvoted, suspicious
 from detox.ps.folder import RunFolder
 
@@ -126,15 +127,7 @@ def blame(argv: list[str]) -> int:
     else:
         _print(log)
     if options.plot is not None:
-        try:
-            draw(log.entries, log.config, log.steps, options.plot)
-        except ImportError:
-            print("detox-ps: pictures need the extra `plot`: pip install 'detox-ps[plot]'", file=sys.stderr)
-            return 2
-        except OSError as error:
-            print(f"detox-ps: {options.plot}: {error.strerror}", file=sys.stderr)
-            return 2
-        print(f"picture in {options.plot}", file=sys.stderr)
+        return picture(lambda: heatmap(log.entries, log.config, log.steps), options.plot)
     return 0
 
 

@@ -1,18 +1,20 @@
 """The pictures of a report: curves, seconds of a step, time to an accuracy, attacks against methods."""
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from detox.launch.results import Method
 from detox.ps.stopwatch import PARTS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from detox.launch.results import Method
 
 _STYLES = ("-", "--", ":")
 _LOSS = 30  # where a run diverges, its loss would hide all the others
@@ -42,7 +44,21 @@ def save(figure: "Figure", path: Any) -> None:
     pyplot.close(figure)
 
 
-def overview(methods: Sequence[Method], title: str) -> "Figure":
+def picture(make: Callable[[], "Figure"], path: Path) -> int:
+    """Draws into a PNG and says where, or in words why not; returns the exit status."""
+    try:
+        save(make(), path)
+    except ImportError:
+        print("detox-ps: pictures need the extra `plot`: pip install 'detox-ps[plot]'", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"detox-ps: {path}: {error.strerror}", file=sys.stderr)
+        return 2
+    print(f"picture in {path}", file=sys.stderr)
+    return 0
+
+
+def overview(methods: Sequence["Method"], title: str) -> "Figure":
     """Accuracy over the steps, and where the seconds of a step go."""
     figure, axes = figure_of(1, 2, 12, 4)
     _curve(axes[0, 0], methods, "accuracy", by_time=False)
@@ -52,7 +68,7 @@ def overview(methods: Sequence[Method], title: str) -> "Figure":
     return figure
 
 
-def curves(methods: Sequence[Method], title: str) -> "Figure":
+def curves(methods: Sequence["Method"], title: str) -> "Figure":
     """Accuracy and loss, over steps and over seconds; a band from the worst to the best seed."""
     figure, axes = figure_of(2, 2, 12, 8)
     for row, score in enumerate(("accuracy", "loss")):
@@ -64,7 +80,7 @@ def curves(methods: Sequence[Method], title: str) -> "Figure":
     return figure
 
 
-def _curve(axes: "Axes", methods: Sequence[Method], score: str, by_time: bool) -> None:
+def _curve(axes: "Axes", methods: Sequence["Method"], score: str, by_time: bool) -> None:
     place = 2 if score == "accuracy" else 3
     for number, method in enumerate(methods):
         points = list(zip(*(run.scores for run in method.runs), strict=False))
@@ -86,7 +102,7 @@ def _curve(axes: "Axes", methods: Sequence[Method], score: str, by_time: bool) -
     axes.grid(alpha=0.3)
 
 
-def seconds(methods: Sequence[Method], title: str) -> "Figure":
+def seconds(methods: Sequence["Method"], title: str) -> "Figure":
     """Where the seconds of a step go."""
     figure, axes = figure_of(1, 1, 10, 1.6 + 0.35 * len(methods))
     parts(axes[0, 0], methods)
@@ -94,8 +110,8 @@ def seconds(methods: Sequence[Method], title: str) -> "Figure":
     return figure
 
 
-def parts(axes: "Axes", methods: Sequence[Method]) -> None:
-    """One bar a method, made of the parts of its median step."""
+def parts(axes: "Axes", methods: Sequence["Method"]) -> None:
+    """One bar a method, of the medians of its parts, which add up to the median step only roughly."""
     places, left = range(len(methods)), np.zeros(len(methods))
     for part in PARTS:
         widths = np.array([1000 * method.median_seconds[part] for method in methods])
@@ -103,11 +119,11 @@ def parts(axes: "Axes", methods: Sequence[Method]) -> None:
         left += widths
     axes.set_yticks(places, [method.label for method in methods], parse_math=False)
     axes.invert_yaxis()
-    axes.set(xlabel="milliseconds of the median step")
+    axes.set(xlabel="milliseconds of a step: the median of each part")
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
 
 
-def time_to(methods: Sequence[Method], accuracy: float, title: str) -> "Figure":
+def time_to(methods: Sequence["Method"], accuracy: float, title: str) -> "Figure":
     """Seconds until a test accuracy, of the methods that came so far with every seed."""
     figure, axes = figure_of(1, 1, 10, 1.4 + 0.35 * len(methods))
     bars = axes[0, 0]

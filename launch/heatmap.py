@@ -1,12 +1,15 @@
 """The picture of `detox-ps blame`: workers over steps, coloured by the worst that each did."""
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from detox.launch.config import Config
+from detox.launch.figures import figure_of
 from detox.ps.evidence import KINDS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _COLOURS = {
     "agreed": "#eef3ee",
@@ -27,22 +30,17 @@ _COLOURS = {
 _COLUMNS = 400  # of the picture; where there are more steps, several share one
 
 
-def draw(entries: list[dict[str, Any]], config: Config, steps: int, path: Path) -> None:
-    """Draws a ledger as a PNG.
+def heatmap(entries: list[dict[str, Any]], config: Config, steps: int) -> "Figure":
+    """A ledger: a row a worker.
 
     Args:
         entries: the lines of ledger.jsonl.
         config: of the run.
         steps: steps made.
-        path: of the picture.
 
     Raises:
         ImportError: there is no matplotlib.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
     from matplotlib.colors import ListedColormap
     from matplotlib.patches import Patch
 
@@ -54,7 +52,8 @@ def draw(entries: list[dict[str, Any]], config: Config, steps: int, path: Path) 
             names[worker] = f"{worker} (rank {entry['rank']}, {entry['host'][:16]})"
     width = -(-steps // _COLUMNS)
     grid = severity(entries, config.p, unnamed, steps, width)
-    figure, axes = pyplot.subplots(figsize=(12, min(14.0, 2.2 + 0.17 * len(names))), layout="constrained")
+    figure, grid_of_axes = figure_of(1, 1, 12, min(14.0, 2.2 + 0.17 * len(names)))
+    axes = grid_of_axes[0, 0]
     axes.imshow(
         grid,
         cmap=ListedColormap([_COLOURS[kind] for kind in KINDS]),
@@ -79,9 +78,7 @@ def draw(entries: list[dict[str, Any]], config: Config, steps: int, path: Path) 
         if (grid == level).any()
     ]
     figure.legend(handles=patches, loc="outside lower center", ncols=3, fontsize=9, frameon=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
-    pyplot.close(figure)
+    return figure
 
 
 def severity(entries: list[dict[str, Any]], p: int, unnamed: list[int], steps: int, width: int) -> np.ndarray:

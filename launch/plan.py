@@ -15,6 +15,7 @@ from rich.table import Table
 from detox.aggregators import AggregatorError
 from detox.aggregators.hierarchy import PAIRS
 from detox.launch.config import ConfigError
+from detox.launch.figures import figure_of, picture
 from detox.launch.forecast import Defence, Setting, bytes_into_ps, defend, find, server_seconds
 from detox.ps.theory import enough_redundancy, expected_bad_votes, tail, tail_bound, tail_bound_holds
 
@@ -58,17 +59,7 @@ def plan(argv: list[str]) -> int:
     else:
         _print(facts)
     if options.plot is not None:
-        try:
-            from detox.launch.figures import save
-
-            save(chart(setting, defences), options.plot)
-        except ImportError:
-            print("detox-ps: pictures need the extra `plot`: pip install 'detox-ps[plot]'", file=sys.stderr)
-            return 2
-        except OSError as error:
-            print(f"detox-ps: {options.plot}: {error.strerror}", file=sys.stderr)
-            return 2
-        print(f"picture in {options.plot}", file=sys.stderr)
+        return picture(lambda: chart(setting, defences), options.plot)
     return 0
 
 
@@ -184,8 +175,6 @@ def _chance(share: float) -> str:
 
 def chart(setting: Setting, defences: list[Defence]) -> "Figure":
     """Left the tail of the bad votes for each r that divides p; right failures over q, at this r."""
-    from detox.launch.figures import figure_of
-
     figure, axes = figure_of(1, 2, 12, 4.5)
     tails, failures = axes[0]
     bounded = []

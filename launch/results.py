@@ -110,7 +110,7 @@ class Method:
 
     @property
     def median_seconds(self) -> dict[str, float]:
-        """By part and in `total`, the median step (the first compiles and loads), the mean of the runs."""
+        """By part and in `total`, the median over the steps (the first compiles and loads), the mean of the runs."""
         return {name: mean(run.median_seconds[name] for run in self.runs) for name in self.runs[0].median_seconds}
 
     @property

@@ -222,7 +222,6 @@ def leave(status: int, orderly: bool) -> None:
     """
     sys.stdout.flush()
     sys.stderr.flush()
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # which workers ignored so far; there is nothing left to lose
     # The parent of the PS is mpirun, or its daemon on this host.
     ends_the_job = MPI.COMM_WORLD.rank == 0 and "OMPI_COMM_WORLD_SIZE" in os.environ
     if not orderly:
@@ -230,6 +229,7 @@ def leave(status: int, orderly: bool) -> None:
             with contextlib.suppress(OSError):
                 os.kill(os.getppid(), signal.SIGTERM)
         os._exit(status)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # which workers ignored so far; there is nothing left to lose
     watchdog = None
     if ends_the_job:
         # In processes of its own, for MPI_Finalize does not let Python's threads or signal handlers run; and away from
