@@ -47,11 +47,11 @@ def centered_clipping(
     Options:
         previous: v, (d,), the rule's last output; the coordinate-wise median unless given.
         tau: clipping radius; the median distance to the starting v unless given.
-        iterations: how often v is replaced by the result.
+        iterations: how often v is replaced by the result, at most 1000.
     """
-    if iterations < 1 or (tau is not None and not tau > 0):
+    if not 1 <= iterations <= 1000 or (tau is not None and not tau > 0):
         raise AggregatorError(
-            f"centered_clipping needs tau > 0 and iterations >= 1, got tau = {tau}, iterations = {iterations}"
+            f"centered_clipping needs tau > 0 and 1 <= iterations <= 1000, got tau = {tau}, iterations = {iterations}"
         )
     start = rows.median() if previous is None else previous
     gram = rows.gram(start)

@@ -11,6 +11,8 @@ from detox.aggregators.registry import PREAGGREGATORS, RULES, find
 from detox.aggregators.rows import Array, Rows, Weighted, as_rows
 from detox.aggregators.rule import Rule
 
+_REHEARSED = 128  # votes
+
 
 @dataclass(frozen=True)
 class Hierarchy:
@@ -53,7 +55,13 @@ class Hierarchy:
         self._plan(n, f)
 
     def rehearse(self, n: int, f: int) -> None:
-        """Like `check`, and runs once on a toy: values of options that do not fit show only in use."""
+        """Like `check`, and runs once on a toy: values of options that do not fit show only in use.
+
+        Not where n > 128: some rules take minutes for a thousand votes.
+        """
+        if n > _REHEARSED:
+            self.check(n, f)
+            return
         toy = np.random.default_rng(0).standard_normal((n, 4), np.float32)
         try:
             self.check(n, f)

@@ -3,177 +3,31 @@
 import hashlib
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import tomli_w
 import tyro
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from detox.aggregators import AggregatorError, Hierarchy, create_hierarchy
+from detox.launch.fields import ConfigError as ConfigError
+from detox.launch.fields import Count, Fraction, Natural, Seed, in_words
+from detox.launch.sections import AggregatorConfig as AggregatorConfig
+from detox.launch.sections import (
+    AttackConfig,
+    CompressionConfig,
+    DataConfig,
+    FaultConfig,
+    OptimizerConfig,
+    QuarantineConfig,
+    Section,
+    TransportConfig,
+)
 from detox.ps.assignment import worst_case
-from detox.ps.shards import Split
-from detox.wire import Codec
 from detox.worker.attacks import ATTACKS
-from detox.worker.faults import FaultKind
-from detox.worker.knowledge import Perturbation
-from detox.worker.placement import How
 
-Count = Annotated[int, Field(ge=1)]
-Natural = Annotated[int, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0)]
-if TYPE_CHECKING:
-    AttackName = str
-else:
-    AttackName = Literal[tuple(ATTACKS)]
-
-
-class ConfigError(ValueError):
-    """A config that cannot be run; the message names the field and says what to do."""
-
-
-class Section(BaseModel):
-    """Frozen, unknown fields forbidden; the string under a field is its description."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True)
-
-
-class AggregatorConfig(Section):
-    """How the votes of the groups become one update."""
-
-    name: str | None = "d-median"
-    """A pair of the paper (d-median, d-multi-krum, d-bulyan, d-signsgd), draco, or a plain rule over all votes."""
-    a0: str | None = None
-    """Rule within a vote group; overrides the one that `name` implies."""
-    a1: str | None = None
-    """Rule across the vote groups; overrides the one that `name` implies."""
-    k: Count | None = None
-    """Votes in a vote group, at most; overrides the one that `name` implies."""
-    f: Natural | None = None
-    """Bad votes to withstand a step; unset: the worst case, floor(q / ((r+1)/2))."""
-    pre: tuple[str, ...] = ()
-    """Pre-aggregators, applied to the votes in this order."""
-    options: dict[str, dict[str, bool | int | float | str]] = {}
-    """By name of a rule or pre-aggregator, its options: options.multi_krum.m = 3."""
-    threads: Count = 1
-    """Threads of the PS for aggregation; the result does not depend on them."""
-
-
-class AttackConfig(Section):
-    """What the q Byzantine workers do, and which workers they are."""
-
-    kind: AttackName = "reversed"
-    """The attack, see docs/attacks.md; with q = 0 there is none."""
-    placement: How = "random"
-    """Who is Byzantine: random, drawn anew each step; fixed, drawn once; worst, (r+1)/2 in each of as many groups
-    as q allows; spread, one in each group, then a second; group, whole groups. Where groups are redrawn, the last
-    three have to commit before the draw, to a guess of them."""
-    knowledge: Literal["colluders", "omniscient"] = "colluders"
-    """What attacks that collude know: the honest gradients of the colluders' own files, or of all files."""
-    scale: float | None = None
-    """Strength, such as c of -c*g; what it means and its default are in docs/attacks.md. Unset: the default."""
-    perturbation: Perturbation = "std"
-    """Direction of min_max and min_sum: -std, -mean / |mean| (unit) or -sign(mean) of the known gradients."""
-    seed: Natural = 0
-    """Seed of the placement and of random attacks."""
-    wait: Positive = 10.0
-    """Seconds that colluding workers wait for gradients before they go on with what they have."""
-
-
-class OptimizerConfig(Section):
-    """The update at the PS: any optimizer of torch.optim, on the model's own parameters."""
-
-    name: str = "SGD"
-    """Class in torch.optim."""
-    lr: Positive = 0.1
-    """Learning rate at the start."""
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Momentum, for an optimizer that has one; 0 is not passed on."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    """Weight decay, as the optimizer defines it; 0 is not passed on."""
-    options: dict[str, float | bool] = {}
-    """Further arguments of the optimizer, such as nesterov = true."""
-    schedule: Literal["constant", "step", "cosine"] = "constant"
-    """Learning rate over the steps: constant; times gamma at each milestone; cosine down to 0 at the last."""
-    milestones: tuple[Count, ...] = ()
-    """Steps at which schedule = "step" multiplies the learning rate by gamma."""
-    gamma: Positive = 0.1
-    """Factor of schedule = "step"."""
-
-
-class DataConfig(Section):
-    """Data heterogeneity: which training samples a file draws from."""
-
-    split: Split = "iid"
-    """iid: all of them. dirichlet, label: file j has a shard of its own, p/r shards of equal size. dirichlet: label
-    proportions drawn from Dirichlet(alpha). label: the samples sorted by label, cut into pieces."""
-    alpha: Annotated[float, Field(gt=0, le=1e6)] = 0.5
-    """Concentration of dirichlet: near 0 one label a file; the greater, the more alike."""
-
-
-class CompressionConfig(Section):
-    """Compression of gradients on their way to the PS: without loss (blosc), rounded before it, or to signs."""
-
-    kind: Literal["float32", "bf16", "sign"] = "float32"
-    """float32: every bit of the gradient. bf16: its entries rounded to bfloat16, which codec with bitshuffle then makes
-    small. sign: one bit an entry, +1 for zero and NaN. Batch-norm statistics stay float32."""
-    codec: Literal["none", "blosclz", "lz4", "lz4hc", "zlib", "zstd"] = "lz4"
-    """Compressor; none sends the plain bytes."""
-    filter: Literal["none", "shuffle", "bitshuffle"] = "bitshuffle"
-    """Reordering before compression: of bytes or of bits."""
-    level: Annotated[int, Field(ge=0, le=9)] = 1
-    """Effort, 0 (none) to 9."""
-
-    def create(self, d: int, b: int) -> Codec:
-        """The codec of gradients with d parameters and b buffers; raises ValueError where blosc cannot take them."""
-        signs, rounded = (d if self.kind == kind else 0 for kind in ("sign", "bf16"))
-        return Codec(d + b, self.codec, self.filter, self.level, signs, rounded)
-
-
-class TransportConfig(Section):
-    """Deadlines and pace of the messages."""
-
-    start_deadline: Positive = 300.0
-    """Seconds for all ranks to load their data and to pass the self-test."""
-    deadline: Positive = 60.0
-    """Seconds that a step may take until the PS goes on with the votes it has."""
-    fetch_deadline: Positive = 20.0
-    """Seconds for one gradient that was asked for, until the next of the majority is asked."""
-    poll: Positive = 0.0005
-    """Seconds of sleep where nothing has arrived."""
-    silence: Positive = 600.0
-    """Seconds without a word from the PS after which a worker's rank leaves."""
-
-
-class QuarantineConfig(Section):
-    """Leaving out workers that offend too often; groups are drawn from the rest, and q and f follow."""
-
-    policy: Literal["never", "majority", "recompute"] = "never"
-    """never. majority: dissents from strict majorities suffice; where liars win groups, it can hit the honest.
-    recompute: the PS first computes a suspect's file itself, and only that convicts."""
-    after: Count = 3
-    """Offences (dissented, lied, equivocated, convicted) that make a worker due."""
-    window: Count = 20
-    """Steps in which they have to fall."""
-    minimum: Natural = 0
-    """Workers that are left in any case; never fewer than the aggregator needs."""
-
-
-class FaultConfig(Section):
-    """Faults to inject, for tests and drills: the workers named here break down on purpose, beside the q liars."""
-
-    worker: tuple[Natural, ...] = ()
-    """Workers with a fault; a fault of a whole rank (kill, stop, ...) takes the rank's other workers along."""
-    kind: tuple[FaultKind, ...] = ()
-    """What is wrong with each of them, in the same order; one kind serves them all."""
-    first: Count = 2
-    """First step with faults."""
-    last: Natural = 0
-    """Last step with faults; 0: the end."""
-    every: Count = 1
-    """Steps from one fault to the next."""
-    seconds: Positive = 2.0
-    """How long stop, straggle, late and floods last."""
+_SAMPLES = 2**31 - 1  # of a step; with 2^32 steps, what they all draw is counted in 64 bits
 
 
 class Config(Section):
@@ -187,7 +41,7 @@ class Config(Section):
     """softmax, mlp, lenet, resnet18 or vgg13; unset: the task's default."""
     data_dir: str | None = None
     """Folder with the data set's files; unset: the usual places."""
-    p: Count = 15
+    p: Annotated[int, Field(ge=1, le=2**16)] = 15
     """Workers."""
     q: Natural = 0
     """Byzantine workers among them."""
@@ -197,9 +51,9 @@ class Config(Section):
     """Samples a worker, b/p: a step draws p * batch_size, a group's file has r * batch_size of them."""
     steps: Count = 300
     """Updates to make."""
-    seed: Natural = 0
+    seed: Seed = 0
     """Seed of the initial weights, the files, the augmentation and fixed or random groups."""
-    secret_seed: Natural | None = None
+    secret_seed: Annotated[int, Field(ge=0, lt=2**128)] | None = None
     """Seed of what no worker may foresee: redrawn groups and the shuffle of the votes. Unset: `seed` where
     groups are fixed or random, and fresh from the operating system where they are redrawn (kept in the
     run's folder)."""
@@ -217,7 +71,7 @@ class Config(Section):
     several kinds; those that remain of a class have nothing to do. See docs/cluster.md."""
     workers_per_rank: Count | None = None
     """Workers that one MPI rank hosts; unset: p spread over the ranks that mpirun gives."""
-    worker_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    worker_momentum: Fraction = 0.0
     """beta of m <- beta m + (1 - beta) g, which workers send in place of the gradient g; 0: none. With r > 1 it needs
     groups that stay as they are, and a worker that misses a step dissents from then on."""
     share_compute: bool = False
@@ -225,7 +79,7 @@ class Config(Section):
     on_tie: Literal["drop", "recompute"] = "drop"
     """Where a group has no vote, at the deadline at the latest: go on without it, or compute its file at the PS,
     which settles the matter and convicts."""
-    device: str = "cpu"
+    device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$")] = "cpu"
     """Where workers and PS compute: cpu, cuda or cuda:N."""
     output: str = "runs"
     """Folder in which the run's folder is made."""
@@ -281,6 +135,7 @@ class Config(Section):
                 f"aggregator: draco needs groups of r >= 2q + 1 = {2 * self.q + 1} workers, so that no group can be "
                 f"won; got r = {self.r}, q = {self.q}"
             )
+        self._check_optimizer()
         for name, options in self.aggregator.options.items():
             if supplied := {"previous", "rng", "trusted"} & options.keys():
                 raise ConfigError(f"aggregator.options.{name}.{min(supplied)} is no number; the PS sees to it itself")
@@ -300,8 +155,22 @@ class Config(Section):
             raise ConfigError(
                 f"p = {self.p} workers cannot be split into groups of r = {self.r}; the nearest p is {nearest}"
             )
+        if self.p * self.batch_size > _SAMPLES:
+            raise ConfigError(
+                f"batch_size = {self.batch_size} for p = {self.p} workers: a step has at most {_SAMPLES} samples"
+            )
         if self.q > self.p:
             raise ConfigError(f"q = {self.q} Byzantine workers, but there are only p = {self.p} workers")
+
+    def _check_optimizer(self) -> None:
+        section = self.optimizer
+        if twice := sorted({"lr", "momentum", "weight_decay"} & section.options.keys()):
+            raise ConfigError(f"optimizer.options.{twice[0]}: that is optimizer.{twice[0]}, a field of its own")
+        if (section.schedule == "step") != bool(section.milestones):
+            raise ConfigError(
+                f'optimizer.milestones = {list(section.milestones)}, optimizer.schedule = "{section.schedule}": '
+                'milestones go with schedule = "step", and it needs them'
+            )
 
     def _check_worker_momentum(self) -> None:
         """Workers of a group must have computed the same files in all steps, for they have to send equal bits."""
@@ -406,16 +275,23 @@ def config_from(fields: dict[str, Any], where: str) -> Config:
 
 
 def read_toml(path: str) -> dict[str, Any]:
-    """A TOML file.
+    """A TOML file: UTF-8, whatever the locale, with or without a byte order mark.
 
     Raises:
         ConfigError: no such file, or not TOML.
     """
+    file = Path(path)
     try:
-        return tomllib.loads(Path(path).read_text())
+        if file.exists() and not file.is_file():
+            raise ConfigError(f"{path} is no file")
+        return tomllib.loads(file.read_bytes().decode("utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8, which TOML is, at byte {error.start}: {error.reason}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: not TOML that can be read: nested too deep") from None
+    except ValueError as error:  # a TOMLDecodeError, or an integer of thousands of digits, or a NUL in the path
         raise ConfigError(f"{path}: not TOML: {error}") from None
 
 
@@ -423,27 +299,12 @@ def _parse(fields: dict[str, Any], where: str) -> Config:
     try:
         return Config(**fields)
     except ValidationError as error:
-        raise ConfigError(in_words(where, error)) from None
+        raise ConfigError(in_words(where, error, Config)) from None
 
 
 def override(config: Config, overrides: list[str]) -> Config:
     """The config with `--field value` on top; raises SystemExit after --help or an error, both printed."""
     return tyro.cli(Config, prog="detox-ps train CONFIG.toml", args=overrides, default=config)
-
-
-def in_words(where: str, error: ValidationError) -> str:
-    """A line for each field that is wrong."""
-    return "\n".join(_line(where, item) for item in error.errors())
-
-
-def _line(path: str, item: Any) -> str:
-    field = ".".join(str(part) for part in item["loc"])
-    if item["type"] == "extra_forbidden":
-        return f"{path}: {field}: there is no such field"
-    if item["type"] == "missing":
-        return f"{path}: {field} is missing"
-    message = item["msg"].removeprefix("Value error, ")
-    return f"{path}: {field}: {message}, got {item['input']!r}" if field else f"{path}: {message}"
 
 
 def secret_seed(config: Config) -> int:

@@ -9,11 +9,15 @@ _HEAD = """# Config
 
 A run is a TOML file; `detox-ps train CONFIG.toml --field value` sets any field on top, those of a section as
 `--section.field value`. Unknown fields are errors. The resolved config is written to the run's folder. An unset
-field is left out of the TOML file (on the command line: `None`).
+field is left out of the TOML file (on the command line: `None`). The file is UTF-8.
+
+Numbers are finite, and what is a whole number here takes no 3.0 and no true. Whole numbers are at most 2^32 - 1, seeds
+2^64 - 1 (`secret_seed`: 2^128 - 1), seconds 1e9.
 
 <!-- Made by `python -m detox.launch.reference > docs/config.md`; a test compares. -->
 """
 _BOUNDS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
+_SAID_ONCE = 1e9  # upper bounds from here on are those of the text above
 
 
 def reference() -> str:
@@ -48,7 +52,9 @@ def _type(schema: dict[str, Any]) -> str:
         return f"list of {_type(schema['items'])}"
     if schema["type"] == "object":
         return f"table of {_type(schema['additionalProperties'])}"
-    bounds = ", ".join(f"{sign} {schema[key]}" for key, sign in _BOUNDS.items() if key in schema)
+    bounds = ", ".join(
+        f"{sign} {schema[key]}" for key, sign in _BOUNDS.items() if key in schema and schema[key] < _SAID_ONCE
+    )
     return f"{schema['type']} {bounds}".strip()
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from detox.launch.config import Config, ConfigError, config_from, in_words, read_toml
+from detox.launch.config import Config, ConfigError, config_from, read_toml
+from detox.launch.fields import in_words
 from detox.ps.folder import RunFolder
 
 
@@ -62,7 +63,7 @@ def configs(path: str) -> list[Config]:
     try:
         grid = Grid(**read_toml(path))
     except ValidationError as error:
-        raise ConfigError(in_words(path, error)) from None
+        raise ConfigError(in_words(path, error, Grid)) from None
     base = _flat(read_toml(str(Path(path).parent / grid.base)))
     output = grid.output or str(Path("runs") / Path(path).stem)
     axes = _flat(grid.grid)

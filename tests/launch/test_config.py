@@ -1,10 +1,11 @@
+import os
 import tomllib
 from pathlib import Path
 
 import pytest
 
 from detox.aggregators import PAIRS
-from detox.launch.config import Config, ConfigError, read_config, secret_seed
+from detox.launch.config import Config, ConfigError, config_from, read_config, secret_seed
 from detox.launch.reference import reference
 
 ROOT = Path(__file__).parents[2]
@@ -143,6 +144,122 @@ def test_the_secret_seed_is_public_only_where_groups_are(read):
     assert secret_seed(read(PLAIN, "--secret-seed", "9")) == 9
     redrawn = read(PLAIN)
     assert secret_seed(redrawn) != secret_seed(redrawn)
+
+
+def _fields(model, prefix=""):
+    """(path, JSON schema) of each field that holds a number or a flag, alone or in a list or table."""
+    schema = model.model_json_schema()
+    for name, field in schema["properties"].items():
+        if "$ref" in field:
+            yield from _fields(model.model_fields[name].annotation, f"{name}.")
+        else:
+            yield prefix + name, next(kind for kind in field.get("anyOf", [field]) if kind.get("type") != "null")
+
+
+def _nested(path, value):
+    for name in reversed(path.split(".")):
+        value = {name: value}
+    return value
+
+
+FIELDS = dict(_fields(Config))
+INTEGERS = [path for path, field in FIELDS.items() if field.get("type") == "integer"]
+NUMBERS = [path for path, field in FIELDS.items() if field.get("type") == "number"]
+FLAGS = [path for path, field in FIELDS.items() if field.get("type") == "boolean"]
+LISTS = [path for path, field in FIELDS.items() if field.get("type") == "array"]
+
+
+@pytest.mark.parametrize(
+    ("paths", "values"),
+    [
+        (INTEGERS, [True, 1.0, 1.5, "1", -1, 2**128, 10**5000, float("nan"), [1], {"a": 1}]),
+        (NUMBERS, [True, "1", float("nan"), float("inf"), -float("inf"), 10**5000, [1.0]]),
+        (FLAGS, [1, 0, 1.0, "yes", "true", None]),
+        (LISTS, [[True], [1.5], [float("nan")], [2**64], "1", 1]),
+    ],
+    ids=["integers", "numbers", "flags", "lists"],
+)
+def test_a_value_of_another_kind_or_out_of_all_bounds_is_refused_with_its_field(paths, values):
+    assert len(paths) >= (1 if paths is FLAGS else 4)
+    for path in paths:
+        for value in values:
+            with pytest.raises(ConfigError, match=rf"^here: {path}(\.\d+)?: .*, got ") as told:
+                config_from(_nested(path, value), "here")
+            assert len(str(told.value)) < 400
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), [1.0, float("nan")]])
+@pytest.mark.parametrize("path", ["aggregator.options.krum.neighbours", "optimizer.options.dampening"])
+def test_what_is_not_finite_is_refused_in_tables_of_options_too(path, value):
+    with pytest.raises(ConfigError, match=f"^here: {path}: .*") as told:
+        config_from(_nested(path, value), "here")
+    assert str(told.value).count("\n") == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("seed = 18446744073709551616", "seed: .*less than or equal to 18446744073709551615"),
+        ("steps = 4294967296", "steps: .*less than or equal to 4294967295"),
+        ("p = 65537", "p: .*less than or equal to 65536"),
+        ("batch_size = 1000000000", "batch_size = 1000000000 for p = 15 workers: a step has at most"),
+        ("learning_rate = 3", "learning_rate: there is no such field$"),
+        ("batchsize = 3", "batchsize: there is no such field; did you mean batch_size"),
+        ("[optimiser]\nlr = 1", "optimiser: there is no such field; did you mean optimizer"),
+        ("[attack]\nplacment = 1", r"attack\.placment: there is no such field; did you mean attack\.placement"),
+        ('attack = "alie"', r"attack is a section, \[attack\], got 'alie'"),
+        ("p = 9\np = 9", "not TOML: Cannot overwrite"),
+        ("a = " + "[" * 5000, "not TOML"),
+        ("p = " + "1" * 5000, "not TOML"),
+        ("p = 0x" + "f" * 5000, "p: .*too long to print"),
+        ("p = 9.0", "p: .*valid integer, got 9.0"),
+        ("[optimizer]\nlr = 1e400", r"optimizer\.lr: .*finite number, got inf"),
+        ('[optimizer]\nlr = "0.1"', r"optimizer\.lr: .*valid number, got '0\.1'"),
+        ("[optimizer.options]\nlr = 0.2", r"optimizer\.options\.lr: that is optimizer\.lr, a field of its own"),
+        ("[optimizer.options]\nmomentum = 0.2", r"optimizer\.options\.momentum: that is optimizer\.momentum"),
+        ("[optimizer.options]\nweight_decay = 0.2", r"that is optimizer\.weight_decay"),
+        ("[optimizer]\nmilestones = [3]", "milestones go with schedule"),
+        ('[optimizer]\nschedule = "step"', "milestones go with schedule"),
+        ('device = "gpu"', "device: "),
+        ('[aggregator]\nname = "centered_clipping"\noptions.centered_clipping.iterations = 1000000000', "iterations"),
+    ],
+)
+def test_a_value_that_the_code_behind_it_does_not_take_is_told(read, text, words):
+    with pytest.raises(ConfigError, match=words):
+        read(text)
+
+
+def test_numbers_may_be_written_as_toml_writes_them(read):
+    config = read("p = 0x0f\nsteps = 1_000\nseed = 18446744073709551615\n[optimizer]\nlr = 1")
+    assert (config.p, config.steps, config.seed, config.optimizer.lr) == (15, 1000, 2**64 - 1, 1.0)
+
+
+def test_a_byte_order_mark_is_no_statement_and_toml_is_utf_8(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_bytes("\ufeff# für später\r\np = 9\r\n".encode())
+    assert read_config(str(path), []).p == 9
+
+
+def test_what_is_no_file_of_utf_8_is_told_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.toml")
+    (tmp_path / "folder.toml").mkdir()
+    (tmp_path / "latin.toml").write_bytes("# für".encode("latin-1"))
+    for name, words in (("pipe", "is no file"), ("folder", "is no file"), ("latin", "not UTF-8"), ("a\0b", "null")):
+        with pytest.raises(ConfigError, match=words):
+            read_config(str(tmp_path / f"{name}.toml"), [])
+
+
+def test_every_argument_of_an_optimizer_can_be_given(read, tmp_path):
+    text = (
+        '[optimizer]\nname = "AdamW"\noptions = {betas = [0.9, 0.98], eps = 1e-6, amsgrad = true, mode = "x", n = 3}\n'
+    )
+    config = read(text)
+    options = {"betas": (0.9, 0.98), "eps": 1e-6, "amsgrad": True, "mode": "x", "n": 3}
+    assert config.optimizer.options == options
+    assert [type(value) for value in config.optimizer.options.values()] == [tuple, float, bool, str, int]
+    (tmp_path / "again.toml").write_text(config.toml())
+    assert read_config(str(tmp_path / "again.toml"), []) == config
+    assert Config(**config.model_dump(mode="json")) == config
 
 
 def test_the_reference_of_the_config_is_up_to_date():

@@ -1,0 +1,87 @@
+"""What a field of a config may hold, and what is said where it holds something else."""
+
+import difflib
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field, Strict, ValidationError
+
+# The header of a message has 32 bits for the step, the worker and the file.
+_COUNT = 2**32 - 1
+_SHOWN = 80  # characters of a value
+
+Count = Annotated[int, Field(ge=1, le=_COUNT)]
+Natural = Annotated[int, Field(ge=0, le=_COUNT)]
+Seed = Annotated[int, Field(ge=0, le=2**64 - 1)]  # of torch
+Positive = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Seconds = Annotated[float, Field(gt=0, le=1e9)]  # time.sleep takes no more than 1e10
+Scalar = bool | int | float | str
+Option = Scalar | Annotated[tuple[Scalar, ...], Strict(False)]
+_UNION = ("bool", "int", "float", "str", "tuple[")  # how pydantic names the members of an Option
+_OPTION = "Input should be a boolean, a number, a string or a list of these"
+
+
+class ConfigError(ValueError):
+    """A config that cannot be run; the message names the field and says what to do."""
+
+
+def in_words(where: str, error: ValidationError, model: type[BaseModel]) -> str:
+    """A line for each field that is wrong; a field that does not exist comes with the nearest that does.
+
+    Args:
+        where: the file, say.
+        error: of `model`.
+        model: a config, or what else was read.
+    """
+    return "\n".join(dict.fromkeys(f"{where}: {_line(item, model)}" for item in _plain(error)))
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """ "; did you mean NAME?", or nothing where no known name is like it."""
+    found = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {found[0]}?" if found else ""
+
+
+def _plain(error: ValidationError) -> list[Any]:
+    """The errors, those of the members of a union as one."""
+    items: dict[tuple[Any, ...], Any] = {}
+    for item in error.errors(include_url=False):
+        loc = item["loc"]
+        ends = [place for place, part in enumerate(loc) if place > 1 and str(part).startswith(_UNION)]
+        if not ends:
+            items[loc] = item
+        elif item["type"] == "finite_number" or loc[: ends[0]] not in items:
+            one = item if item["type"] == "finite_number" else {**item, "msg": _OPTION}
+            items[loc[: ends[0]]] = {**one, "loc": loc[: ends[0]]}
+    return list(items.values())
+
+
+def _line(item: Any, model: type[BaseModel]) -> str:
+    field = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        return f"{field}: there is no such field{nearest(field, _names(model))}"
+    if item["type"] == "missing":
+        return f"{field} is missing"
+    if item["type"] == "model_type":
+        return f"{field} is a section, [{field}], got {_shown(item['input'])}"
+    message = item["msg"].removeprefix("Value error, ")
+    return f"{field}: {message}, got {_shown(item['input'])}" if field else message
+
+
+def _names(model: type[BaseModel], prefix: str = "") -> list[str]:
+    """All fields, those of sections as `section.field`."""
+    names = []
+    for name, field in model.model_fields.items():
+        inner = field.annotation
+        names.append(prefix + name)
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            names += _names(inner, f"{prefix}{name}.")
+    return names
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of so many digits that Python does not print it
+        return "a number that is too long to print"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]} ..."

@@ -1,0 +1,169 @@
+"""The sections of a config."""
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, Strict
+
+from detox.launch.fields import Count, Fraction, Natural, Option, Positive, Seconds, Seed
+from detox.ps.shards import Split
+from detox.wire import Codec
+from detox.worker.attacks import ATTACKS
+from detox.worker.faults import FaultKind
+from detox.worker.knowledge import Perturbation
+from detox.worker.placement import How
+
+if TYPE_CHECKING:
+    AttackName = str
+else:
+    AttackName = Literal[tuple(ATTACKS)]
+
+
+class Section(BaseModel):
+    """Frozen, unknown fields forbidden, every number finite and of its type; the string under a field describes it."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,
+    )
+
+
+class AggregatorConfig(Section):
+    """How the votes of the groups become one update."""
+
+    name: str | None = "d-median"
+    """A pair of the paper (d-median, d-multi-krum, d-bulyan, d-signsgd), draco, or a plain rule over all votes."""
+    a0: str | None = None
+    """Rule within a vote group; overrides the one that `name` implies."""
+    a1: str | None = None
+    """Rule across the vote groups; overrides the one that `name` implies."""
+    k: Count | None = None
+    """Votes in a vote group, at most; overrides the one that `name` implies."""
+    f: Natural | None = None
+    """Bad votes to withstand a step; unset: the worst case, floor(q / ((r+1)/2))."""
+    pre: Annotated[tuple[str, ...], Strict(False)] = ()
+    """Pre-aggregators, applied to the votes in this order."""
+    options: dict[str, dict[str, int | float | str]] = {}
+    """By name of a rule or pre-aggregator, its options: options.multi_krum.m = 3."""
+    threads: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Threads of the PS for aggregation; the result does not depend on them."""
+
+
+class AttackConfig(Section):
+    """What the q Byzantine workers do, and which workers they are."""
+
+    kind: AttackName = "reversed"
+    """The attack, see docs/attacks.md; with q = 0 there is none."""
+    placement: How = "random"
+    """Who is Byzantine: random, drawn anew each step; fixed, drawn once; worst, (r+1)/2 in each of as many groups
+    as q allows; spread, one in each group, then a second; group, whole groups. Where groups are redrawn, the last
+    three have to commit before the draw, to a guess of them."""
+    knowledge: Literal["colluders", "omniscient"] = "colluders"
+    """What attacks that collude know: the honest gradients of the colluders' own files, or of all files."""
+    scale: float | None = None
+    """Strength, such as c of -c*g; what it means and its default are in docs/attacks.md. Unset: the default."""
+    perturbation: Perturbation = "std"
+    """Direction of min_max and min_sum: -std, -mean / |mean| (unit) or -sign(mean) of the known gradients."""
+    seed: Seed = 0
+    """Seed of the placement and of random attacks."""
+    wait: Seconds = 10.0
+    """Seconds that colluding workers wait for gradients before they go on with what they have."""
+
+
+class OptimizerConfig(Section):
+    """The update at the PS: any optimizer of torch.optim, on the model's own parameters."""
+
+    name: str = "SGD"
+    """Class in torch.optim."""
+    lr: Positive = 0.1
+    """Learning rate at the start."""
+    momentum: Fraction = 0.0
+    """Momentum, for an optimizer that has one; 0 is not passed on."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Weight decay, as the optimizer defines it; 0 is not passed on."""
+    options: dict[str, Option] = {}
+    """Further arguments of the optimizer, as torch.optim has them: nesterov = true, betas = [0.9, 0.98]."""
+    schedule: Literal["constant", "step", "cosine"] = "constant"
+    """Learning rate over the steps: constant; times gamma at each milestone; cosine down to 0 at the last."""
+    milestones: Annotated[tuple[Count, ...], Strict(False)] = ()
+    """Steps at which schedule = "step" multiplies the learning rate by gamma."""
+    gamma: Positive = 0.1
+    """Factor of schedule = "step"."""
+
+
+class DataConfig(Section):
+    """Data heterogeneity: which training samples a file draws from."""
+
+    split: Split = "iid"
+    """iid: all of them. dirichlet, label: file j has a shard of its own, p/r shards of equal size. dirichlet: label
+    proportions drawn from Dirichlet(alpha). label: the samples sorted by label, cut into pieces."""
+    alpha: Annotated[float, Field(gt=0, le=1e6)] = 0.5
+    """Concentration of dirichlet: near 0 one label a file; the greater, the more alike."""
+
+
+class CompressionConfig(Section):
+    """Compression of gradients on their way to the PS: without loss (blosc), rounded before it, or to signs."""
+
+    kind: Literal["float32", "bf16", "sign"] = "float32"
+    """float32: every bit of the gradient. bf16: its entries rounded to bfloat16, which codec with bitshuffle then makes
+    small. sign: one bit an entry, +1 for zero and NaN. Batch-norm statistics stay float32."""
+    codec: Literal["none", "blosclz", "lz4", "lz4hc", "zlib", "zstd"] = "lz4"
+    """Compressor; none sends the plain bytes."""
+    filter: Literal["none", "shuffle", "bitshuffle"] = "bitshuffle"
+    """Reordering before compression: of bytes or of bits."""
+    level: Annotated[int, Field(ge=0, le=9)] = 1
+    """Effort, 0 (none) to 9."""
+
+    def create(self, d: int, b: int) -> Codec:
+        """The codec of gradients with d parameters and b buffers; raises ValueError where blosc cannot take them."""
+        signs, rounded = (d if self.kind == kind else 0 for kind in ("sign", "bf16"))
+        return Codec(d + b, self.codec, self.filter, self.level, signs, rounded)
+
+
+class TransportConfig(Section):
+    """Deadlines and pace of the messages."""
+
+    start_deadline: Seconds = 300.0
+    """Seconds for all ranks to load their data and to pass the self-test."""
+    deadline: Seconds = 60.0
+    """Seconds that a step may take until the PS goes on with the votes it has."""
+    fetch_deadline: Seconds = 20.0
+    """Seconds for one gradient that was asked for, until the next of the majority is asked."""
+    poll: Annotated[float, Field(gt=0, le=1)] = 0.0005
+    """Seconds of sleep where nothing has arrived."""
+    silence: Seconds = 600.0
+    """Seconds without a word from the PS after which a worker's rank leaves."""
+
+
+class QuarantineConfig(Section):
+    """Leaving out workers that offend too often; groups are drawn from the rest, and q and f follow."""
+
+    policy: Literal["never", "majority", "recompute"] = "never"
+    """never. majority: dissents from strict majorities suffice; where liars win groups, it can hit the honest.
+    recompute: the PS first computes a suspect's file itself, and only that convicts."""
+    after: Count = 3
+    """Offences (dissented, lied, equivocated, convicted) that make a worker due."""
+    window: Count = 20
+    """Steps in which they have to fall."""
+    minimum: Natural = 0
+    """Workers that are left in any case; never fewer than the aggregator needs."""
+
+
+class FaultConfig(Section):
+    """Faults to inject, for tests and drills: the workers named here break down on purpose, beside the q liars."""
+
+    worker: Annotated[tuple[Natural, ...], Strict(False)] = ()
+    """Workers with a fault; a fault of a whole rank (kill, stop, ...) takes the rank's other workers along."""
+    kind: Annotated[tuple[FaultKind, ...], Strict(False)] = ()
+    """What is wrong with each of them, in the same order; one kind serves them all."""
+    first: Count = 2
+    """First step with faults."""
+    last: Natural = 0
+    """Last step with faults; 0: the end."""
+    every: Count = 1
+    """Steps from one fault to the next."""
+    seconds: Seconds = 2.0
+    """How long stop, straggle, late and floods last."""
