@@ -1,6 +1,5 @@
 """The config of a run: TOML, checked by frozen pydantic models, overridden from the command line."""
 
-import hashlib
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,6 +12,7 @@ from pydantic import Field, ValidationError
 from detox.aggregators import AggregatorError, Hierarchy, create_hierarchy
 from detox.launch.fields import ConfigError as ConfigError
 from detox.launch.fields import Count, Fraction, Natural, Seed, in_words
+from detox.launch.identity import Output, RunName, digest, is_name
 from detox.launch.sections import AggregatorConfig as AggregatorConfig
 from detox.launch.sections import (
     AttackConfig,
@@ -33,7 +33,7 @@ _SAMPLES = 2**31 - 1  # of a step; with 2^32 steps, what they all draw is counte
 class Config(Section):
     """One run."""
 
-    name: str = "run"
+    name: RunName = "run"
     """Names the run's folder, with a hash of the config behind it; unset: the config file's name."""
     task: str = "digits"
     """digits, mnist, fashion-mnist, cifar10, cifar100, or my_module:MyTask for one of your own."""
@@ -81,7 +81,7 @@ class Config(Section):
     which settles the matter and convicts."""
     device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$")] = "cpu"
     """Where workers and PS compute: cpu, cuda or cuda:N."""
-    output: str = "runs"
+    output: Output = "runs"
     """Folder in which the run's folder is made."""
     log_every: Count = 10
     """Steps between two lines on the terminal."""
@@ -230,14 +230,13 @@ class Config(Section):
 
     @property
     def digest(self) -> str:
-        """Hash of all that decides the result: the whole config but `output`."""
-        text = self.model_dump_json(exclude={"output"})
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        """Hash of all that decides the result, see detox.launch.identity."""
+        return digest(self)
 
     @property
     def folder(self) -> Path:
-        """The run's folder."""
-        return Path(self.output) / f"{self.name}-{self.digest}"
+        """The run's folder; a leading ~ of `output` is the home folder."""
+        return Path(self.output).expanduser() / f"{self.name}-{self.digest}"
 
     def toml(self) -> str:
         """The resolved config as TOML; fields that are unset are left out."""
@@ -255,9 +254,16 @@ def read_config(path: str, overrides: list[str]) -> Config:
         ConfigError: no such file, not TOML, an unknown field, a value out of range.
         SystemExit: after --help, or after an error in the overrides, which tyro has printed.
     """
-    config = override(_parse({"name": Path(path).stem, **read_toml(path)}, path), overrides)
+    fields = read_toml(path)
+    if "name" not in fields and (is_name(Path(path).stem) or not any(_names(word) for word in overrides)):
+        fields["name"] = Path(path).stem
+    config = override(_parse(fields, path), overrides)
     config.check()
     return config
+
+
+def _names(word: str) -> bool:
+    return word.partition("=")[0] == "--name"
 
 
 def config_from(fields: dict[str, Any], where: str) -> Config:
@@ -307,12 +313,15 @@ def override(config: Config, overrides: list[str]) -> Config:
     return tyro.cli(Config, prog="detox-ps train CONFIG.toml", args=overrides, default=config)
 
 
+def known_secret(config: Config) -> int | None:
+    """The seed of what no worker may foresee, as far as the config says it."""
+    return config.seed if config.secret_seed is None and config.groups != "redrawn" else config.secret_seed
+
+
 def secret_seed(config: Config) -> int:
     """The seed of what no worker may foresee, drawn now if the config leaves it open."""
-    if config.secret_seed is not None:
-        return config.secret_seed
-    if config.groups != "redrawn":
-        return config.seed
+    if (known := known_secret(config)) is not None:
+        return known
     entropy = np.random.SeedSequence().entropy
     assert isinstance(entropy, int)
     return entropy

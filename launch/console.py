@@ -102,9 +102,12 @@ def summary_lines(summary: dict[str, Any], folder: str) -> list[str]:
     """The end of a run in words, with the workers that dissented most."""
     seconds, votes = summary["seconds_per_step"], summary["votes"]
     parts = ", ".join(f"{name} {seconds[name]:.3f}" for name in PARTS)
+    scores = {name.removeprefix("test_"): value for name, value in summary.items() if name.startswith("test_")}
+    # The accuracy is the score to show, of a task that has one.
+    shown = ["accuracy"] if scores.get("accuracy") is not None else [name for name in scores if name != "accuracy"]
+    told = "".join(f", test {name} {_score(name, scores[name])}" for name in shown)
     lines = [
-        f"{summary['steps']} steps, test accuracy {_score('accuracy', summary['test_accuracy'])}, "
-        f"{seconds['total']:.3f} s a step ({parts})",
+        f"{summary['steps']} steps{told}, {seconds['total']:.3f} s a step ({parts})",
         f"{summary['bytes_into_ps'] / 1e6:.1f} MB into the PS; groups unanimous {votes['unanimous']}, "
         f"with a majority {votes['majority']}, without {votes['none']}",
     ]

@@ -42,27 +42,26 @@ def launch(argv: list[str]) -> int:
         return 2
     if lost := what_is_lost(line[0]):
         print(f"warning: {lost}", file=sys.stderr)
-    folder = RunFolder(config.folder)
-    if not train.resume:
-        folder.clear()
-    return _start(line, folder, options.restarts)
+    return _start(line, RunFolder(config.folder), options.restarts, train.resume)
 
 
-def _start(line: list[str], folder: RunFolder, restarts: int) -> int:
+def _start(line: list[str], folder: RunFolder, restarts: int, resume: bool) -> int:
     """Runs the job; again, to resume, as long as it died of something that may not happen again."""
     while True:
         print(shlex.join(line), flush=True)
         before = folder.read_status()
         status, number = _run(line)
-        if folder.done:
-            return 0
         now = folder.read_status()
+        if folder.done and (resume or (now.get("status") == "finished" and now != before and "start_over" not in now)):
+            return 0
+        now = now.get("start_over", now)
         why = now.get("why") or "the job died"
         if number or now == before or not now["again"] or not restarts:
             break
         restarts -= 1
         print(f"detox-ps: {why}; starting it again, at most {restarts} times more", file=sys.stderr)
-        line = [*line, "--resume"] if "--resume" not in line else line
+        if not resume and not folder.replaces and "start_over" not in folder.read_status():
+            line, resume = [*line, "--resume"], True  # what it was to replace is gone
     print(f"detox-ps: the run did not finish; the same command resumes it from {folder.path}", file=sys.stderr)
     return 128 + number if number else status or 1
 

@@ -71,9 +71,9 @@ class FinishedRun:
     def scores(self) -> list[tuple[int, float, float | None, float | None]]:
         """(step, seconds, accuracy, loss) of each evaluation; None where it is not finite."""
         return [
-            (line["step"], seconds, line["accuracy"], line["loss"])
+            (line["step"], seconds, line.get("accuracy"), line["loss"])
             for line, seconds in zip(self.metrics, self.seconds, strict=True)
-            if "accuracy" in line
+            if "loss" in line
         ]
 
     def reached(self, accuracy: float) -> tuple[int, float] | None:

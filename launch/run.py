@@ -1,6 +1,5 @@
 """The training of one run: steps, with metrics, evaluations and checkpoints between them."""
 
-import math
 import platform
 from collections import Counter
 from typing import Any
@@ -10,14 +9,13 @@ import torch
 
 from detox.launch.config import Config
 from detox.launch.console import Reporter
-from detox.ps.folder import RunFolder
+from detox.launch.scores import EvaluationError, Scores, evaluate
+from detox.ps.folder import CheckpointError, RunFolder
 from detox.ps.model import GlobalModel
 from detox.ps.server import Server, StepRecord
 from detox.ps.stopwatch import PARTS
 from detox.ps.vote import Outcome
 from detox.wire.transport import library
-
-Scores = dict[str, float | None]
 
 
 class Run:
@@ -37,17 +35,29 @@ class Run:
         self._evaluated: tuple[int, Scores] = (-1, {})
 
     def resume(self, checkpoint: tuple[int, dict[str, Any]] | None) -> int:
-        """Restores a checkpoint if there is one; returns the first step to make."""
+        """Restores a checkpoint if there is one; returns the first step to make.
+
+        Raises:
+            CheckpointError: it is of another model, or of another version.
+        """
         if checkpoint is None:
             return 1
         step, state = checkpoint
-        self._model.restore(state["model"])
-        self._server.ledger.restore(state["ledger"])
-        self._server.quarantine.restore(state["quarantine"])
-        torch.set_rng_state(state["random"])
-        self._server.outcomes.update(state["outcomes"])
-        self._seconds.update(state["seconds"])
-        self._bytes_in, self._skipped = state["bytes_in"], state["skipped"]
+        try:
+            held, wanted = len(state["model"]["weights"]), self._model.d + self._model.b
+            if held != wanted:
+                raise CheckpointError(
+                    f"the checkpoint of step {step} is of a model with {held} parameters and buffers, and the task's "
+                    f"has {wanted}: the model has changed; --no-resume starts over"
+                )
+            self._restore(state)
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            if isinstance(error, CheckpointError):
+                raise
+            raise CheckpointError(
+                f"the checkpoint of step {step} does not fit, as of another version of model, optimizer or package "
+                f"({type(error).__name__}: {error}); --no-resume starts over"
+            ) from None
         self._reporter.say(f"resumed after step {step}")
         if self._config.worker_momentum:
             self._reporter.warn(
@@ -55,13 +65,29 @@ class Run:
             )
         return step + 1
 
+    def _restore(self, state: dict[str, Any]) -> None:
+        """The inverse of _state."""
+        self._model.restore(state["model"])
+        self._server.ledger.restore(state["ledger"])
+        self._server.quarantine.restore(state["quarantine"])
+        torch.set_rng_state(state["random"])
+        self._server.outcomes.update(state["outcomes"])
+        self._seconds.update(state["seconds"])
+        self._bytes_in, self._skipped = state["bytes_in"], state["skipped"]
+
     def train(self, first: int) -> bool:
-        """All steps from `first`, then the summary; or, if the server is told to stop, a checkpoint and False."""
+        """All steps from `first`, then a checkpoint; then the summary, or False if the server was told to stop.
+
+        Raises:
+            EvaluationError: the last evaluation failed; of the last step there is a checkpoint.
+        """
         config, interval, step = self._config, _Interval(self._server.outcomes), first - 1
         saved = step
         scores: Scores = {}
         for record in self._server.train(first, config.steps):
             step = record.step
+            if step == first:
+                self._folder.stands()
             self._count(record)
             for sentence in record.quarantined:
                 self._reporter.warn(f"step {step}: {sentence}")
@@ -69,38 +95,47 @@ class Run:
             line: dict[str, Any] = {"step": step, "seconds": record.seconds, "bytes_in": record.bytes_in}
             if record.skipped:
                 line["skipped"] = record.skipped
-            if step % config.eval_every == 0 or step == config.steps:
-                scores = self._evaluate(step)
+            if step % config.eval_every == 0 and step < config.steps:
+                scores = self._try_evaluation(step)
                 line |= scores
             self._folder.append_metrics(line)
             self._reporter.advance(step)
-            if step % config.log_every == 0 or step == config.steps:
-                self._reporter.interval(step, scores, *interval.read(self._server.outcomes))
-                if interval.skipped:
-                    self._reporter.warn(
-                        f"{len(interval.skipped)} of the last {interval.steps} steps made no update; the last one: "
-                        f"{interval.skipped[-1]}"
-                    )
+            if step % config.log_every == 0 and step < config.steps:
+                self._report(step, scores, interval)
                 scores, interval = {}, _Interval(self._server.outcomes)
             if step % config.checkpoint_every == 0 and step < config.steps:
                 self._server.settle_accounts()
                 self._folder.save_checkpoint(step, self._state())
                 saved = step
-        if self._server.stopping and step < config.steps:
-            if step > saved:
-                self._folder.save_checkpoint(step, self._state())
+        if step > saved:
+            self._folder.save_checkpoint(step, self._state())
+        if step < config.steps:
             held = f"after step {step}, of which there is a checkpoint" if step else "before the first step was made"
             self._reporter.say(f"interrupted {held}")
             return False
-        self._folder.finish(self._summary())
+        scores = evaluate(self._model)
+        self._folder.amend_metrics(step, scores)
+        if interval.steps:
+            self._report(step, scores, interval)
+        self._folder.finish(self._summary(scores))
         return True
 
-    def _evaluate(self, step: int) -> Scores:
-        """Loss and accuracy after that step, computed once; None where not finite, for which JSON has no number."""
-        if self._evaluated[0] != step:
-            scores = self._model.evaluate()
-            self._evaluated = step, {name: score if math.isfinite(score) else None for name, score in scores.items()}
-        return self._evaluated[1]
+    def _try_evaluation(self, step: int) -> Scores:
+        """The scores after a step that is not the last; none where the task fails, for the training can go on."""
+        try:
+            return evaluate(self._model)
+        except EvaluationError as error:
+            self._reporter.warn(f"step {step}: {error}; the training goes on")
+            return {}
+
+    def _report(self, step: int, scores: Scores, interval: "_Interval") -> None:
+        """The line on the terminal."""
+        self._reporter.interval(step, scores, *interval.read(self._server.outcomes))
+        if interval.skipped:
+            self._reporter.warn(
+                f"{len(interval.skipped)} of the last {interval.steps} steps made no update; the last one: "
+                f"{interval.skipped[-1]}"
+            )
 
     def _count(self, record: StepRecord) -> None:
         self._seconds.update(record.seconds)
@@ -120,17 +155,16 @@ class Run:
             "skipped": self._skipped,
         }
 
-    def _summary(self) -> dict[str, Any]:
+    def _summary(self, scores: Scores) -> dict[str, Any]:
         config, ledger = self._config, self._server.ledger
-        scores = self._evaluate(config.steps)
         mean = {name: self._seconds[name] / config.steps for name in PARTS}
         return {
             "name": config.name,
             "config_hash": config.digest,
             "steps": config.steps,
             "skipped_steps": self._skipped,
-            "test_accuracy": scores["accuracy"],
-            "test_loss": scores["loss"],
+            "test_accuracy": None,
+            **{f"test_{name}": score for name, score in scores.items()},
             "seconds_per_step": {"total": sum(mean.values()), **mean},
             "bytes_into_ps": self._bytes_in,
             "votes": {name: self._server.outcomes[name] for name in Outcome},

@@ -1,5 +1,6 @@
 """Rank 0: reads the config, starts the workers' ranks, trains, and keeps the run folder."""
 
+import contextlib
 import json
 import signal
 import sys
@@ -10,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from detox.aggregators import AggregatorError
-from detox.launch.config import Config, ConfigError, secret_seed
+from detox.launch.config import Config, ConfigError, known_secret, secret_seed
 from detox.launch.console import ProgressKind, Reporter, adversary_in_words, summary_lines
 from detox.launch.run import Run
+from detox.launch.scores import EvaluationError
 from detox.launch.train import parse
 from detox.ps.assignment import Files, worst_case
-from detox.ps.folder import CheckpointError, RunFolder
+from detox.ps.folder import CheckpointError, RunFolder, Status
 from detox.ps.ledger import Ledger
 from detox.ps.model import GlobalModel
 from detox.ps.quarantine import Quarantine
@@ -52,31 +54,50 @@ def _serve(transport: Transport, argv: list[str]) -> int:
     config, options = parse(argv)
     ranks = assign_ranks(config, len(transport.peers))
     folder = RunFolder(config.folder, config.checkpoints_kept)
-    if not options.resume:
-        folder.clear()
-    if folder.done:
-        print("\n".join(["already finished:", *summary_lines(folder.summary(), str(folder.path))]))
-        return 0
-    folder.create(config.toml())
-    folder.write_status("running")
     try:
+        folder.bring_back()  # what a job that was killed at its start had set aside
+        if options.resume and folder.done:
+            print("\n".join(["already finished:", *summary_lines(folder.summary(), str(folder.path))]))
+            return 0
+        if not options.resume:
+            folder.start_over()
+        folder.create(config.toml())
+        folder.write_status("running")
         finished = _train(transport, config, options.progress, ranks, folder)
     except (ConfigError, TaskError) as error:
-        folder.write_status("failed", str(error), again=False)
+        _end(folder, "failed", str(error))
         raise
-    except (StartError, ServerError, CheckpointError) as error:
+    except (StartError, ServerError, CheckpointError, EvaluationError) as error:
         print(f"detox-ps: {error}", file=sys.stderr)
-        folder.write_status("failed", str(error), again=not isinstance(error, CheckpointError))
+        _end(folder, "failed", str(error), again=isinstance(error, StartError | ServerError))
+        return 1
+    except OSError as error:
+        why = _lost(folder, error)
+        print(f"detox-ps: {why}", file=sys.stderr)
+        _end(folder, "failed", why)
         return 1
     except Interruption:
         finished = False
     except Exception as error:
-        folder.write_status("failed", f"{type(error).__name__}: {error}", again=False)
+        _end(folder, "failed", f"{type(error).__name__}: {error}")
         raise
     if not finished:
-        folder.write_status("interrupted", "told to end by a signal", again=False)
+        _end(folder, "interrupted", "told to end by a signal")
         return INTERRUPTED
     return 0
+
+
+def _end(folder: RunFolder, status: Status, why: str, again: bool = False) -> None:
+    """Says how the run stands, where the folder can still be written."""
+    with contextlib.suppress(OSError):
+        folder.end(status, why, again)
+
+
+def _lost(folder: RunFolder, error: OSError) -> str:
+    """What the disk refuses, in words."""
+    if not folder.path.is_dir():
+        return f"the run's folder {folder.path} is gone"
+    return f"{error.filename or folder.path}: {error.strerror or error}"
 
 
 def _train(transport: Transport, config: Config, progress: ProgressKind, ranks: list[int], folder: RunFolder) -> bool:
@@ -124,7 +145,8 @@ def _train(transport: Transport, config: Config, progress: ProgressKind, ranks: 
         finished = run.train(first)
     finally:
         reporter.close()
-        ledger.close()
+        with contextlib.suppress(OSError):  # which came with the line that could not be written
+            ledger.close()
     if finished:
         for line in summary_lines(folder.summary(), str(folder.path)):
             reporter.say(line)
@@ -171,7 +193,7 @@ def create_plan(config: Config, folder: RunFolder, files: Files, classes: tuple[
         groups=config.groups,
         classes=classes,
         seed=config.seed,
-        secret_seed=folder.keep_secret(lambda: secret_seed(config)),
+        secret_seed=folder.keep_secret(lambda: secret_seed(config), known_secret(config)),
         files=files,
         direct=config.vote != "digest" or config.r == 1,
         tolerance=config.vote_tolerance if config.vote == "tolerance" else None,

@@ -6,21 +6,22 @@ import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
-from blake3 import blake3
+from detox.ps.aside import Aside
+from detox.ps.checkpoints import CheckpointError as CheckpointError
+from detox.ps.checkpoints import Checkpoints
+from detox.ps.files import read_json, whole_lines, write_whole
 
 Status = Literal["running", "interrupted", "failed", "finished"]
-
-
-class CheckpointError(RuntimeError):
-    """No checkpoint of the folder can be trusted; the message says which and why."""
+_STATUS_BYTES = 4096  # so that a status can be written over the last one where the disk is full
 
 
 class RunFolder:
     """Files of one run.
 
-    A folder with `done` is finished; one with a checkpoint and no `done` was interrupted and can be resumed.
+    A folder with `done` is finished; one with a checkpoint and no `done` was interrupted and can be resumed. Whatever
+    else is in the folder is the user's, and is left alone. What cannot be written raises OSError.
 
     Args:
         path: the folder.
@@ -28,11 +29,11 @@ class RunFolder:
     """
 
     def __init__(self, path: Path, checkpoints_kept: int = 2) -> None:
-        self.path = path
-        self.metrics = path / "metrics.jsonl"
-        self.ledger = path / "ledger.jsonl"
-        self._checkpoints = path / "checkpoints"
-        self._kept = checkpoints_kept
+        self.path = path.expanduser().absolute()  # a task may change the current folder
+        self.metrics = self.path / "metrics.jsonl"
+        self.ledger = self.path / "ledger.jsonl"
+        self._checkpoints = Checkpoints(self.path / "checkpoints", checkpoints_kept)
+        self._previous = Aside(self.path)
 
     @property
     def done(self) -> bool:
@@ -41,22 +42,48 @@ class RunFolder:
 
     def create(self, config: str) -> None:
         """Makes the folder and writes config.toml."""
-        self._checkpoints.mkdir(parents=True, exist_ok=True)
-        self._write("config.toml", lambda file: file.write(config.encode()))
+        self._checkpoints.folder.mkdir(parents=True, exist_ok=True)
+        write_whole(self.path / "config.toml", config.encode())
 
-    def clear(self) -> None:
-        """Removes what is left of an earlier run, so that nothing is resumed."""
-        checkpoints = self._checkpoints.glob("step-*")
-        names = ("done", "status.json", "summary.json", "metrics.jsonl", "ledger.jsonl", "secret_seed")
-        for path in (self.path / names[0], *checkpoints, *(self.path / name for name in names[1:])):
-            path.unlink(missing_ok=True)
+    def start_over(self) -> None:
+        """Sets aside what is left of an earlier run, until the one that replaces it stands."""
+        self._previous.put()
 
-    def keep_secret(self, draw: Callable[[], int]) -> int:
-        """The run's secret seed: the one that the folder keeps, or else a new one, readable by its owner only."""
+    @property
+    def replaces(self) -> bool:
+        """Whether an earlier run is aside, for the one that is to replace it has not made a step."""
+        return self._previous.exists
+
+    def bring_back(self) -> None:
+        """Puts the earlier run that is aside, if one is, in the place of what is there now."""
+        self._previous.bring_back()
+
+    def stands(self) -> None:
+        """The run has made a step: removes the earlier one that was aside."""
+        self._previous.discard()
+
+    def keep_secret(self, draw: Callable[[], int], known: int | None = None) -> int:
+        """The run's secret seed: the one that the folder keeps, or else a new one, readable by its owner only.
+
+        Args:
+            draw: makes a new one.
+            known: the seed, where the config says it.
+
+        Raises:
+            CheckpointError: the folder has checkpoints, but their seed is lost.
+        """
         path = self.path / "secret_seed"
-        if not path.exists():
-            self._write("secret_seed", lambda file: file.write(f"{draw()}\n".encode()), mode=0o600)
-        return int(path.read_text())
+        kept = _number(path)
+        if kept is not None and known in (None, kept):
+            return kept
+        if known is None and self._checkpoints.found():
+            raise CheckpointError(
+                f"{path} is missing or damaged, and without the seed the run cannot be resumed to the same bits; "
+                "--no-resume starts over"
+            )
+        seed = draw() if known is None else known
+        write_whole(path, f"{seed}\n".encode(), mode=0o600)
+        return seed
 
     def write_status(self, status: Status, why: str = "", again: bool = True) -> None:
         """Says in status.json how the run stands, whatever mpirun returns.
@@ -66,110 +93,101 @@ class RunFolder:
             why: of a failure or interruption.
             again: whether starting it again may help.
         """
-        facts = {"status": status, "why": why, "again": again, "host": platform.node(), "pid": os.getpid()}
-        facts["time"] = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-        self._write("status.json", lambda file: file.write((json.dumps(facts) + "\n").encode()))
+        self._put_status(_facts(status, why, again))
+
+    def end(self, status: Status, why: str, again: bool) -> None:
+        """As write_status; of a run that has not replaced an earlier one yet, the earlier comes back and keeps its own.
+
+        What kept the new one from starting is then in `start_over`.
+        """
+        facts = _facts(status, why, again)
+        if self.replaces:
+            self.bring_back()
+            facts = {**self.read_status(), "start_over": facts}
+        self._put_status(facts)
+
+    def _put_status(self, facts: dict[str, Any]) -> None:
+        path = self.path / "status.json"
+        content = (json.dumps(facts) + "\n").encode().ljust(_STATUS_BYTES)
+        try:
+            write_whole(path, content)
+        except OSError:
+            if len(content) > _STATUS_BYTES:  # the reserve
+                facts = {**facts, "why": facts["why"][:500]}
+                content = (json.dumps(facts) + "\n").encode().ljust(_STATUS_BYTES)
+            with path.open("r+b") as file:  # its blocks are there
+                file.write(content)
 
     def read_status(self) -> dict[str, Any]:
-        """What write_status wrote last; empty if it never did."""
-        path = self.path / "status.json"
-        content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-        return content
+        """What write_status wrote last; empty if it never did, or it cannot be read."""
+        return read_json(self.path / "status.json") or {}
 
     def append_metrics(self, record: dict[str, Any]) -> None:
         """Adds a line to metrics.jsonl."""
         with self.metrics.open("a") as file:
             file.write(json.dumps(record) + "\n")
 
+    def amend_metrics(self, step: int, scores: dict[str, Any]) -> None:
+        """Adds scores to the line of that step."""
+        lines = []
+        for line, record in whole_lines(self.metrics):
+            ours = record is not None and record.get("step") == step
+            lines.append(json.dumps({**(record or {}), **scores}).encode() if ours else line)
+        write_whole(self.metrics, b"".join(line + b"\n" for line in lines))
+
     def save_checkpoint(self, step: int, state: dict[str, Any]) -> None:
         """Writes the state after `step`, named by step and digest, and removes the oldest beyond those kept."""
-        import torch  # here, for commands that only look into a folder wait for what they import
-
-        temporary = self._checkpoints / "checkpoint.tmp"
-        _write_through(temporary, lambda file: torch.save(state, file))
-        temporary.replace(self._checkpoints / f"step-{step:08d}-{_digest(temporary)}.pt")
-        _sync(self._checkpoints)
-        for old in self._found()[: -self._kept]:
-            old.unlink()
+        self._checkpoints.save(step, state)
 
     def load_checkpoint(self, warn: Callable[[str], object]) -> tuple[int, dict[str, Any]] | None:
-        """Step and state of the newest checkpoint whose digest is right; what metrics and ledger say later goes.
+        """Step and state of the newest checkpoint that is right; what metrics and ledger say later goes.
 
         Args:
-            warn: told of a checkpoint that had to be passed over.
+            warn: told of what had to be passed over.
 
         Raises:
             CheckpointError: there are checkpoints, but none is right.
         """
-        import torch
-
-        found = self._found()
-        for path in reversed(found):
-            step, digest = path.stem.removeprefix("step-").split("-")
-            if _digest(path) != digest:
-                warn(f"{path} has changed since it was written, and is passed over")
-                continue
-            state = torch.load(path, weights_only=True, map_location="cpu")
-            self._keep_lines(int(step))
-            return int(step), state
-        if found:
-            raise CheckpointError(f"no checkpoint in {self._checkpoints} is as it was written; --no-resume starts over")
-        self._keep_lines(0)
-        return None
-
-    def _found(self) -> list[Path]:
-        """Checkpoints, oldest first."""
-        return sorted(self._checkpoints.glob("step-*-*.pt"))
-
-    def _keep_lines(self, last: int) -> None:
-        """Drops the lines of metrics and ledger behind step `last`; a half-written last line goes too."""
+        newest = self._checkpoints.load(warn)
         for path in (self.metrics, self.ledger):
-            kept = []
-            for line in path.read_bytes().splitlines() if path.exists() else []:
-                try:
-                    if json.loads(line)["step"] <= last:
-                        kept.append(line + b"\n")
-                except ValueError:
-                    break
-            self._write(path.name, lambda file, kept=kept: file.writelines(kept))  # type: ignore[misc]
+            self._keep_lines(path, newest[0] if newest else 0, warn)
+        return newest
+
+    def _keep_lines(self, path: Path, last: int, warn: Callable[[str], object]) -> None:
+        """Drops the lines behind step `last`, and those that cannot be read; a torn last line goes without a word."""
+        kept, unreadable = [], []
+        lines = list(whole_lines(path))
+        for number, (line, record) in enumerate(lines, 1):
+            step = None if record is None else record.get("step")
+            if not isinstance(step, int):
+                unreadable.append(number)
+            elif step <= last:
+                kept.append(line + b"\n")
+        if lost := [number for number in unreadable if number < len(lines)]:
+            warn(f"{path}: {len(lost)} lines cannot be read and are dropped, the first of them line {lost[0]}")
+        write_whole(path, b"".join(kept))
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Writes summary.json, then `done`."""
-        self._write("summary.json", lambda file: file.write((json.dumps(summary, indent=2) + "\n").encode()))
+        write_whole(self.path / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
         self.write_status("finished")
-        self._write("done", lambda file: None)
+        write_whole(self.path / "done", b"")
 
     def summary(self) -> dict[str, Any]:
         """The summary of a finished run."""
         content: dict[str, Any] = json.loads((self.path / "summary.json").read_text())
         return content
 
-    def _write(self, name: str, content: Callable[[BinaryIO], object], mode: int = 0o644) -> None:
-        """Whole or not at all: a temporary file, synced, then renamed."""
-        path = self.path / name
-        temporary = path.with_name(path.name + ".tmp")
-        _write_through(temporary, content, mode)
-        temporary.replace(path)
-        _sync(self.path)
+
+def _facts(status: Status, why: str, again: bool) -> dict[str, Any]:
+    facts = {"status": status, "why": why, "again": again, "host": platform.node(), "pid": os.getpid()}
+    return {**facts, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
 
 
-def _write_through(path: Path, content: Callable[[BinaryIO], object], mode: int = 0o644) -> None:
-    """Writes a file to the disk itself."""
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
-        content(file)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    """Writes a folder's names to the disk itself."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def _number(path: Path) -> int | None:
+    """The number in a file, from 0; None where there is none."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _digest(path: Path) -> str:
-    """BLAKE3 of a file, its first 16 bytes in hexadecimal."""
-    return blake3().update_mmap(path).hexdigest(16)
+        number = int(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return number if number >= 0 else None

@@ -1,15 +1,22 @@
 """The run around the server: when it writes checkpoints, and what it says."""
 
+import json
 from collections import Counter
+from decimal import Decimal
+from fractions import Fraction
 
 import numpy as np
 import pytest
+import torch
 
 from detox.launch.config import Config
 from detox.launch.run import Run
-from detox.ps.folder import RunFolder
+from detox.launch.scores import EvaluationError
+from detox.ps.folder import CheckpointError, RunFolder
+from detox.ps.model import GlobalModel
 from detox.ps.server import StepRecord
 from detox.ps.stopwatch import PARTS
+from detox.tasks import create_task
 
 
 class Parts:
@@ -58,6 +65,8 @@ class Reporter:
     def say(self, line):
         self.said.append(line)
 
+    warn = say
+
     def advance(self, step):
         pass
 
@@ -92,3 +101,82 @@ def test_the_summary_repeats_the_last_evaluation_and_does_not_make_another(tmp_p
     assert Run(config, folder, Reporter(), Server(4), model).train(1)
     assert model.evaluations == 2
     assert (folder.summary()["test_accuracy"], folder.summary()["test_loss"]) == (0.5, None)
+
+
+class Failing(Model):
+    """Evaluates to what it is told, one thing after the other; raises what is an exception."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+
+    def evaluate(self):
+        answer = self.answers.pop(0)
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (KeyError("mae"), "KeyError: 'mae' .*test_run.py, line "),
+        (SystemExit(3), "SystemExit: 3"),
+        ({"accuracy": 0.5}, 'return a dict with a "loss", not '),
+        (None, "not None"),
+        ({"loss": "low"}, "returned loss = 'low', a str; a number is needed"),
+        ({"loss": np.zeros(3)}, "returned loss = .*a ndarray"),
+        ({"loss": 1.0, "step": 3}, "a score named 'step'"),
+        ({"loss": 1.0, 3: 3}, "a score named 3"),
+    ],
+)
+def test_a_last_evaluation_that_fails_loses_no_training_and_is_all_that_is_made_again(tmp_path, answer, words):
+    config, folder = Config(steps=3, eval_every=2), RunFolder(tmp_path / "run")
+    folder.create("")
+    good = {"loss": 0.25, "accuracy": 1}
+    first = Run(config, folder, Reporter(), Server(3), Failing(good, answer))
+    with pytest.raises(EvaluationError, match=words):
+        first.train(1)
+    assert not folder.done
+    step, _ = folder.load_checkpoint(pytest.fail)
+    assert step == 3
+    assert Run(config, folder, Reporter(), Server(3), Failing(good)).train(4)
+    lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3]
+    assert [line.get("loss") for line in lines] == [None, 0.25, 0.25]
+    assert folder.summary()["test_loss"] == 0.25
+
+
+def test_an_evaluation_before_the_last_step_that_fails_is_said_and_the_training_goes_on(tmp_path):
+    config, folder, reporter = Config(steps=4, eval_every=2), RunFolder(tmp_path / "run"), Reporter()
+    folder.create("")
+    assert Run(config, folder, reporter, Server(4), Failing(ValueError("no data"), {"loss": 1})).train(1)
+    assert len(reporter.said) == 1
+    assert "step 2: the task's evaluate failed: ValueError: no data" in reporter.said[0]
+    assert folder.summary()["test_loss"] == 1
+
+
+@pytest.mark.parametrize("kind", [float, np.float32, np.float64, torch.tensor, np.array, Fraction, Decimal])
+def test_scores_are_whatever_evaluate_returns_as_numbers_of_any_kind(tmp_path, kind):
+    folder = RunFolder(tmp_path / "run")
+    folder.create("")
+    scores = {"loss": kind(0.5), "mae": kind(2), "rank": np.int64(3), "good": np.bool_(True), "odd": float("nan")}
+    assert Run(Config(steps=1), folder, Reporter(), Server(1), Failing(scores)).train(1)
+    summary = folder.summary()
+    assert {name: summary[f"test_{name}"] for name in scores} == {
+        "loss": 0.5, "mae": 2, "rank": 3, "good": 1, "odd": None
+    }  # fmt: skip
+    assert summary["test_accuracy"] is None
+
+
+def test_a_checkpoint_of_another_model_or_of_an_older_form_is_told_in_words(tmp_path):
+    task = create_task("digits", model="softmax")
+    model = GlobalModel(task, seed=0, steps=3)
+    run = Run(Config(), RunFolder(tmp_path / "run"), Reporter(), Server(3), model)
+    for state in ({}, {"model": {"weights": 3}}, {"model": model.state()}, {"model": None}):
+        with pytest.raises(CheckpointError, match=r"the checkpoint of step 7 does not fit.*--no-resume starts over"):
+            run.resume((7, state))
+    other = GlobalModel(create_task("digits", model="mlp"), seed=0, steps=3)
+    run = Run(Config(), RunFolder(tmp_path / "run"), Reporter(), Server(3), other)
+    with pytest.raises(CheckpointError, match=r"with 650 parameters and buffers, and .* the model has changed") as told:
+        run.resume((7, {"model": model.state()}))
+    assert str(other.d) in str(told.value)

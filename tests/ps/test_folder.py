@@ -1,8 +1,12 @@
+import errno
 import json
+import resource
 import stat
+from pathlib import Path
 
 import pytest
 import torch
+from blake3 import blake3
 
 from detox.ps.folder import CheckpointError, RunFolder
 
@@ -90,20 +94,180 @@ def test_the_status_says_how_the_run_stands(tmp_path):
     assert folder.read_status()["again"]  # `done` comes after it
 
 
-def test_a_cleared_folder_has_nothing_to_resume(tmp_path):
+def _content(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def _finished(tmp_path):
+    """A finished run with files of the user's among its own."""
     folder = _folder(tmp_path)
+    folder.keep_secret(lambda: 7)
     folder.save_checkpoint(1, {})
     folder.append_metrics({"step": 1})
-    folder.finish({})
-    folder.clear()
+    folder.finish({"steps": 1})
+    (folder.path / "notes.txt").write_text("mine")
+    (folder.path / "checkpoints" / "step-00000001-mine.pt").write_text("mine")
+    return folder
+
+
+def test_a_folder_that_starts_over_has_nothing_to_resume_and_the_users_files(tmp_path):
+    folder = _finished(tmp_path)
+    folder.start_over()
+    folder.create("p = 3\n")
     assert not folder.done
     assert folder.load_checkpoint(pytest.fail) is None
-    assert {path.name for path in folder.path.iterdir()} <= {
-        "config.toml",
-        "checkpoints",
-        "metrics.jsonl",
-        "ledger.jsonl",
-    }
+    folder.stands()
+    assert set(_content(folder.path)) == {
+        "config.toml", "metrics.jsonl", "ledger.jsonl", "notes.txt", "checkpoints/step-00000001-mine.pt"
+    }  # fmt: skip
+    assert not folder.replaces
+
+
+def test_an_earlier_run_comes_back_whole_where_the_one_that_was_to_replace_it_did_not_start(tmp_path):
+    folder = _finished(tmp_path)
+    before = _content(folder.path)
+    folder.start_over()
+    folder.create("p = 6\n")
+    folder.write_status("running")
+    folder.keep_secret(lambda: 8)
+    folder.end("failed", "no such host", again=True)
+    after = _content(folder.path)
+    status = folder.read_status()
+    assert (status["status"], status["start_over"]["why"]) == ("finished", "no such host")
+    assert {**after, "status.json": b""} == {**before, "status.json": b""}
+
+
+class Killed(BaseException):
+    pass
+
+
+def test_a_kill_at_any_moment_of_starting_over_loses_nothing(tmp_path, monkeypatch):
+    replace, unlink, rename = Path.replace, Path.unlink, Path.rename
+    moments = 0
+    while True:
+        folder = _finished(tmp_path / str(moments))
+        before, left = _content(folder.path), moments
+
+        def until(act):
+            def counted(*arguments, **options):
+                nonlocal left
+                if not left:
+                    raise Killed
+                left -= 1
+                return act(*arguments, **options)
+
+            return counted
+
+        for name, act in (("replace", replace), ("unlink", unlink), ("rename", rename)):
+            monkeypatch.setattr(Path, name, until(act))
+        try:
+            folder.start_over()
+            folder.create("p = 6\n")
+            folder.keep_secret(lambda: 8)
+            folder.bring_back()
+            ended = True
+        except Killed:
+            ended = False
+        monkeypatch.undo()
+        RunFolder(folder.path).bring_back()
+        assert _content(folder.path) == before, moments
+        if ended:
+            break
+        moments += 1
+    assert moments >= 20
+
+
+STRANGERS = [
+    "step-best-0123.pt", "step-00000001-mine.pt", "step-00000001-" + "0" * 32 + "-backup.pt",
+    "step-00000001-" + "0" * 31 + ".pt", "step-00000001-" + "G" * 32 + ".pt", "step-1-" + "0" * 32 + ".pt", "notes.txt",
+]  # fmt: skip
+
+
+def test_only_files_of_exactly_our_form_are_checkpoints_or_are_removed(tmp_path):
+    folder = _folder(tmp_path)
+    checkpoints = folder.path / "checkpoints"
+    for name in STRANGERS:
+        (checkpoints / name).write_text("mine")
+    (checkpoints / f"step-00000009-{'0' * 32}.pt").mkdir()
+    for step in range(1, 5):
+        folder.save_checkpoint(step, {"at": step})
+    assert folder.load_checkpoint(pytest.fail) == (4, {"at": 4})
+    assert len(list(checkpoints.iterdir())) == len(STRANGERS) + 1 + 2
+    folder.start_over()
+    folder.stands()
+    assert {path.name for path in checkpoints.iterdir()} == {*STRANGERS, f"step-00000009-{'0' * 32}.pt"}
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"\x80\x02K\x01.", b"not a checkpoint" * 100])
+def test_a_damaged_checkpoint_under_a_right_digest_is_passed_over(tmp_path, content):
+    folder = _folder(tmp_path)
+    folder.save_checkpoint(1, {"at": 1})
+    name = f"step-00000002-{blake3(content).hexdigest(16)}.pt"
+    (folder.path / "checkpoints" / name).write_bytes(content)
+    warnings = []
+    assert folder.load_checkpoint(warnings.append) == (1, {"at": 1})
+    assert name in warnings[0]
+    assert "passed over" in warnings[0]
+
+
+@pytest.mark.parametrize(
+    "damage", [b"\xff\xfe\x00binary", b"[1]", b"{}", b'{"step": "x"}', b'{"step": 1, "kin', b"[" * 99_999]
+)
+def test_a_line_that_cannot_be_read_costs_no_other_and_is_said(tmp_path, damage):
+    folder = _folder(tmp_path)
+    folder.save_checkpoint(9, {})
+    folder.ledger.write_bytes(b'{"step": 1}\n' + damage + b'\n{"step": 2}\n{"step": 3, "torn')
+    warnings = []
+    folder.load_checkpoint(warnings.append)
+    assert folder.ledger.read_text() == '{"step": 1}\n{"step": 2}\n'
+    assert [warning for warning in warnings if "ledger.jsonl: 1 lines cannot be read" in warning] == warnings
+    assert len(warnings) == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"\0\0\0", b"{", b"[]", b"\xff", b'"x"'])
+def test_a_status_that_a_power_cut_left_empty_or_torn_says_nothing(tmp_path, content):
+    folder = _folder(tmp_path)
+    (folder.path / "status.json").write_bytes(content)
+    assert folder.read_status() == {}
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\0\0", b"seven", b"-3", b"\xff"])
+def test_a_lost_secret_is_drawn_anew_only_where_nothing_was_made_with_it(tmp_path, content):
+    folder = _folder(tmp_path)
+    path = folder.path / "secret_seed"
+    if content is not None:
+        path.write_bytes(content)
+    assert folder.keep_secret(lambda: 5) == 5
+    folder.save_checkpoint(1, {})
+    path.unlink() if content is None else path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"secret_seed is missing or damaged.*--no-resume starts over"):
+        folder.keep_secret(lambda: 6)
+    assert folder.keep_secret(lambda: 6, known=5) == 5  # as the config says
+    assert path.read_bytes() == b"5\n"
+
+
+def test_a_full_disk_leaves_the_last_files_whole_and_takes_a_status_over_the_old_one(tmp_path, monkeypatch):
+    folder = _folder(tmp_path)
+    folder.write_status("running")
+    folder.save_checkpoint(1, {"at": 1})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))  # as a full disk, for what is longer
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            folder.save_checkpoint(2, {"weights": torch.zeros(10_000)})
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+        def full(*_):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr("detox.ps.folder.write_whole", full)
+        folder.write_status("failed", "x" * 9999)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        monkeypatch.undo()
+    assert folder.read_status()["status"] == "failed"
+    assert folder.load_checkpoint(pytest.fail) == (1, {"at": 1})
+    assert len(list((folder.path / "checkpoints").iterdir())) == 1
 
 
 def test_the_secret_is_drawn_once_and_readable_by_its_owner_only(tmp_path):

@@ -1,0 +1,70 @@
+"""What makes a run that run: the name of its folder."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import AfterValidator
+
+if TYPE_CHECKING:
+    from detox.launch.config import Config
+
+_LONGEST = 200  # bytes; a file's name has 255, and the hash and an ending come behind
+
+# What cannot change a bit of the result, nor what the run's files say of it: place, pace, and what is printed and kept.
+_LEFT_OUT: dict[str, Any] = {
+    "output": True,
+    "log_every": True,
+    "checkpoints_kept": True,
+    "aggregator": {"threads"},
+    "transport": {"poll", "start_deadline"},
+}
+
+
+def digest(config: "Config") -> str:
+    """Hash of all fields that decide the result, the first 12 hexadecimal digits.
+
+    Left out are `output`, `log_every`, `checkpoints_kept`, `aggregator.threads`, `transport.poll`,
+    `transport.start_deadline` and, without quarantine, `checkpoint_every`; with quarantine a checkpoint closes the
+    accounts of the steps before it, which may convict earlier. `eval_every` and `compression` change no weight but
+    metrics and bytes, which are results too, and stay in.
+    """
+    left_out = dict(_LEFT_OUT)
+    if config.quarantine.policy == "never":
+        left_out["checkpoint_every"] = True
+    text = json.dumps(config.model_dump(mode="json", exclude=left_out), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def is_name(text: str) -> bool:
+    """Whether a run's folder can be named so: within `output`, printable, and no option or hidden file."""
+    return (
+        text.isprintable()
+        and text == text.strip()
+        and "/" not in text
+        and text[:1] not in ("", ".", "-")
+        and len(text.encode(errors="replace")) <= _LONGEST
+    )
+
+
+def _checked_name(name: str) -> str:
+    if not is_name(name):
+        raise ValueError(
+            f"a folder is named by it: printable, no /, neither . nor - at the start, at most {_LONGEST} bytes"
+        )
+    return name
+
+
+def _checked_output(output: str) -> str:
+    if not output.isprintable():
+        raise ValueError("it has characters that cannot be printed")
+    try:
+        Path(output).expanduser()
+    except RuntimeError as error:  # ~somebody who does not exist
+        raise ValueError(str(error)) from None
+    return output
+
+
+RunName = Annotated[str, AfterValidator(_checked_name)]
+Output = Annotated[str, AfterValidator(_checked_output)]

@@ -1,0 +1,111 @@
+"""The checkpoints of a run: files named by step and digest, of which the newest are kept."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from blake3 import blake3
+
+from detox.ps.files import sync, write_through
+
+_NAME = re.compile(r"step-(\d{8,})-([0-9a-f]{32})\.pt", re.ASCII)
+
+
+class CheckpointError(RuntimeError):
+    """The run cannot be resumed from what its folder holds; the message says why."""
+
+
+class Checkpoints:
+    """Files `step-STEP-DIGEST.pt`; whatever has another name, or is no file, is not ours and is left alone.
+
+    Args:
+        folder: of the checkpoints.
+        kept: how many of the newest are kept.
+    """
+
+    def __init__(self, folder: Path, kept: int) -> None:
+        self.folder = folder
+        self._kept = kept
+
+    def found(self) -> list[Path]:
+        """Oldest first."""
+        paths = self.folder.glob("step-*.pt")
+        return sorted((path for path in paths if _NAME.fullmatch(path.name) and path.is_file()), key=_step)
+
+    def save(self, step: int, state: dict[str, Any]) -> None:
+        """Writes the state after `step`, and removes the oldest beyond those kept; raises OSError if it cannot."""
+        import torch  # here, for commands that only look into a folder wait for what they import
+
+        temporary = self.folder / "checkpoint.tmp"
+        write_through(temporary, lambda file: _keeping_the_cause(torch.save, state, file))
+        temporary.replace(self.folder / f"step-{step:08d}-{_digest(temporary)}.pt")
+        sync(self.folder)
+        for old in self.found()[: -self._kept]:
+            old.unlink()
+
+    def load(self, warn: Callable[[str], object]) -> tuple[int, dict[str, Any]] | None:
+        """Step and state of the newest that can be read and whose digest is right; None where there is none at all.
+
+        Args:
+            warn: told of what had to be passed over.
+
+        Raises:
+            CheckpointError: there are checkpoints, but none is right.
+        """
+        import torch
+
+        found = self.found()
+        for path in reversed(found):
+            try:
+                if _digest(path) != _NAME.fullmatch(path.name)[2]:  # type: ignore[index]
+                    warn(f"{path} has changed since it was written, and is passed over")
+                    continue
+                state = torch.load(path, weights_only=True, map_location="cpu")
+                if not isinstance(state, dict):
+                    raise TypeError(f"it holds a {type(state).__name__}")
+            except Exception as error:  # damaged bytes can break the reader in any way
+                why = str(error).partition("\n")[0]
+                warn(f"{path} cannot be read, and is passed over: {type(error).__name__}: {why}")
+                continue
+            return _step(path), state
+        if found:
+            raise CheckpointError(f"no checkpoint in {self.folder} is as it was written; --no-resume starts over")
+        return None
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether a file is named as a checkpoint, or as one that is being written."""
+    return path.is_file() and (path.name == "checkpoint.tmp" or _NAME.fullmatch(path.name) is not None)
+
+
+def _step(path: Path) -> int:
+    return int(path.name.split("-")[1])
+
+
+def _digest(path: Path) -> str:
+    """BLAKE3 of a file, its first 16 bytes in hexadecimal."""
+    return blake3().update_mmap(path).hexdigest(16)
+
+
+def _keeping_the_cause(save: Callable[[Any, Any], object], state: dict[str, Any], file: BinaryIO) -> None:
+    """save(state, file), which where writing fails raises the OSError that torch hides behind its own."""
+    failed: list[OSError] = []
+
+    class Watched:
+        def write(self, data: Any) -> int:
+            try:
+                return file.write(data)
+            except OSError as error:
+                failed.append(error)
+                raise
+
+        def flush(self) -> None:
+            file.flush()
+
+    try:
+        save(state, Watched())
+    except Exception:
+        if failed:
+            raise failed[0] from None
+        raise

@@ -1,0 +1,60 @@
+"""Files that a power cut leaves whole or absent, and what is read of those that it did not."""
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+
+def write_whole(path: Path, content: bytes, mode: int = 0o644) -> None:
+    """Whole or not at all: a temporary file, synced, then renamed."""
+    temporary = path.with_name(path.name + ".tmp")
+    write_through(temporary, lambda file: file.write(content), mode)
+    temporary.replace(path)
+    sync(path.parent)
+
+
+def write_through(path: Path, write: Callable[[BinaryIO], object], mode: int = 0o644) -> None:
+    """Writes a file to the disk itself; one that could not be written is removed, for the disk may be full."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        raise
+
+
+def sync(folder: Path) -> None:
+    """Writes a folder's names to the disk itself."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in a JSON file; None where there is no file, or none that can be read."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def whole_lines(path: Path) -> Iterator[tuple[bytes, dict[str, Any] | None]]:
+    """The lines of a JSON-lines file, each with its object; None beside what is none, such as a line torn in two."""
+    content = path.read_bytes() if path.exists() else b""
+    for line in content.split(b"\n"):
+        if line:
+            try:
+                record = json.loads(line)
+            except (ValueError, RecursionError):
+                record = None
+            yield line, record if isinstance(record, dict) else None
