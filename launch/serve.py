@@ -24,6 +24,7 @@ from detox.ps.quarantine import Quarantine
 from detox.ps.selftest import StartError, check_answers, check_own_bits, classes_of, probe, unequal
 from detox.ps.server import LATE_STEPS, Plan, Server, ServerError
 from detox.ps.shards import cut
+from detox.ps.trial import try_out
 from detox.tasks import Task, TaskError, create_task
 from detox.wire import Codec, Header, Kind
 from detox.wire.transport import Transport
@@ -107,6 +108,8 @@ def _train(transport: Transport, config: Config, progress: ProgressKind, ranks: 
     task = _start(transport, config, ranks)
     model = create_model(config, task)
     files = create_files(config, task)
+    bits = config.r > 1 and config.vote != "tolerance"
+    try_out(task, model, files, bits=bits, signs=config.compression.kind == "sign", warn=reporter.warn)
     fingerprints = _await_ready(transport, config)
     del transport.limits[Kind.READY]
     digests = probe(transport, ranks, model, files, config.transport.start_deadline, config.transport.poll)

@@ -7,8 +7,6 @@ import signal
 import time
 import traceback
 
-import torch
-
 from detox.launch.config import Config
 from detox.launch.environment import fingerprint
 from detox.launch.placement import create_adversary
@@ -62,8 +60,7 @@ def _run(transport: Transport, rank: int) -> bool:
 
 def _create_host(transport: Transport, rank: int, config: Config, ranks: list[int]) -> Host:
     task = create_task(config.task, model=config.model, data_dir=config.data_dir, device=config.device)
-    torch.manual_seed(config.seed)
-    model = FlatModel(task.build_model())
+    model = FlatModel.build(task, config.seed)
     size = model.d + model.b
     transport.limits[Kind.WEIGHTS] = 4 * size
     transport.limits[Kind.WORK] = _START_LIMIT

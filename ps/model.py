@@ -1,11 +1,16 @@
 """The model that the PS owns: only here are weights changed."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import torch
 
+from detox.aggregators import RULES, tolerates
 from detox.tasks import FlatModel, Task
+from detox.tasks.metrics import as_metrics
+from detox.tasks.preserve import preserved
+from detox.tasks.users import users_code
 from detox.wire import digest_of
 
 
@@ -23,7 +28,7 @@ class GlobalModel:
         gamma: factor of "step".
 
     Attributes:
-        d, b: parameters, and the buffers that travel with them.
+        d, b, words: entries of the parameters, and of what travels with them; see FlatModel.
         previous: (d,), the last update, kept where the aggregation starts from it; numpy, or a tensor on a GPU.
 
     Raises:
@@ -44,11 +49,9 @@ class GlobalModel:
     ) -> None:
         self._task = task
         self.previous: Any = None
-        torch.manual_seed(seed)
-        self._flat = FlatModel(task.build_model())
-        self.d, self.b = self._flat.d, self._flat.b
-        parameters = [p for p in self._flat.module.parameters() if p.requires_grad]
-        self._optimizer = create_optimizer(optimizer, parameters, arguments or {"lr": 0.1})
+        self._flat = FlatModel.build(task, seed)
+        self.d, self.b, self.words = self._flat.d, self._flat.b, self._flat.words
+        self._optimizer = create_optimizer(optimizer, self._flat.trained, arguments or {"lr": 0.1})
         self._schedule: torch.optim.lr_scheduler.LRScheduler
         if schedule == "step":
             self._schedule = torch.optim.lr_scheduler.MultiStepLR(self._optimizer, list(milestones), gamma)
@@ -64,8 +67,13 @@ class GlobalModel:
 
     @property
     def digest(self) -> str:
-        """BLAKE3 of the weights' bytes, in hexadecimal."""
-        return digest_of(self.weights).hex()
+        """BLAKE3 of the bytes of parameters and floating-point buffers, in hexadecimal."""
+        return digest_of(self.weights[: self.d + self.b - self.words]).hex()
+
+    @property
+    def module(self) -> torch.nn.Module:
+        """The model."""
+        return self._flat.module
 
     @property
     def device(self) -> torch.device:
@@ -76,18 +84,50 @@ class GlobalModel:
         """(d + b,) float32: what an honest worker sends for this file; see FlatModel.compute."""
         return self._flat.compute(self._task, indices, seed)
 
-    def apply(self, update: Any, buffers: Any) -> None:
-        """One optimizer step along `update`, (d,), and the agreed `buffers`, (b,); arrays or tensors."""
+    def agree(self, votes: Any, f: int) -> Any:
+        """(b,), what the votes about buffers, (m, b), come to: the coordinate-wise median, and of exact ones the lower.
+
+        Args:
+            votes: numpy, or a tensor on the model's device.
+            f: bad votes to withstand, where the median can.
+        """
+        floats, words = votes[:, : self.b - self.words], votes[:, self.b - self.words :]
+        agreed = floats[0]
+        if floats.shape[1]:
+            agreed = RULES["median"](floats, f=min(f, tolerates("median", len(votes))))
+        if not self.words:
+            return agreed
+        exact = self._flat.exact.median(words if isinstance(words, np.ndarray) else words.cpu().numpy())
+        return torch.cat([torch.as_tensor(agreed), torch.as_tensor(exact).to(self.device)])
+
+    def without_gradient(self, votes: np.ndarray, f: int) -> list[int]:
+        """Parameters, by index, that the votes give no gradient to; see FlatModel.without_gradient."""
+        return self._flat.without_gradient(votes, f)
+
+    def apply(self, update: Any, buffers: Any, without: Iterable[int] = ()) -> None:
+        """One optimizer step along `update`, (d,), and the agreed `buffers`, (b,); arrays or tensors.
+
+        Parameters in `without`, by index, have no gradient: the optimizer leaves them alone.
+        """
         self._flat.gradient.copy_(torch.as_tensor(update))
+        self._flat.attach_gradient(without)
         self._optimizer.step()
+        self._flat.attach_gradient()
         if self.b:
-            with torch.no_grad():
-                self._flat.weights[self.d :].copy_(torch.as_tensor(buffers))
+            self._flat.write(self.d, torch.as_tensor(buffers))
         self._schedule.step()
 
     def evaluate(self) -> dict[str, float]:
-        """Loss and accuracy on the task's test data."""
-        return self._task.evaluate(self._flat.module)
+        """The task's metrics on its test data, of the model in evaluation mode; changes nothing.
+
+        Raises:
+            TaskError: the task's `evaluate` failed, or returned no numbers with a loss among them.
+        """
+        with preserved(self._flat):
+            self._flat.module.eval()
+            with users_code("evaluate"):
+                found = self._task.evaluate(self._flat.module)
+        return as_metrics(found)
 
     def state(self) -> dict[str, Any]:
         """All that a checkpoint needs."""
@@ -100,8 +140,7 @@ class GlobalModel:
 
     def restore(self, state: dict[str, Any]) -> None:
         """The inverse of state."""
-        with torch.no_grad():
-            self._flat.weights.copy_(state["weights"])
+        self._flat.write(0, state["weights"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
         previous = state["previous"]
@@ -109,9 +148,7 @@ class GlobalModel:
             self.previous = previous.numpy() if self.device.type == "cpu" else previous.to(self.device)
 
 
-def create_optimizer(
-    name: str, parameters: list[torch.nn.Parameter], arguments: dict[str, Any]
-) -> torch.optim.Optimizer:
+def create_optimizer(name: str, parameters: list[torch.Tensor], arguments: dict[str, Any]) -> torch.optim.Optimizer:
     """The optimizer `name` of torch.optim.
 
     Raises:

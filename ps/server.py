@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import torch
 
-from detox.aggregators import RULES, AggregatorError, Hierarchy, tolerates
+from detox.aggregators import AggregatorError, Hierarchy
 from detox.ps.absences import Absences
 from detox.ps.assignment import Files, Groups, draw_groups, worst_case
 from detox.ps.ledger import Ledger
@@ -302,11 +302,9 @@ class Server:
             on_device = votes if self._model.device.type == "cpu" else torch.from_numpy(votes).to(self._model.device)
             rng = stream(plan.secret_seed, "votes", step)
             update = plan.hierarchy(on_device[:, :d], f=f, rng=rng, previous=self._model.previous)
-            buffers = None
-            if self._model.b:
-                buffers = RULES["median"](on_device[:, d:], f=min(f, tolerates("median", len(votes))))
+            buffers = self._model.agree(on_device[:, d:], f) if self._model.b else None
         with round_.clock.part("update"):
-            self._model.apply(update, buffers)
+            self._model.apply(update, buffers, self._model.without_gradient(votes, f))
             self._model.previous = update if plan.hierarchy.uses("previous") else None
         return ""
 

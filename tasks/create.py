@@ -4,13 +4,16 @@ import importlib
 import inspect
 import sys
 from pathlib import Path
+from types import ModuleType
 
+import numpy as np
 import torch
 
 from detox.tasks.classification import Classification
 from detox.tasks.datasets import DATASETS
 from detox.tasks.models import MODELS
 from detox.tasks.task import Task, TaskError
+from detox.tasks.users import users_code
 
 TASKS = tuple(DATASETS)
 
@@ -60,16 +63,7 @@ def _own(name: str, device: torch.device) -> Task:
     module, _, attribute = name.partition(":")
     if not all(part.isidentifier() for part in [*module.split("."), attribute]):
         raise TaskError(f"task {name}: write it as my_module:MyTask")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        found = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise TaskError(
-            f"task {name}: {error}; modules are looked for in the current folder and in Python's path"
-        ) from error
-    kind = getattr(found, attribute, None)
+    kind = getattr(_import(name, module), attribute, None)
     if kind is None:
         raise TaskError(f"task {name}: the module {module} has no {attribute}")
     if not (isinstance(kind, type) and issubclass(kind, Task)):
@@ -80,7 +74,28 @@ def _own(name: str, device: torch.device) -> Task:
         inspect.signature(kind).bind(device=device)
     except TypeError as error:
         raise TaskError(f"task {name} is made by {attribute}(device=...): {error}") from None
-    task: Task = kind(device=device)  # type: ignore[call-arg]
-    if getattr(task, "train_size", 0) < 1:
-        raise TaskError(f"task {name}: {attribute} must set train_size, the number of training samples")
+    with users_code(f"task {name}: {attribute}(device=...)"):
+        task: Task = kind(device=device)  # type: ignore[call-arg]
+        size = getattr(task, "train_size", None)
+    if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
+        got = "nothing" if size is None else repr(size)
+        raise TaskError(
+            f"task {name}: {attribute} must set train_size, the number of training samples, to an integer of at least "
+            f"1; it is {got}"
+        )
     return task
+
+
+def _import(name: str, module: str) -> ModuleType:
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        with users_code(f"task {name}: importing {module}"):
+            return importlib.import_module(module)
+    except TaskError as error:
+        if isinstance(error.__cause__, ModuleNotFoundError):
+            raise TaskError(
+                f"task {name}: {error.__cause__}; modules are looked for in the current folder and in Python's path"
+            ) from error
+        raise

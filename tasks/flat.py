@@ -6,7 +6,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from detox.tasks.checks import check_loss, check_model, kind_of, split
+from detox.tasks.exact import ExactBuffers
 from detox.tasks.task import Task, TaskError
+from detox.tasks.users import users_code
+
+_NEGATIVE_ZERO = np.uint32(0x80000000)
 
 
 class FlatModel:
@@ -14,45 +19,96 @@ class FlatModel:
 
     The vector of weights holds the d trainable parameters in the order of `module.parameters()`, a tied one
     once, and behind them the b entries that have to agree without having a gradient: frozen parameters, then
-    floating-point buffers such as batch-norm statistics. Integer buffers are not part of it.
+    floating-point buffers such as batch-norm statistics, then the words of the exact buffers: those that are
+    integer or boolean, or not finite at the start (see ExactBuffers).
 
     Attributes:
         module: the model.
         weights: (d + b,) float32 on the module's device.
-        gradient: (d,) float32, what every parameter's `.grad` is a view of.
-        d, b: sizes.
+        gradient: (d,) float32, what every trained parameter's `.grad` is a view of.
+        d, b, words: sizes; the words are the last of the b entries.
+        exact: the exact buffers.
 
     Raises:
-        TaskError: a parameter or buffer that is not float32, tensors on several devices or in each other's
-            memory, or no parameter to train.
+        TaskError: the model cannot be flat, see check_model.
     """
 
     def __init__(self, module: nn.Module) -> None:
+        check_model(module)
         self.module = module
-        trained, kept = _split(module)
-        _check(trained, kept)
-        everything = [*trained.values(), *kept.values()]
-        self.d = sum(t.numel() for t in trained.values())
-        self.b = sum(t.numel() for t in kept.values())
-        self.weights = torch.cat([t.detach().reshape(-1) for t in everything])
-        self.gradient = torch.zeros_like(self.weights[: self.d])
+        self._trained, kept, exact = split(module)
+        everything = [*self._trained.values(), *kept.values()]
+        device = everything[0].device
+        self.exact = ExactBuffers(list(exact.values()), device)
+        self.words = self.exact.words
+        self.d = sum(t.numel() for t in self._trained.values())
+        self.b = sum(t.numel() for t in kept.values()) + self.words
+        self.weights = torch.zeros(self.d + self.b, device=device)
+        self.gradient = torch.zeros(self.d, device=device)
+        self._words = self.weights[self.d + self.b - self.words :]
         for tensor, view in zip(everything, _views(self.weights, everything), strict=True):
+            view.copy_(tensor.detach())
             tensor.data = view
-        for parameter, view in zip(trained.values(), _views(self.gradient, trained.values()), strict=True):
-            parameter.grad = view
-        self._addresses = _addresses(module)
+        self.exact.read(self._words)
+        self._tensors = [(t, t.data, t.requires_grad) for t in (*everything, *exact.values())]
+        self._gradients = list(_views(self.gradient, self._trained.values()))
+        self._reached: set[int] = set()
+        for index, parameter in enumerate(self._trained.values()):
+            parameter.register_post_accumulate_grad_hook(lambda _, index=index: self._reached.add(index))
+        self.attach_gradient()
+        self._places = self._find()
+
+    @classmethod
+    def build(cls, task: Task, seed: int) -> "FlatModel":
+        """The task's model, its weights drawn from torch's generator in the state of that seed.
+
+        Raises:
+            TaskError: the task makes no model, or one that cannot be flat.
+        """
+        torch.manual_seed(seed)
+        with users_code("build_model"):
+            module = task.build_model()
+        if not isinstance(module, nn.Module):
+            raise TaskError(f"build_model returned {kind_of(module)}; it has to return a torch.nn.Module")
+        return cls(module)
+
+    @property
+    def trained(self) -> list[torch.Tensor]:
+        """The trainable parameters, in the order of their entries."""
+        return list(self._trained.values())
+
+    def attach_gradient(self, without: Iterable[int] = ()) -> None:
+        """Makes every trained parameter's `.grad` its view of the gradient; None for the indices in `without`."""
+        for index, (parameter, view) in enumerate(zip(self._trained.values(), self._gradients, strict=True)):
+            parameter.grad = None if index in without else view
 
     def load(self, weights: np.ndarray) -> None:
         """Copies in (d + b,) float32."""
         # Torch warns of arrays that must not be written to, such as received messages.
-        source = torch.from_numpy(weights if weights.flags.writeable else weights.copy())
-        self.weights.copy_(source)
+        self.write(0, torch.from_numpy(weights if weights.flags.writeable else weights.copy()))
+
+    def write(self, begin: int, values: torch.Tensor) -> None:
+        """Sets the weights from entry `begin` to the last, and the buffers that are made of them."""
+        with torch.no_grad():
+            self.weights[begin:].copy_(values)
+            self.exact.write(self._words)
+
+    def put_back(self, weights: torch.Tensor) -> None:
+        """Makes of all tensors again what they were made at the start, views that are trained or not, and sets them."""
+        for tensor, view, requires_grad in self._tensors:
+            if (tensor.data_ptr(), tensor.shape, tensor.dtype) != (view.data_ptr(), view.shape, view.dtype):
+                tensor.data = view
+            tensor.requires_grad_(requires_grad)
+        self._gradients = list(_views(self.gradient, self._trained.values()))  # a module's to() moves these too
+        self.attach_gradient()
+        self.write(0, weights)
 
     def compute(self, task: Task, indices: np.ndarray, seed: int) -> np.ndarray:
-        """(d + b,) float32: the mean gradient over a file, and the buffers as the forward pass leaves them.
+        """(d + b,) float32: the mean gradient over a file, and behind it the rest as the forward pass leaves it.
 
+        The entries of a parameter that has no gradient (None) are -0.0; zeros in a gradient are +0.0.
         A function of weights, indices and seed alone: the bits do not depend on what was computed before.
-        Weights and buffers, integer ones too, are left as they were. Torch's global generators are seeded.
+        Weights and buffers are left as they were. Torch's global generators are seeded.
 
         Args:
             task: data and loss.
@@ -60,31 +116,88 @@ class FlatModel:
             seed: of augmentation and dropout.
 
         Raises:
-            TaskError: the loss put another tensor in the place of a parameter, gradient or buffer.
+            TaskError: the loss fails or is no scalar with a gradient; it changed a trained parameter, put another
+                tensor in the place of one of the model's, or changed which parameters are trained.
         """
-        kept = self.weights[self.d :].clone()
-        integers = [(buffer, buffer.clone()) for buffer in self.module.buffers() if not buffer.is_floating_point()]
+        before = self.weights.clone()
         self.gradient.zero_()
+        self._reached.clear()
         self.module.train()
         _seed(self.weights.device, seed)
-        loss = task.loss(self.module, indices, torch.Generator().manual_seed(seed))
-        loss.backward()  # type: ignore[no-untyped-call]
-        self._check_addresses()
-        vector: np.ndarray = torch.cat([self.gradient, self.weights[self.d :]]).cpu().numpy()
-        self.weights[self.d :].copy_(kept)
-        for buffer, value in integers:
-            buffer.copy_(value)
-        return vector
+        with torch.enable_grad():
+            with users_code("the loss"):
+                loss = task.loss(self.module, indices, torch.Generator().manual_seed(seed))
+            check_loss(loss)
+            with users_code("the loss's backward()"):
+                loss.backward()  # type: ignore[no-untyped-call]
+        self._check_places()
+        self._check_parameters(before)
+        self.exact.read(self._words)
+        vector = torch.cat([self.gradient, self.weights[self.d :]])
+        for index, view in enumerate(_views(vector, self._trained.values())):
+            if index not in self._reached:
+                view.fill_(-0.0)
+        self.write(self.d, before[self.d :])
+        array: np.ndarray = vector.cpu().numpy()
+        return array
 
-    def _check_addresses(self) -> None:
+    def without_gradient(self, votes: np.ndarray, f: int) -> list[int]:
+        """Indices of the trained parameters for which at most f of the votes, (m, d + b), have a gradient."""
+        sizes = [p.numel() for p in self._trained.values()]
+        starts = np.cumsum([0, *sizes[:-1]])
+        filled = [index for index, size in enumerate(sizes) if size]
+        enough = len(votes) - f
+        first = (votes[:, starts[filled]].view(np.uint32) == _NEGATIVE_ZERO).sum(axis=0)
+        found = []
+        for index in (index for index, count in zip(filled, first, strict=True) if count >= enough):
+            entries = votes[:, starts[index] : starts[index] + sizes[index]].view(np.uint32)
+            if np.count_nonzero((entries == _NEGATIVE_ZERO).all(axis=1)) >= enough:
+                found.append(index)
+        return found
+
+    def _find(self) -> dict[str, tuple[int, torch.Size]]:
+        """Where every tensor that is a view lives, and its shape; address 0 for a gradient that is gone."""
+        named = {**dict(self.module.named_parameters()), **dict(self.module.named_buffers())}
+        places = {name: (tensor.data_ptr(), tensor.shape) for name, tensor in named.items()}
+        gradients = {f"gradient of {name}": parameter.grad for name, parameter in self._trained.items()}
+        return places | {
+            name: (0, torch.Size()) if grad is None else (grad.data_ptr(), grad.shape)
+            for name, grad in gradients.items()
+        }
+
+    def _check_places(self) -> None:
         """Without it a replaced tensor would leave stale bits in the vector, and nobody would know."""
-        found = _addresses(self.module)
-        if found != self._addresses:
-            names = found.keys() | self._addresses.keys()
-            name = min(name for name in names if found.get(name) != self._addresses.get(name))
+        trained = {name for name, parameter in self.module.named_parameters() if parameter.requires_grad}
+        if changed := sorted(trained ^ self._trained.keys()):
             raise TaskError(
-                f"the loss replaced the model's {name} by another tensor; change it in place, as by copy_()"
+                f"requires_grad changed for {', '.join(changed[:3])}{', ...' * (len(changed) > 3)}: which parameters "
+                "are trained, and d with them, is fixed when the model is built. To train a layer later, let it "
+                "require a gradient from the start and detach() its output until then: a parameter that the loss "
+                "does not reach is left alone"
             )
+        found = self._find()
+        if found == self._places:
+            return
+        name = min(name for name in found.keys() | self._places.keys() if found.get(name) != self._places.get(name))
+        resized = name in found and found[name][0] == self._places.get(name, (None,))[0]
+        what = f"resized the model's {name}" if resized else f"replaced the model's {name} by another tensor"
+        raise TaskError(f"the loss {what}; change it in place, as by copy_()")
+
+    def _check_parameters(self, before: torch.Tensor) -> None:
+        """Without it what the loss does to parameters would be lost: only their gradient travels."""
+        now, then = (vector[: self.d].view(torch.int32) for vector in (self.weights, before))
+        if torch.equal(now, then):
+            return
+        views = zip(
+            self._trained, _views(now, self._trained.values()), _views(then, self._trained.values()), strict=True
+        )
+        name = next(name for name, new, old in views if not torch.equal(new, old))
+        self.put_back(before)
+        raise TaskError(
+            f"the loss or the forward pass changed the model's {name} in place, and only its gradient travels. Change "
+            "parameters in build_model (as an initialisation from data does), or compute with a changed copy (as a "
+            "clamp or a norm can be); what a step changes beside the gradient has to be a buffer"
+        )
 
 
 def _seed(device: torch.device, seed: int) -> None:
@@ -92,39 +205,6 @@ def _seed(device: torch.device, seed: int) -> None:
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         torch.cuda.manual_seed_all(seed)
-
-
-def _split(module: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """By name: what has a gradient, and what has to agree without one."""
-    named = list(module.named_parameters())
-    trained: dict[str, torch.Tensor] = {name: p for name, p in named if p.requires_grad}
-    kept: dict[str, torch.Tensor] = {name: p for name, p in named if not p.requires_grad}
-    kept |= {name: b for name, b in module.named_buffers() if b.is_floating_point() or b.is_complex()}
-    return trained, kept
-
-
-def _check(trained: dict[str, torch.Tensor], kept: dict[str, torch.Tensor]) -> None:
-    if not trained:
-        raise TaskError("the model has no parameter to train")
-    seen: dict[int, str] = {}
-    device = next(iter(trained.values())).device
-    for name, tensor in {**trained, **kept}.items():
-        if tensor.dtype != torch.float32:
-            raise TaskError(f"the model's {name} is {tensor.dtype}; DETOX needs float32")
-        if tensor.device != device:
-            raise TaskError(f"the model's {name} is on {tensor.device}, the rest on {device}; DETOX needs one device")
-        if tensor.numel() and seen.setdefault(tensor.data_ptr(), name) != name:
-            raise TaskError(
-                f"the model's {seen[tensor.data_ptr()]} and {name} are two tensors in the same memory; "
-                "tie them by assigning one parameter to both names"
-            )
-
-
-def _addresses(module: nn.Module) -> dict[str, int]:
-    """Where every tensor that is a view lives; 0 for a gradient that is gone."""
-    trained, kept = _split(module)
-    places = {name: tensor.data_ptr() for name, tensor in (trained | kept).items()}
-    return places | {f"gradient of {name}": 0 if p.grad is None else p.grad.data_ptr() for name, p in trained.items()}
 
 
 def _views(vector: torch.Tensor, tensors: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:

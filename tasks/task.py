@@ -14,7 +14,8 @@ class TaskError(ValueError):
 class Task(ABC):
     """Model, data and loss: all that DETOX needs to know of a training job.
 
-    The PS and every worker's rank make one each, by `MyTask(device=...)`; all must hold the same bits.
+    The PS and every worker's rank make one each, by `MyTask(device=...)`; all must hold the same bits. Before the first
+    step the PS tries it: the loss of a file twice, and one evaluation.
 
     Attributes:
         train_size: training samples; files are drawn from 0..train_size-1.
@@ -29,7 +30,10 @@ class Task(ABC):
 
     @abstractmethod
     def build_model(self) -> nn.Module:
-        """A new float32 model on the device, its weights drawn from torch's global generator."""
+        """A new float32 model on the device, its weights drawn from torch's global generator.
+
+        Which parameters require a gradient is fixed here. What a forward pass changes has to be a buffer.
+        """
 
     @abstractmethod
     def loss(self, model: nn.Module, indices: np.ndarray, generator: torch.Generator) -> torch.Tensor:
@@ -52,7 +56,8 @@ class Task(ABC):
 
     @abstractmethod
     def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """Loss and accuracy on test data, under "loss" and "accuracy".
+        """Metrics on test data: numbers of any kind under any names, "loss" among them; "accuracy" is shown as such.
 
-        Puts the model into evaluation mode meanwhile, and leaves it in the mode that it was in.
+        Args:
+            model: in evaluation mode. Whatever becomes of it here is put back afterwards, random numbers too.
         """

@@ -56,7 +56,8 @@ def test_updates_are_those_of_torchs_optimizer_on_an_ordinary_model(name, schedu
         optimizer.step()
     expected = torch.cat([p.detach().reshape(-1) for p in plain.parameters()]).numpy()
     assert np.allclose(model.weights[: model.d], expected, rtol=1e-5, atol=1e-7)
-    assert model.weights[model.d :].tolist() == [0, 1, 2, 3]
+    assert model.weights[model.d :].tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
+    assert model.module[1].num_batches_tracked == 4 + (5 << 16) + (6 << 32) + (7 << 48)
 
 
 def test_a_restored_model_goes_on_bit_for_bit():

@@ -52,13 +52,14 @@ TOYS = {
 
 
 def _naive(task, indices, seed):
-    """The definition, on an ordinary module: autograd's gradients, then the buffers, one after another."""
+    """The definition, on an ordinary module: autograd's gradients, float buffers, then four words a small counter."""
     module = task.build_model()
     torch.manual_seed(seed)
     loss = task.loss(module, indices, torch.Generator().manual_seed(seed))
     gradients = torch.autograd.grad(loss, list(module.parameters()))
-    buffers = [b for b in module.buffers() if b.is_floating_point()]
-    return torch.cat([t.detach().reshape(-1) for t in [*gradients, *buffers]]).numpy()
+    floats = [b for b in module.buffers() if b.is_floating_point()]
+    words = [torch.tensor([int(b) & 0xFFFF, 0, 0, 0]) for b in module.buffers() if not b.is_floating_point()]
+    return torch.cat([t.detach().reshape(-1).float() for t in [*gradients, *floats, *words]]).numpy()
 
 
 @pytest.mark.parametrize("name", TOYS)
@@ -127,7 +128,7 @@ def test_buffers_and_frozen_parameters_travel_behind_the_parameters():
     module[5].weight.requires_grad_(False)
     model = FlatModel(module)
     assert model.d == 5 * 27 + 5 + 5 + 5 + 4
-    assert model.b == 4 * 980 + 5 + 5
+    assert (model.b, model.words) == (4 * 980 + 5 + 5 + 4, 4)
     assert model.weights[model.d : model.d + 3920].data_ptr() == module[5].weight.data_ptr()
 
 
@@ -176,10 +177,13 @@ def test_a_model_that_cannot_be_flat_is_refused_in_words(build, words):
         FlatModel(build())
 
 
-def test_integer_buffers_are_left_alone():
-    model = FlatModel(_linear_with(count=torch.tensor([3, 4])))
-    assert (model.d, model.b) == (6, 0)
-    assert model.module.count.tolist() == [3, 4]
+def test_integer_buffers_travel_behind_everything_as_words_of_sixteen_bits():
+    model = FlatModel(_linear_with(count=torch.tensor([3, 2**40 - 1])))
+    assert (model.d, model.b, model.words) == (6, 8, 8)
+    assert model.module.count.tolist() == [3, 2**40 - 1]
+    assert model.weights[6:].tolist() == [3, 0, 0, 0, -1, -1, 255, 0]
+    model.load(np.array([0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 1, 0, 1, 0], np.float32))
+    assert model.module.count.tolist() == [7, 2**32 + 1]
 
 
 def _replace_buffer(module):

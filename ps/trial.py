@@ -1,0 +1,89 @@
+"""A task is tried before the first step: what it forgets is said at once, and a run's bits do not change by it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from blake3 import blake3
+
+from detox.ps.assignment import Files
+from detox.ps.model import GlobalModel
+from detox.tasks import Task, TaskError
+from detox.tasks.preserve import random_state_preserved
+
+_SEARCH = (
+    "Look for numpy's or Python's random numbers (draw from the generator that the loss is given, or from torch), for "
+    "the time, and for what the task or its model keeps from call to call (what a forward pass changes has to be a "
+    "buffer)"
+)
+_VALUES = (bool, int, float, complex, str, np.generic, np.ndarray, torch.Tensor)
+
+
+def try_out(
+    task: Task, model: GlobalModel, files: Files, *, bits: bool, signs: bool, warn: Callable[[str], object]
+) -> None:
+    """Computes a file of the first step twice, and evaluates once; the ranks load their data meanwhile.
+
+    Args:
+        task: the model's.
+        model: as it was built.
+        files: of the run.
+        bits: whether votes compare bits, so that workers have to compute equal ones.
+        signs: whether only signs travel.
+        warn: told what the run can live with.
+
+    Raises:
+        TaskError: the task cannot be trained or evaluated.
+    """
+    indices, seed = files.draw(1)[0], files.file_seed(1, 0)
+    with random_state_preserved():
+        first, state = model.compute(indices, seed), _state(task, model)
+        second, state_after = model.compute(indices, seed), _state(task, model)
+        changed = [name for name in state if state_after.get(name) != state[name]]
+        if first.tobytes() != second.tobytes():
+            kept = f": {', '.join(changed[:3])} changed from call to call" if changed else ""
+            said = f"the task is not deterministic: the same file gave other bits the second time{kept}. {_SEARCH}"
+            if bits:
+                raise TaskError(f"{said}. Workers of a group would never agree")
+            warn(said)
+        elif in_model := [name for name in changed if name.startswith("model")]:
+            raise TaskError(
+                f"{in_model[0]} changes with each forward pass. An attribute is neither voted on nor in a checkpoint, "
+                "and each rank has one of its own: register it as a buffer, of integers if it counts, and leave the "
+                "parameters' requires_grad as it is, for d is fixed"
+            )
+        elif changed:
+            warn(f"{changed[0]} changes with each call of the loss; each rank has one of its own, and no checkpoint")
+        if not np.isfinite(first[: model.d]).all():
+            said = "the loss of the untrained model has a gradient with NaN or infinity, on the first file of step 1"
+            if signs:
+                raise TaskError(f"{said}; signs cannot say so")
+            warn(said)
+        if signs and (unused := model.without_gradient(first[None], 0)):
+            raise TaskError(
+                f"the loss does not reach {len(unused)} of the model's parameters, which a sign would move: let them "
+                'not require a gradient, or leave compression.kind = "sign"'
+            )
+        model.evaluate()
+
+
+def _state(task: Task, model: GlobalModel) -> dict[str, str]:
+    """What the task's and the modules' attributes hold, of numbers, words and arrays, by name."""
+    owners: list[tuple[str, Any]] = [(f"{type(task).__name__}.", task)]
+    owners += [(f"model.{name}." if name else "model.", module) for name, module in model.module.named_modules()]
+    return {
+        prefix + name: _content(value)
+        for prefix, owner in owners
+        for name, value in vars(owner).items()
+        if value is None
+        or isinstance(value, bool | int | float | complex | str | np.generic | np.ndarray | torch.Tensor)
+    }
+
+
+def _content(value: Any) -> str:
+    if isinstance(value, torch.Tensor) and value.layout == torch.strided and not value.is_quantized:
+        value = value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()
+    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
+        return blake3(np.ascontiguousarray(value).tobytes()).hexdigest()
+    return repr(value)

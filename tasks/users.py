@@ -1,0 +1,44 @@
+"""Errors in a user's code, told in one sentence with its file and line."""
+
+import sysconfig
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from detox.tasks.task import TaskError
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+_OURS = tuple(f"{_PACKAGE / name}/" for name in ("aggregators", "launch", "ps", "tasks", "wire", "worker"))
+_INSTALLED = tuple(sysconfig.get_path(name) + "/" for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+
+
+@contextmanager
+def users_code(what: str) -> Iterator[None]:
+    """Whatever is raised within, an exit included, becomes a TaskError; a TaskError stays as it is.
+
+    Args:
+        what: is under way, the subject of a sentence: "the loss".
+    """
+    try:
+        yield
+    except TaskError:
+        raise
+    except SystemExit as error:
+        code = "" if error.code is None else repr(error.code)
+        raise TaskError(f"{what} called sys.exit({code}){_where(error)}") from error
+    except Exception as error:
+        said = error.msg if isinstance(error, SyntaxError) else " ".join(str(error).split())
+        name = type(error).__name__
+        raise TaskError(f"{what} failed with {name}{': ' * bool(said)}{said}{_where(error)}") from error
+
+
+def _where(error: BaseException) -> str:
+    """Place of the innermost call that is neither ours nor an installed library's, as the end of a sentence."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f", in {error.filename}:{error.lineno}"
+    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
+        file, function = frame.f_code.co_filename, frame.f_code.co_name
+        if not file.startswith("<") and not str(Path(file).absolute()).startswith(_OURS + _INSTALLED):
+            return f", in {file}:{line}" + ("" if function.startswith("<") else f" ({function})")
+    return ""
