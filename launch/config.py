@@ -266,6 +266,11 @@ def _names(word: str) -> bool:
     return word.partition("=")[0] == "--name"
 
 
+def config_of(path: str) -> Config:
+    """The config in a TOML file as it stands, whether or not it can be run; raises ConfigError as read_config does."""
+    return _parse({"name": Path(path).stem, **read_toml(path)}, path)
+
+
 def config_from(fields: dict[str, Any], where: str) -> Config:
     """The config with these fields; errors begin with `where`.
 

@@ -13,6 +13,11 @@ from detox.ps.stopwatch import PARTS
 ProgressKind = Literal["bar", "lines", "none"]
 
 
+def printer() -> Console:
+    """The console of tables. It is wider than any: a narrow terminal wraps lines, where rich would cut numbers off."""
+    return Console(highlight=False, markup=False, width=400)
+
+
 class Reporter:
     """Prints the PS's view of a run.
 

@@ -1,6 +1,8 @@
 """The pictures of a report: curves, seconds of a step, time to an accuracy, attacks against methods."""
 
+import os
 import sys
+from argparse import ArgumentTypeError
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import mean
@@ -8,14 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from detox.launch.results import score_names
 from detox.ps.stopwatch import PARTS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.legend import Legend
 
     from detox.launch.results import Method
 
+_FORMATS = (".png", ".pdf", ".svg")
 _STYLES = ("-", "--", ":")
 _LOSS = 30  # where a run diverges, its loss would hide all the others
 
@@ -26,67 +31,74 @@ def figure_of(rows: int, columns: int, width: float, height: float) -> tuple["Fi
     Raises:
         ImportError: there is no matplotlib.
     """
-    import matplotlib
+    os.environ["MPLBACKEND"] = "agg"  # a notebook's has a backend that is not installed here
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    return pyplot.subplots(rows, columns, figsize=(width, height), layout="constrained", squeeze=False)
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def save(figure: "Figure", path: Any) -> None:
-    """Writes a PNG, to a path or an open file, and frees the figure."""
-    from matplotlib import pyplot
+def picture_file(text: str) -> Path:
+    """For argparse: a file for a picture, whose name says the format."""
+    path = Path(text)
+    if path.suffix.lower() not in _FORMATS:
+        raise ArgumentTypeError(f"{text}: a picture is a {', '.join(_FORMATS[:-1])} or {_FORMATS[-1]} file")
+    if path.is_dir():
+        raise ArgumentTypeError(f"{text} is a folder")
+    return path
 
-    if isinstance(path, Path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120, format="png")
-    pyplot.close(figure)
+
+def save(figure: "Figure", path: Path) -> None:
+    """Writes a picture in the format that its name says."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120, format=path.suffix[1:].lower())
 
 
 def picture(make: Callable[[], "Figure"], path: Path) -> int:
-    """Draws into a PNG and says where, or in words why not; returns the exit status."""
+    """Draws into a file and says where, or in words why not; returns the exit status."""
     try:
         save(make(), path)
     except ImportError:
         print("detox-ps: pictures need the extra `plot`: pip install 'detox-ps[plot]'", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"detox-ps: {path}: {error.strerror}", file=sys.stderr)
+        print(f"detox-ps: {path}: {error.strerror or error}", file=sys.stderr)
         return 2
     print(f"picture in {path}", file=sys.stderr)
     return 0
 
 
 def overview(methods: Sequence["Method"], title: str) -> "Figure":
-    """Accuracy over the steps, and where the seconds of a step go."""
+    """The first score over the steps, which is the accuracy if there is one, and where the seconds of a step go."""
     figure, axes = figure_of(1, 2, 12, 4)
-    _curve(axes[0, 0], methods, "accuracy", by_time=False)
-    axes[0, 0].legend(loc="center right", fontsize=9)
+    names = score_names([run for method in methods for run in method.runs])
+    _curve(axes[0, 0], methods, next(iter(names), "accuracy"), by_time=False)
+    _plain(axes[0, 0].legend(loc="center right", fontsize=9))
     parts(axes[0, 1], methods)
     figure.suptitle(title, parse_math=False)
     return figure
 
 
 def curves(methods: Sequence["Method"], title: str) -> "Figure":
-    """Accuracy and loss, over steps and over seconds; a band from the worst to the best seed."""
-    figure, axes = figure_of(2, 2, 12, 8)
-    for row, score in enumerate(("accuracy", "loss")):
+    """Every score, over steps and over seconds; a band from the worst to the best seed."""
+    names = score_names([run for method in methods for run in method.runs]) or ["loss"]
+    figure, axes = figure_of(len(names), 2, 12, 4 * len(names))
+    for row, score in enumerate(names):
         for column in (0, 1):
             _curve(axes[row, column], methods, score, by_time=bool(column))
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=9)
+    _plain(figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=9))
     figure.suptitle(title, parse_math=False)
     return figure
 
 
 def _curve(axes: "Axes", methods: Sequence["Method"], score: str, by_time: bool) -> None:
-    place = 2 if score == "accuracy" else 3
     for number, method in enumerate(methods):
-        points = list(zip(*(run.scores for run in method.runs), strict=False))
-        x = [mean(of[by_time] for of in point) for point in points]
-        y = np.array([[np.nan if of[place] is None else of[place] for of in point] for point in points], float)
-        y = y.reshape(len(points), len(method.runs)) * (100 if score == "accuracy" else 1)
+        has = [[one for one in run.scores if score in one.scores] for run in method.runs]
+        points = list(zip(*has, strict=False))
+        x = [mean(of.seconds if by_time else of.step for of in point) for point in points]
+        values = [[np.nan if of.scores[score] is None else of.scores[score] for of in point] for point in points]
+        y = np.array(values, float).reshape(len(points), len(method.runs)) * (100 if score == "accuracy" else 1)
         # What is not finite has no point, and a mean of the other seeds would flatter.
         style, colour = _STYLES[number // 10 % len(_STYLES)], f"C{number % 10}"
         axes.plot(x, y.mean(axis=1), style, color=colour, marker="o", markersize=3, label=method.label)
@@ -95,11 +107,26 @@ def _curve(axes: "Axes", methods: Sequence["Method"], score: str, by_time: bool)
     axes.set_xlabel("seconds of training" if by_time else "step")
     if score == "accuracy":
         axes.set(ylabel="test accuracy (%)", ylim=(0, 101))
+    elif score == "loss":
+        _scale_of_loss(axes)
     else:
-        axes.set(ylabel="test loss", yscale="log")
-        if axes.get_ylim()[1] > _LOSS:
-            axes.set(ylabel=f"test loss (cut off at {_LOSS})", ylim=(None, _LOSS))
+        axes.set_ylabel(f"test {score}", parse_math=False)
     axes.grid(alpha=0.3)
+
+
+def _scale_of_loss(axes: "Axes") -> None:
+    """Logarithmic where no loss is 0 or less."""
+    values = np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.lines] or [np.empty(0)])
+    seen = values[np.isfinite(values)]
+    axes.set(ylabel="test loss", yscale="log" if (seen > 0).all() else "linear")
+    if len(seen) and seen.max() > _LOSS > seen.min():
+        axes.set(ylabel=f"test loss (cut off at {_LOSS})", ylim=(None, _LOSS))
+
+
+def _plain(legend: "Legend") -> None:
+    """A run is named by its user: no mathematics in that."""
+    for text in legend.get_texts():
+        text.set_parse_math(False)
 
 
 def seconds(methods: Sequence["Method"], title: str) -> "Figure":

@@ -8,7 +8,7 @@ from detox.launch.results import FinishedRun
 from detox.ps.evidence import KINDS
 
 _CAPTIONS = {
-    "curves": "Test accuracy and loss, over steps and over seconds; bands: from the worst to the best seed.",
+    "curves": "The scores on the test data, over steps and over seconds; bands: from the worst to the best seed.",
     "time-to-accuracy": "Seconds of training until the target accuracy, the mean of the seeds.",
     "seconds": "Where the seconds of a step go.",
     "attacks": "Test accuracy at the end, by method and attack, and the worst attack of each method.",

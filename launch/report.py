@@ -2,19 +2,20 @@
 
 import csv
 import io
+import math
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable
 from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.table import Table
 
-from detox.launch.console import adversary_in_words
-from detox.launch.results import FinishedRun, Method, fields_of, methods
-from detox.ps.folder import RunFolder
+from detox.launch.console import adversary_in_words, printer
+from detox.launch.figures import picture_file
+from detox.launch.records import RunError, scores_in
+from detox.launch.results import FinishedRun, Method, fields_of, in_figures, methods, score_names, shown
 from detox.ps.stopwatch import PARTS
 
 if TYPE_CHECKING:
@@ -28,25 +29,24 @@ votes. weights: the first bytes of the final weights' digest."""
 
 def report(argv: list[str]) -> int:
     """Prints the table, writes files and draws pictures; returns the exit status."""
-    parser = ArgumentParser("detox-ps report", description="Tables and pictures of finished runs.")
+    parser = ArgumentParser("detox-ps report", description="Tables and pictures of finished runs.", allow_abbrev=False)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run's folder")
-    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw accuracy and seconds (extra `plot`)")
+    parser.add_argument(
+        "--plot", type=picture_file, metavar="FILE", help="draw accuracy and seconds: .png, .pdf, .svg (extra `plot`)"
+    )
     parser.add_argument(
         "--output", type=Path, metavar="FOLDER", help="write report.csv, report.md, report.html and its pictures there"
     )
-    parser.add_argument("--target", type=float, help="test accuracy to time, of 1; unset: 95%% of the best")
+    parser.add_argument(
+        "--target", type=share, metavar="SHARE", help="test accuracy to time, 0 to 1; unset: 95%% of the best"
+    )
     parser.add_argument("--tensorboard", type=Path, metavar="FOLDER", help="write event files (extra `tensorboard`)")
     options = parser.parse_args(argv)
-    runs = []
-    for path in options.runs:
-        if RunFolder(path).done:
-            runs.append(FinishedRun.read(path))
-        elif path.is_dir() or path.suffix != ".toml":
-            print(f"warning: {path} is not the folder of a finished run, and is left out", file=sys.stderr)
+    runs = read(options.runs)
     if not runs:
         print("detox-ps: none of these is the folder of a finished run", file=sys.stderr)
         return 2
-    console = Console()
+    console = printer()
     console.print(table(runs))
     console.print(_LEGEND)
     try:
@@ -61,8 +61,10 @@ def report(argv: list[str]) -> int:
         if options.tensorboard is not None:
             write_events(runs, options.tensorboard)
             print(f"event files in {options.tensorboard}")
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        print(f"detox-ps: {error.filename or options.output}: {error.strerror}", file=sys.stderr)
+        print(f"detox-ps: {error.filename or options.output}: {error.strerror or error}", file=sys.stderr)
         return 2
     except ImportError as error:
         extra = "tensorboard" if "tensorboard" in str(error) else "plot"
@@ -71,18 +73,43 @@ def report(argv: list[str]) -> int:
     return 0
 
 
+def share(text: str) -> float:
+    """For argparse: a number from 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise ArgumentTypeError(f"a number from 0 to 1 is needed, got {text}")
+    return value
+
+
+def read(paths: list[Path]) -> list[FinishedRun]:
+    """The runs that can be read, each once; why the others are left out goes to stderr."""
+    runs: dict[Path, FinishedRun] = {}
+    for path in paths:
+        if path.suffix == ".toml" and not path.is_dir():
+            continue  # a glob over the output of a sweep has them beside the folders
+        try:
+            runs.setdefault(path.absolute(), FinishedRun.read(path))
+        except RunError as error:
+            print(f"warning: {error}, and is left out", file=sys.stderr)
+    return list(runs.values())
+
+
 def table(runs: list[FinishedRun]) -> Table:
-    """One row a run: accuracy, seconds, bytes, and what the vote found out about the Byzantine workers."""
+    """One row a run: scores, seconds, bytes, and what the vote found out about the Byzantine workers."""
     out = Table()
     out.add_column("run")
-    for name in ("accuracy", "seconds", "MB in", "lies", "named", "wrongly", "weights"):
+    names = shown(score_names(runs))
+    for name in (*names, "seconds", "MB in", "lies", "named", "wrongly", "weights"):
         out.add_column(name, justify="right")
     for run in runs:
         summary, config = run.summary, run.config
         found = map(str, run.named) if config.r > 1 else ("-", "-")
         out.add_row(
             summary["name"],
-            "not finite" if run.accuracy is None else f"{run.accuracy:.1%}",
+            *(in_figures(name, run.ends[name]) if name in run.ends else "-" for name in names),
             f"{summary['seconds_per_step']['total'] * summary['steps']:.1f}",
             f"{summary['bytes_into_ps'] / 1e6:.1f}",
             str(config.q * config.steps),
@@ -103,22 +130,23 @@ def what_all_share(runs: list[FinishedRun]) -> str:
     return ", ".join(fact for words in facts if len(words) == 1 for fact in words)
 
 
-def as_csv(runs: list[FinishedRun], target: float) -> str:
+def as_csv(runs: list[FinishedRun], target: float | None) -> str:
     """One row a run: all fields of its config, and what came of it."""
     text = io.StringIO()
     rows = [_row(run, target) for run in runs]
-    writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
+    names = dict.fromkeys(name for row in rows for name in row)
+    writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
 
 
-def _row(run: FinishedRun, target: float) -> dict[str, Any]:
-    summary, rightly, reached = run.summary, run.named, run.reached(target)
+def _row(run: FinishedRun, target: float | None) -> dict[str, Any]:
+    summary, rightly = run.summary, run.named
+    reached = None if target is None else run.reached(target)
     return {
         **fields_of(run.config),
-        "test_accuracy": run.accuracy,
-        "test_loss": summary["test_loss"],
+        **{f"test_{name}": run.ends.get(name) for name in ("accuracy", "loss", *run.ends)},
         "target_accuracy": target,
         "steps_to_target": reached and reached[0],
         "seconds_to_target": reached and reached[1],
@@ -132,19 +160,20 @@ def _row(run: FinishedRun, target: float) -> dict[str, Any]:
     }
 
 
-def method_rows(all_methods: list[Method], target: float) -> list[dict[str, str]]:
+def method_rows(all_methods: list[Method], target: float | None) -> list[dict[str, str]]:
     """One row a method, in words and numbers; a spread is from the least to the greatest of the seeds."""
     rows = []
+    names = shown(score_names([run for method in all_methods for run in method.runs]))
     for method in all_methods:
-        accuracies, reached = method.accuracies, method.reached(target)
-        spread = f" ({min(accuracies):.1%} to {max(accuracies):.1%})" if len(accuracies) > 1 else ""
+        reached = None if target is None else method.reached(target)
+        timed = {} if target is None else {f"seconds to {target:.1%}": "never" if reached is None else f"{reached:.1f}"}
         rightly, wrongly = map(sum, zip(*(run.named for run in method.runs), strict=True))
         rows.append(
             {
                 "method": method.label,
                 "seeds": str(len(method.runs)),
-                "test accuracy": f"{mean(accuracies):.1%}{spread}",
-                f"seconds to {target:.1%}": "never" if reached is None else f"{reached:.1f}",
+                **{f"test {name}": method.ends(name) for name in names},
+                **timed,
                 "ms a step": f"{1000 * method.median_seconds['total']:.1f}",
                 "MB a step into the PS": f"{method.bytes_per_step / 1e6:.3f}",
                 "lies": str(sum(run.config.q * run.config.steps for run in method.runs)),
@@ -162,9 +191,14 @@ def as_markdown(rows: list[dict[str, str]], title: str) -> str:
 
 
 def by_attack(all_methods: list[Method]) -> dict[str, dict[str, float]]:
-    """Name of the runs -> attack -> mean accuracy at the end; empty unless there are several of both."""
+    """Name of the runs -> attack -> mean accuracy at the end; empty unless there are several of both.
+
+    Methods whose task has no accuracy are left out.
+    """
     found: dict[str, dict[str, list[float]]] = {}
     for method in all_methods:
+        if not all("accuracy" in run.ends for run in method.runs):
+            continue
         kind = method.config.attack.kind if method.config.q else "none"
         found.setdefault(method.config.name, {}).setdefault(kind, []).extend(method.accuracies)
     kinds = {kind for row in found.values() for kind in row}
@@ -183,23 +217,28 @@ def write(runs: list[FinishedRun], target: float | None, folder: Path) -> None:
     from detox.launch.page import page
 
     all_methods, title = methods(runs), what_all_share(runs)
-    best = max(run.accuracy or 0.0 for run in runs)
-    aim = 0.95 * best if target is None else target
+    aim = target
+    if "accuracy" not in score_names(runs):
+        aim = None
+    elif target is None:
+        aim = 0.95 * max(run.accuracy or 0.0 for run in runs)
     drawings: dict[str, Callable[[], Figure]] = {
         "curves": lambda: figures.curves(all_methods, title),
-        "time-to-accuracy": lambda: figures.time_to(all_methods, aim, title),
         "seconds": lambda: figures.seconds(all_methods, title),
     }
+    if aim is not None:
+        drawings["time-to-accuracy"] = lambda: figures.time_to(all_methods, aim, title)
     if found := by_attack(all_methods):
         drawings["attacks"] = lambda: figures.attacks(found, title)
     folder.mkdir(parents=True, exist_ok=True)
     for name, draw in drawings.items():
         figures.save(draw(), folder / f"{name}.png")
     rows = method_rows(all_methods, aim)
-    (folder / "report.csv").write_text(as_csv(runs, aim))
-    (folder / "report.md").write_text(as_markdown(rows, title))
     pictures = {name: (folder / f"{name}.png").read_bytes() for name in drawings}
-    (folder / "report.html").write_text(page(title, rows, pictures, runs))
+    texts = {"csv": as_csv(runs, aim), "md": as_markdown(rows, title), "html": page(title, rows, pictures, runs)}
+    for ending, text in texts.items():
+        # A host or a name may hold what is no character.
+        (folder / f"report.{ending}").write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_events(runs: list[FinishedRun], folder: Path) -> None:
@@ -214,7 +253,7 @@ def write_events(runs: list[FinishedRun], folder: Path) -> None:
         writer = SummaryWriter(str(folder / run.config.folder.name))
         for line in run.metrics:
             scalars = {f"seconds/{part}": line["seconds"][part] for part in PARTS} | {"bytes_in": line["bytes_in"]}
-            scalars |= {f"test/{name}": line[name] for name in ("accuracy", "loss") if line.get(name) is not None}
+            scalars |= {f"test/{name}": value for name, value in scores_in(line).items() if value is not None}
             for name, value in scalars.items():
                 writer.add_scalar(name, value, line["step"])
         writer.close()

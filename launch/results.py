@@ -1,22 +1,39 @@
 """What finished runs have in their folders, and which of them are the same method with other seeds."""
 
 import json
-import tomllib
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
 from statistics import mean, median
-from typing import Any
+from typing import Any, NamedTuple
 
 from detox.launch.config import Config
 from detox.launch.placement import create_placement
+from detox.launch.records import (
+    RunError,
+    finite,
+    is_score,
+    read_ledger,
+    read_run,
+    read_steps,
+    read_summary,
+    scores_in,
+)
 from detox.ps.folder import RunFolder
 from detox.ps.stopwatch import PARTS
 
 _SEEDS = {"seed", "secret_seed", "attack.seed"}
 _NAMES = {"name", "output"}
+
+
+class Evaluation(NamedTuple):
+    """Of the PS's model on the test data: after which step, at how many seconds, scores by name; None: not finite."""
+
+    step: int
+    seconds: float
+    scores: dict[str, float | None]
 
 
 @dataclass(frozen=True)
@@ -26,7 +43,7 @@ class FinishedRun:
     Attributes:
         config: the resolved config.
         summary: summary.json.
-        metrics: the lines of metrics.jsonl.
+        metrics: the lines of metrics.jsonl, at least one.
         ledger: the lines of ledger.jsonl.
     """
 
@@ -37,10 +54,22 @@ class FinishedRun:
 
     @classmethod
     def read(cls, path: Path) -> "FinishedRun":
-        """Reads the folder of a finished run."""
+        """Reads the folder of a finished run.
+
+        Raises:
+            RunError: it is none, or a file in it cannot be read.
+        """
         folder = RunFolder(path)
-        config = Config(**tomllib.loads((path / "config.toml").read_text()))
-        return cls(config, folder.summary(), _lines(folder.metrics), _lines(folder.ledger))
+        try:
+            if not folder.done:
+                raise RunError(f"{path} is not the folder of a finished run")
+            config = read_run(path)
+            steps = read_steps(folder.metrics, config, timed=True)
+            if not steps:
+                raise RunError(f"{folder.metrics}: no steps")
+            return cls(config, read_summary(folder, config), steps, read_ledger(folder.ledger, config))
+        except OSError as error:
+            raise RunError(f"{path}: {error.strerror}") from None
 
     @cached_property
     def named(self) -> tuple[int, int]:
@@ -50,11 +79,27 @@ class FinishedRun:
         rightly = sum(line["worker"] in placement.byzantine(line["step"]) for line in dissents)
         return rightly, len(dissents) - rightly
 
+    @cached_property
+    def scores(self) -> list[Evaluation]:
+        """Of each evaluation."""
+        found = zip(self.metrics, self.seconds, map(scores_in, self.metrics), strict=True)
+        return [Evaluation(line["step"], seconds, scores) for line, seconds, scores in found if scores]
+
+    @cached_property
+    def ends(self) -> dict[str, float | None]:
+        """Scores at the end by name, those that the task's evaluation has; None: not finite."""
+        evaluated = {name for one in self.scores for name in one.scores}
+        told = {
+            name.removeprefix("test_"): finite(value)
+            for name, value in self.summary.items()
+            if name.startswith("test_") and is_score(value)
+        }
+        return {name: value for name, value in told.items() if value is not None or name in evaluated}
+
     @property
     def accuracy(self) -> float | None:
-        """Test accuracy at the end; None where the loss is not finite."""
-        value: float | None = self.summary["test_accuracy"]
-        return value
+        """Test accuracy at the end; None where the loss is not finite, or the task has no accuracy."""
+        return self.ends.get("accuracy")
 
     @cached_property
     def seconds(self) -> list[float]:
@@ -67,23 +112,33 @@ class FinishedRun:
         steps = [line["seconds"] | {"total": sum(line["seconds"].values())} for line in self.metrics]
         return {name: median(step[name] for step in steps) for name in (*PARTS, "total")}
 
-    @cached_property
-    def scores(self) -> list[tuple[int, float, float | None, float | None]]:
-        """(step, seconds, accuracy, loss) of each evaluation; None where it is not finite."""
-        return [
-            (line["step"], seconds, line.get("accuracy"), line["loss"])
-            for line, seconds in zip(self.metrics, self.seconds, strict=True)
-            if "loss" in line
-        ]
-
     def reached(self, accuracy: float) -> tuple[int, float] | None:
         """Step and seconds of the first evaluation with so much accuracy; None if it never came."""
-        hits = ((step, seconds) for step, seconds, score, _ in self.scores if score is not None and score >= accuracy)
-        return next(hits, None)
+        for step, seconds, scores in self.scores:
+            score = scores.get("accuracy")
+            if score is not None and score >= accuracy:
+                return step, seconds
+        return None
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
+def score_names(runs: list[FinishedRun]) -> list[str]:
+    """The scores that some run has: accuracy, loss, then others as they come."""
+    found = dict.fromkeys(name for run in runs for name in run.ends)
+    return [name for name in ("accuracy", "loss") if name in found] + [
+        name for name in found if name not in ("accuracy", "loss")
+    ]
+
+
+def shown(names: list[str]) -> list[str]:
+    """The scores that a table shows: all, but no loss beside an accuracy."""
+    return [name for name in names if name != "loss" or "accuracy" not in names]
+
+
+def in_figures(name: str, value: float | None) -> str:
+    """A score."""
+    if value is None:
+        return "not finite"
+    return f"{value:.1%}" if name == "accuracy" else f"{value:.4g}"
 
 
 @dataclass(frozen=True)
@@ -107,6 +162,17 @@ class Method:
     def accuracies(self) -> list[float]:
         """Of the runs, at the end; where the loss is not finite, nothing was learnt: 0."""
         return [run.accuracy or 0.0 for run in self.runs]
+
+    def ends(self, name: str) -> str:
+        """A score at the end, the mean of the runs, and from the least to the greatest; "-" where a run has none."""
+        found = self.accuracies if name == "accuracy" else [run.ends.get(name) for run in self.runs]
+        if any(name not in run.ends for run in self.runs):
+            return "-"
+        values = [value for value in found if value is not None]
+        if len(values) < len(found):
+            return "not finite"
+        spread = f" ({in_figures(name, min(values))} to {in_figures(name, max(values))})" if len(values) > 1 else ""
+        return in_figures(name, mean(values)) + spread
 
     @property
     def median_seconds(self) -> dict[str, float]:

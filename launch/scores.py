@@ -5,7 +5,7 @@ import traceback
 from typing import Any, Protocol
 
 Scores = dict[str, float | None]
-_TAKEN = {"step", "seconds", "bytes_in", "skipped"}  # names of a line of metrics.jsonl
+TAKEN = {"step", "seconds", "bytes_in", "skipped"}  # names of a line of metrics.jsonl
 
 
 class EvaluationError(RuntimeError):
@@ -46,7 +46,7 @@ def numbers(scores: Any) -> Scores:
         raise EvaluationError(f'the task\'s evaluate has to return a dict with a "loss", not {scores!r:.80}')
     found: Scores = {}
     for name, score in scores.items():
-        if not isinstance(name, str) or name in _TAKEN:
+        if not isinstance(name, str) or name in TAKEN:
             raise EvaluationError(f"the task's evaluate returned a score named {name!r}; give it another name")
         try:
             value = float(score)

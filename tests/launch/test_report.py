@@ -19,7 +19,9 @@ def _finished(path, config, accuracies=(0.3, 0.6, 0.9), dissents=()):
     """The folder of a finished run, with an evaluation after each step; None: the loss is not finite."""
     folder = RunFolder(path)
     folder.create(config.toml())
-    entries = [{"step": step, "kind": "dissented", "worker": worker} for step, worker in dissents]
+    entries = [
+        {"step": step, "kind": "dissented", "worker": worker, "rank": 1, "host": "h"} for step, worker in dissents
+    ]
     folder.ledger.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
     for step, accuracy in enumerate(accuracies, 1):
         loss = None if accuracy is None else 1 - accuracy
@@ -165,3 +167,158 @@ def test_seconds_by_part_are_those_of_the_median_step(tmp_path):
     (path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (method,) = methods([FinishedRun.read(path)])
     assert method.median_seconds == pytest.approx({**SECONDS, "aggregate": 0.3, "total": 0.7})
+
+
+def _config(text):
+    return lambda path: (path / "config.toml").write_bytes(text)
+
+
+def _summary(**changes):
+    def harm(path):
+        summary = json.loads((path / "summary.json").read_text()) | changes
+        kept = {name: value for name, value in summary.items() if value is not ...}
+        (path / "summary.json").write_text(json.dumps(kept))
+
+    return harm
+
+
+def _write(name, content):
+    return lambda path: (path / name).write_bytes(content)
+
+
+def _gone(name):
+    return lambda path: (path / name).unlink()
+
+
+def _folder(name):
+    def harm(path):
+        (path / name).unlink()
+        (path / name).mkdir()
+
+    return harm
+
+
+STEP = b'{"step": 1, "seconds": {"wait": 1}, "bytes_in": 7}\n'
+DAMAGE = {
+    "no config": (_gone("config.toml"), "no config.toml"),
+    "a folder for a config": (_folder("config.toml"), "no config.toml"),
+    "an empty-handed config": (_config(b"p = 10\nr = 3\n"), "p = 10 workers cannot be split"),
+    "the config of another version": (_config(b"workers = 9\n"), "workers: there is no such field"),
+    "a config that is not UTF-8": (_config(b"name = '\xff'\n"), "not UTF-8"),
+    "no summary": (_gone("summary.json"), "summary.json: No such file"),
+    "an empty summary": (_write("summary.json", b""), "summary.json: not JSON"),
+    "half a summary": (_write("summary.json", b'{"name": "x"'), "summary.json: not JSON"),
+    "a list for a summary": (_write("summary.json", b"[]"), "summary.json: "),
+    "a binary summary": (_write("summary.json", bytes(range(256))), "summary.json: not JSON"),
+    "the summary of another version": (_summary(weights_digest=...), "weights_digest"),
+    "seconds of another version": (_summary(seconds_per_step={"total": 1}), "seconds_per_step lacks a part"),
+    "a summary of other workers": (_summary(hosts=["here"]), "not of p = 9 workers"),
+    "strings for numbers": (_summary(bytes_into_ps="many"), "bytes_into_ps"),
+    "no step": (_summary(steps=0), "steps"),
+    "no metrics": (_gone("metrics.jsonl"), "metrics.jsonl: no steps"),
+    "empty metrics": (_write("metrics.jsonl", b""), "metrics.jsonl: no steps"),
+    "metrics of other parts": (_write("metrics.jsonl", STEP), "steps without the seconds of"),
+    "metrics without seconds": (_write("metrics.jsonl", b'{"step": 1}\n'), "line 1: seconds: Field required"),
+    "a metric that is no object": (_write("metrics.jsonl", b"1\n"), "line 1: "),
+    "metrics of a longer run": (_write("metrics.jsonl", STEP.replace(b"1", b"99", 1)), "a line of step 99, but"),
+    "binary metrics": (_write("metrics.jsonl", b"\x00\xff\n"), "not JSON"),
+    "a binary ledger": (_write("ledger.jsonl", b"\x00\xff\n"), "not JSON"),
+    "a folder for a ledger": (_folder("ledger.jsonl"), "is no file"),
+    "a ledger of more workers": (
+        _write("ledger.jsonl", b'{"step": 1, "kind": "late", "worker": 9, "rank": 1, "host": ""}\n'),
+        "entries of workers 9, but they are 0 to 8",
+    ),
+    "a ledger with strings for steps": (
+        _write("ledger.jsonl", b'{"step": "1", "kind": "late", "worker": 1, "rank": 1, "host": ""}\n'),
+        "line 1: step: ",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_run_that_is_damaged_is_left_out_in_words_and_the_others_reported(name, run, tmp_path, capsys):
+    harm, words = DAMAGE[name]
+    bad = _finished(tmp_path / "bad", Config(name="bad", p=9, steps=3))
+    harm(bad)
+    assert report([str(bad), str(run), str(run / ".")]) == 0
+    printed = capsys.readouterr()
+    assert words in printed.err
+    assert printed.err.startswith("warning: ")
+    assert printed.err.endswith(", and is left out\n")
+    assert printed.err.count("\n") == 1
+    assert printed.out.count("tried") == 1
+
+
+def test_what_is_no_folder_is_left_out_in_words(run, tmp_path, capsys, monkeypatch):
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for path in ("file", "loop", "*", "x" * 300, "run/summary.json", ""):
+        assert report([str(tmp_path / path), str(run)]) == 0
+        assert capsys.readouterr().err.count("is left out") == 1
+    monkeypatch.setattr(type(run), "read_bytes", lambda _: open("/no such file", "rb"))  # noqa: PTH123, SIM115
+    assert report([str(run)]) == 2
+
+
+@pytest.mark.parametrize("scores", [{"loss": 0.5}, {"loss": -0.5, "mae": 3.0}, {"accuracy": 0.5, "top 5": None}, {}])
+def test_columns_follow_the_scores_that_a_task_has(scores, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    path = _finished(tmp_path / "run", Config(name="mine", p=9, r=3, steps=3))
+    lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    plain = [{name: line[name] for name in ("step", "seconds", "bytes_in")} for line in lines]
+    (path / "metrics.jsonl").write_text("".join(json.dumps(line | scores) + "\n" for line in plain))
+    ends = {f"test_{name}": value for name, value in scores.items()}
+    _summary(**{"test_accuracy": None, "test_loss": ..., **ends})(path)
+    out = tmp_path / "out"
+    assert report([str(path), "--output", str(out), "--plot", str(tmp_path / "a.png"), "--target", "0.4"]) == 0
+    head = next(line for line in capsys.readouterr().out.splitlines() if "MB in" in line)
+    for name in ("accuracy", "loss", "mae", "top 5"):
+        assert (name in head) == (name in scores and (name != "loss" or "accuracy" not in scores))
+    with (out / "report.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert {
+        f"test_{name}": "" if value is None else str(value) for name, value in scores.items()
+    }.items() <= row.items()
+    assert ("seconds to" in (out / "report.md").read_text()) == ("accuracy" in scores)
+
+
+def test_runs_with_different_scores_make_one_report(run, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    other = _finished(tmp_path / "other", Config(name="other", p=9, steps=3), (None, None, None))
+    (other / "metrics.jsonl").write_text(
+        (other / "metrics.jsonl").read_text().replace('"accuracy": null', '"mae": NaN')
+    )
+    assert report([str(run), str(other), "--output", str(tmp_path / "out")]) == 0
+    assert "-" in next(line for line in capsys.readouterr().out.splitlines() if "other" in line)
+
+
+@pytest.mark.parametrize(
+    ("ending", "start"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml"), ("PDF", b"%PDF")]
+)
+def test_a_picture_has_the_format_that_its_name_says(run, tmp_path, monkeypatch, ending, start):
+    pytest.importorskip("matplotlib")
+    monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+    path = tmp_path / f"a.{ending}"
+    assert report([str(run), "--plot", str(path)]) == 0
+    assert path.read_bytes().startswith(start)
+
+
+@pytest.mark.parametrize("options", [
+    ["--plot", "a.jpeg"], ["--plot", "a"], ["--plot", "."], ["--plot", ".png"], ["--plot", ""], ["--best", "-1"],
+    *(["--target", value] for value in ("nan", "inf", "-1", "2", "1e400", "x", "0x10", "")),
+])  # fmt: skip
+def test_an_option_that_cannot_be_is_refused_before_any_work(options, capsys):
+    with pytest.raises(SystemExit) as stop:
+        report(["nowhere", *options])
+    assert stop.value.code == 2
+    printed = capsys.readouterr()
+    assert options[0] in printed.err
+    assert "warning" not in printed.err
+
+
+def test_a_host_that_is_no_text_and_a_name_with_marks_are_written(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    path = _finished(tmp_path / "run", Config(name="[red]$x^$", p=9, steps=3))
+    _summary(hosts=["\udc80<é>\x1b[2J"] * 9)(path)
+    assert report([str(path), "--output", str(tmp_path / "out")]) == 0
+    assert "[red]$x^$" in capsys.readouterr().out
+    assert "\\udc80&lt;é&gt;\\x1b[2J" in (tmp_path / "out" / "report.html").read_bytes().decode()
