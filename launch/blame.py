@@ -3,6 +3,7 @@
 import json
 import sys
 from argparse import ArgumentParser
+from bisect import bisect_left
 from collections import Counter
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -10,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from detox.launch.config import Config, ConfigError, read_config
-from detox.launch.figures import picture
+from detox.launch.config import Config
+from detox.launch.console import printer
+from detox.launch.figures import picture, picture_file
 from detox.launch.heatmap import heatmap
-from detox.ps.evidence import KINDS, Finding, find, outvoted, suspicious
+from detox.launch.records import RunError, read_ledger, read_run, read_steps
+from detox.ps.evidence import KINDS, Finding, accused, find, outvoted, suspicious
 from detox.ps.folder import RunFolder
 
 _LEGEND = """\
@@ -31,10 +33,6 @@ vote = "tolerance": a lie of at most {:g} of the gradient's length agrees, and i
 each group can move every vote so far, always in the same direction. See docs/threat-model.md."""
 
 
-class BlameError(ValueError):
-    """There is no run to read; the message says what is wrong."""
-
-
 @dataclass(frozen=True)
 class Log:
     """What a run has written so far.
@@ -43,47 +41,67 @@ class Log:
         config: the resolved config.
         steps: steps made.
         entries: the lines of ledger.jsonl. Those of the newest few steps may be still to come.
+        q: Byzantine workers at most, which is assumed.
     """
 
     config: Config
     steps: int
     entries: list[dict[str, Any]]
+    q: int
 
     @classmethod
-    def read(cls, path: Path) -> "Log":
+    def read(cls, path: Path, q: int | None = None) -> "Log":
         """Reads the folder of a run, which may be going on.
 
-        Raises:
-            BlameError: it is no run's, or has no step yet, or a file in it is broken.
-        """
-        folder = RunFolder(path)
-        if not (path / "config.toml").is_file():
-            raise BlameError(f"{path} is not the folder of a run: it has no config.toml")
-        try:
-            config = read_config(str(path / "config.toml"), [])
-        except ConfigError as error:
-            raise BlameError(str(error)) from None
-        metrics, entries = _lines(folder.metrics), _lines(folder.ledger)
-        if not metrics:
-            raise BlameError(f"{path}: the run has not made a step yet")
-        if unknown := {entry["kind"] for entry in entries} - set(KINDS):
-            raise BlameError(f"{folder.ledger}: entries of unknown kind: {', '.join(sorted(unknown))}")
-        return cls(config, metrics[-1]["step"], entries)
+        Args:
+            path: the folder.
+            q: what to assume; None: as many as the run is set up for.
 
-    @property
-    def chance(self) -> float:
-        """The most that an honest worker's probability of dissent in one step can be, see detox.ps.evidence."""
+        Raises:
+            RunError: it is no run's, or has no step yet, or a file in it is broken.
+        """
+        folder, config = RunFolder(path), read_run(path)
+        metrics = read_steps(folder.metrics, config, timed=False)
+        if not metrics:
+            raise RunError(f"{path}: the run has not made a step yet")
+        if not folder.ledger.exists():
+            raise RunError(f"{folder.ledger}: there is none, so nothing is known of the workers")
+        entries = read_ledger(folder.ledger, config)
+        return cls(config, metrics[-1]["step"], entries, min(assumed(config) if q is None else q, config.p))
+
+    def _chance(self, q: int) -> float:
         config = self.config
         if config.worker_momentum:
             return 1.0  # whoever misses a step sends another momentum from then on, without a lie
         out = {entry["worker"] for entry in self.entries if entry["kind"] == "quarantined"}
         # The workers in quarantine may be honest: all q liars may be among the rest.
-        return outvoted(max(config.p - len(out), config.r), config.q, config.r, config.groups == "redrawn")
+        return outvoted(max(config.p - len(out), config.r), q, config.r, config.groups == "redrawn")
+
+    def _find(self, q: int) -> list[Finding]:
+        return find(self.entries, self.steps, self._chance(q))
+
+    @property
+    def chance(self) -> float:
+        """The most that an honest worker's probability of dissent in one step can be, see detox.ps.evidence."""
+        return self._chance(self.q)
+
+    @cached_property
+    def explained(self) -> bool:
+        """Whether q Byzantine workers can have done all this; an honest one does not dissent so often by chance."""
+        return accused(self._find(self.q)) <= self.q
+
+    @cached_property
+    def least(self) -> int:
+        """The least number of Byzantine workers that can have done all this."""
+        return bisect_left(range(self.config.p), True, key=lambda q: accused(self._find(q)) <= q)
 
     @cached_property
     def findings(self) -> list[Finding]:
-        """What the ledger says of each worker that did anything but agree, the worst first."""
-        return find(self.entries, self.steps, self.chance)
+        """What the ledger says of each worker that did anything but agree, the worst first.
+
+        Where q is too small to explain the dissents, they make nobody suspect: the threshold follows from q.
+        """
+        return self._find(self.q) if self.explained else find(self.entries, self.steps, 1.0)
 
     @property
     def agreeing(self) -> int:
@@ -101,25 +119,33 @@ class Log:
         return dict(sorted(hosts.items(), key=lambda item: -item[1]["verdicts"].total()))
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a JSON-lines file; none where there is no file."""
-    text = path.read_text() if path.exists() else ""
-    try:
-        return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
-    except json.JSONDecodeError as error:
-        raise BlameError(f"{path}: a line is not JSON: {error}") from None
+def assumed(config: Config) -> int:
+    """Byzantine workers that a run is set up for: its q, or as many as aggregator.f stands wherever they are."""
+    stood = (config.f + 1) * ((config.r + 1) // 2) - 1 if config.aggregator.f else 0
+    return min(config.p, max(config.q, stood))
 
 
 def blame(argv: list[str]) -> int:
     """Prints what is known of each worker and draws the picture; returns the exit status."""
-    parser = ArgumentParser("detox-ps blame", description="Which workers offended, when, and what that proves.")
+    parser = ArgumentParser(
+        "detox-ps blame", description="Which workers offended, when, and what that proves.", allow_abbrev=False
+    )
     parser.add_argument("run", type=Path, metavar="RUN", help="a run's folder; the run may be going on")
-    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw workers over steps (extra `plot`)")
+    parser.add_argument(
+        "-q",
+        type=int,
+        help="Byzantine workers to assume, at most; unset: the config's q, or what its aggregator.f stands",
+    )
+    parser.add_argument(
+        "--plot", type=picture_file, metavar="FILE", help="draw workers over steps: .png, .pdf, .svg (extra `plot`)"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     options = parser.parse_args(argv)
     try:
-        log = Log.read(options.run)
-    except BlameError as error:
+        if options.q is not None and options.q < 0:
+            raise RunError(f"-q is at least 0, got {options.q}")
+        log = Log.read(options.run, options.q)
+    except RunError as error:
         print(f"detox-ps: {error}", file=sys.stderr)
         return 2
     if options.json:
@@ -137,6 +163,9 @@ def as_json(log: Log) -> dict[str, Any]:
     return {
         **config.model_dump(include={"name", "p", "q", "r", "groups"}),
         "steps": log.steps,
+        "q_assumed": log.q,
+        "explained": log.explained,
+        "q_at_least": log.least,
         "chance_outvoted": log.chance,
         "suspect_from": suspicious(log.steps, log.chance),
         "agreeing": log.agreeing,
@@ -146,8 +175,7 @@ def as_json(log: Log) -> dict[str, Any]:
 
 
 def _print(log: Log) -> None:
-    # Wider than any table: a narrow terminal wraps lines, where rich would cut numbers off.
-    console = Console(highlight=False, markup=False, width=400)
+    console = printer()
     if log.findings:
         console.print(table(log))
     console.print(f"{log.agreeing} of {log.config.p} workers: nothing but agreement, in {log.steps} steps\n")
@@ -155,6 +183,8 @@ def _print(log: Log) -> None:
         console.print(host_table(log), "", sep="\n")
     if log.findings:
         console.print(f"{_LEGEND}\n{threshold_in_words(log)}")
+    if not log.explained:
+        console.print(beyond_in_words(log))
     if log.config.vote == "tolerance":
         console.print(_TOLERANCE.format(log.config.vote_tolerance))
 
@@ -200,8 +230,13 @@ def host_table(log: Log) -> Table:
 def threshold_in_words(log: Log) -> str:
     """From how many dissents on a worker is suspect, and why."""
     config, least = log.config, suspicious(log.steps, log.chance)
+    if not log.explained:
+        return "Here dissents make nobody suspect:"
     if log.chance == 0:
-        return f"q = {config.q} liars are never the majority of r = {config.r}: one dissent makes a worker suspect."
+        return (
+            f"Assumed: at most q = {log.q} of {config.p} workers are Byzantine{_whence(log)}, never the\n"
+            f"majority of r = {config.r}: one dissent makes a worker suspect."
+        )
     if config.worker_momentum:
         return (
             "worker_momentum: whoever misses a step dissents from then on, without a lie: dissents make nobody suspect."
@@ -214,6 +249,22 @@ def threshold_in_words(log: Log) -> str:
     if least > log.steps:
         return f"{log.steps} steps are too few for dissents to make a worker suspect."
     return (
-        f"{least} dissents in {log.steps} steps make one suspect: q = {config.q} liars of p = {config.p} outvote an\n"
-        f"honest worker in at most {log.chance:.2%} of the steps, and so often by chance in less than one of 1e9 runs."
+        f"Assumed: at most q = {log.q} of {config.p} workers are Byzantine{_whence(log)}. Then {least} dissents in\n"
+        f"{log.steps} steps make one suspect: an honest worker is outvoted in at most {log.chance:.2%} of the\n"
+        "steps, and so often by chance in less than one of 1e9 runs."
+    )
+
+
+def _whence(log: Log) -> str:
+    if log.q == log.config.q:
+        return ""
+    return ", as many as aggregator.f stands" if log.q == assumed(log.config) else ", as -q says"
+
+
+def beyond_in_words(log: Log) -> str:
+    """That the assumption is wrong, and by how much at least."""
+    return (
+        f"more than q = {log.q}{_whence(log)}: so few Byzantine workers cannot have outvoted all\n"
+        f"these by chance. There are {log.least} at least, or hosts that do not compute equal bits, and who lies\n"
+        f"cannot be told from dissents then. -q {log.least} names those whom so many explain."
     )

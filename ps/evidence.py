@@ -3,6 +3,7 @@
 import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 from detox.ps.quarantine import PROOF
@@ -58,6 +59,7 @@ def outvoted(p: int, q: int, r: int, redrawn: bool) -> float:
     return ways / math.comb(others, r - 1)
 
 
+@cache
 def suspicious(n: int, chance: float) -> int:
     """The fewest dissents k in n steps with P(X >= k) < 1e-9 for X ~ Binomial(n, chance); n + 1 if there is none.
 
@@ -157,6 +159,11 @@ def find(entries: Iterable[dict[str, Any]], made: int, chance: float) -> list[Fi
         worker = entry["worker"]
         found.setdefault((worker, entry["rank"] if worker is None else -1), []).append(entry)
     return sorted((_finding(of_one, made, chance) for of_one in found.values()), key=_badness)
+
+
+def accused(findings: Iterable[Finding]) -> int:
+    """Workers that are proven Byzantine or suspect; more than there can be shows that q was assumed too small."""
+    return sum(finding.worker is not None and finding.verdict in ("proven", "suspect") for finding in findings)
 
 
 def _finding(entries: list[dict[str, Any]], made: int, chance: float) -> Finding:

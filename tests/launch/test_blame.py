@@ -1,3 +1,4 @@
+import contextlib
 import json
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 from detox.launch.blame import blame
 from detox.launch.config import AggregatorConfig, Config
 from detox.launch.heatmap import _COLOURS, severity
+from detox.ps.assignment import draw_groups
 from detox.ps.evidence import KINDS
 from detox.ps.folder import RunFolder
 
@@ -146,6 +148,22 @@ def _bad_line(folder):
     folder.ledger.write_text("not JSON\n")
 
 
+def _no_ledger(folder):
+    folder.ledger.unlink()
+
+
+def _line(**changes):
+    def harm(folder):
+        line = {name: value for name, value in (_entry(1, "late", 1) | changes).items() if value is not ...}
+        folder.ledger.write_text(json.dumps(line) + "\n")
+
+    return harm
+
+
+def _bytes(content):
+    return lambda folder: folder.ledger.write_bytes(content)
+
+
 def _bad_kind(folder):
     folder.ledger.write_text(json.dumps(_entry(1, "sneezed", 1)) + "\n")
 
@@ -158,6 +176,26 @@ def _bad_kind(folder):
         (_bad_config, "config.toml: p: "),
         (_bad_line, "ledger.jsonl: a line is not JSON"),
         (_bad_kind, "ledger.jsonl: entries of unknown kind: sneezed"),
+        (_no_ledger, "ledger.jsonl: there is none, so nothing is known"),
+        (_bytes(b'{"step": 1, "kind": "l\xffte"}\n'), "ledger.jsonl: a line is not JSON: line 1: "),
+        (_bytes(b"\n\n"), "ledger.jsonl: a line is not JSON: line 1: "),
+        (_bytes(b"[" * 100_000 + b"\n"), "ledger.jsonl: a line is not JSON: line 1: "),
+        (_bytes(b"1" * 5000 + b"\n"), "ledger.jsonl: a line is not JSON: line 1: "),
+        (_bytes(b"[]\n"), "ledger.jsonl: line 1: "),
+        (_bytes(b"{}\n"), "ledger.jsonl: line 1: step: Field required"),
+        (_line(worker=9), "entries of workers 9, but they are 0 to 8"),
+        (_line(worker=-1), "line 1: worker: "),
+        (_line(worker="1"), "line 1: worker: "),
+        (_line(worker=True), "line 1: worker: "),
+        (_line(step="1"), "line 1: step: "),
+        (_line(step=1.5), "line 1: step: "),
+        (_line(step=-1), "line 1: step: "),
+        (_line(step=10**12), "an entry of step 1000000000000, but the run has 100"),
+        (_line(rank=None), "line 1: rank: "),
+        (_line(kind=["late"]), "line 1: kind: "),
+        (_line(host=...), "line 1: host: Field required"),
+        (lambda folder: folder.metrics.write_text('{"step": 1000}\n'), "a line of step 1000, but the run has 100"),
+        (lambda folder: folder.metrics.write_text('{"step": "1"}\n'), "metrics.jsonl: line 1: step: "),
     ],
 )
 def test_what_is_no_run_is_told_in_one_line(tmp_path, capsys, harm, message):
@@ -167,6 +205,76 @@ def test_what_is_no_run_is_told_in_one_line(tmp_path, capsys, harm, message):
     said = capsys.readouterr()
     assert message in said.err
     assert (said.err.count("\n"), said.out) == (1, "")
+
+
+@pytest.mark.parametrize("options", [["-q", "-1"], ["-q", "x"], ["-q", "1.5"], ["--plot", "a.gif"], ["--best"]])
+def test_an_option_that_cannot_be_is_refused(options, tmp_path, capsys):
+    folder = _run(tmp_path, ENTRIES)
+    with contextlib.suppress(SystemExit):
+        assert blame([str(folder.path), *options]) == 2
+    assert options[0] in capsys.readouterr().err
+
+
+def test_what_a_rank_calls_its_host_cannot_write_to_the_terminal(tmp_path, capsys):
+    folder = _run(tmp_path, [{**_entry(2, "late", 1), "host": "\x1b[2J\udc80\n"}])
+    assert blame([str(folder.path)]) == 0
+    assert "\\x1b[2J\\udc80\\n" in capsys.readouterr().out
+
+
+def _true_run(tmp_path, liars, steps=200, **fields):
+    """A run whose liars collude in every step, with all that the vote makes of it."""
+    config = Config(p=15, q=0, r=3, steps=1000, **fields)
+    entries = []
+    for step in range(1, steps + 1):
+        for group in draw_groups(range(15), 3, "redrawn", 7, step):
+            bad = set(group) & liars
+            outvoted = set(group) - bad if len(bad) == 2 else bad if len(bad) == 1 else set()
+            entries += [_entry(step, "dissented", worker) for worker in sorted(outvoted)]
+    return _run(tmp_path, entries, config, steps)
+
+
+def _verdicts(folder, capsys, *options):
+    assert blame([str(folder.path), "--json", *options]) == 0
+    told = json.loads(capsys.readouterr().out)
+    return told, {worker["worker"] for worker in told["workers"] if worker["verdict"] != "no proof"}
+
+
+def test_where_more_workers_lie_than_were_assumed_that_is_said_and_nobody_named(tmp_path, capsys):
+    folder = _true_run(tmp_path, {2, 8, 11})
+    told, named = _verdicts(folder, capsys)
+    assert (told["q_assumed"], told["explained"], told["q_at_least"], named) == (0, False, 3, set())
+    assert len(told["workers"]) > 10  # nearly all were outvoted at least once
+    blame([str(folder.path)])
+    out = " ".join(capsys.readouterr().out.split())
+    assert "more than q = 0: so few Byzantine workers cannot have outvoted all these by chance" in out
+    assert "There are 3 at least" in out
+    assert " suspect " not in out.split("proven:")[0]
+
+
+@pytest.mark.parametrize("q", [1, 2])
+def test_an_understated_q_names_nobody_and_the_true_one_names_the_liars(tmp_path, capsys, q):
+    folder = _true_run(tmp_path, {2, 8, 11})
+    told, named = _verdicts(folder, capsys, "-q", str(q))
+    assert (told["q_assumed"], told["explained"], told["q_at_least"], named) == (q, False, 3, set())
+    for enough in ("3", "4", "5"):
+        told, named = _verdicts(folder, capsys, "-q", enough)
+        assert (told["explained"], named) == (True, {2, 8, 11})
+    assert _verdicts(folder, capsys, "-q", "99")[0]["q_assumed"] == 15
+
+
+def test_what_the_aggregator_stands_is_assumed_where_q_is_0_and_said(tmp_path, capsys):
+    folder = _true_run(tmp_path, {2, 8, 11}, aggregator={"name": "median", "f": 1})
+    told, named = _verdicts(folder, capsys)
+    # f = 1 bad vote stands 3 liars wherever they are: a second bad vote would take 4.
+    assert (told["q_assumed"], told["explained"], named) == (3, True, {2, 8, 11})
+    blame([str(folder.path)])
+    assert "at most q = 3 of 15 workers are Byzantine, as many as aggregator.f stands" in capsys.readouterr().out
+
+
+def test_a_proof_stands_whatever_was_assumed(tmp_path, capsys):
+    folder = _run(tmp_path, [_entry(1, "lied", 3), _entry(2, "dissented", 4)], CONFIG.model_copy(update={"q": 0}))
+    told, named = _verdicts(folder, capsys)
+    assert (told["explained"], named) == (False, {3})
 
 
 def test_a_cell_of_the_picture_shows_the_worst_of_its_steps_and_quarantine_lasts():
