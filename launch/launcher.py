@@ -6,12 +6,14 @@ import subprocess
 import sys
 import time
 from argparse import ArgumentParser
+from contextlib import suppress
 from pathlib import Path
 
 from detox.launch.config import ConfigError
 from detox.launch.mpirun import MpirunError, local_ranks, mpirun_line, what_is_lost
 from detox.launch.train import parse
 from detox.ps.folder import RunFolder
+from detox.ps.lock import LockedError, is_locked
 
 _GRACE = 30.0  # seconds for the PS to write its checkpoint, once it was told to end
 
@@ -42,7 +44,16 @@ def launch(argv: list[str]) -> int:
         return 2
     if lost := what_is_lost(line[0]):
         print(f"warning: {lost}", file=sys.stderr)
-    return _start(line, RunFolder(config.folder), options.restarts, train.resume)
+    folder = RunFolder(config.folder)
+    try:
+        is_locked(folder.path, lambda text: print(f"detox-ps: {text}", file=sys.stderr))
+    except LockedError as error:
+        print(f"detox-ps: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"detox-ps: {folder.path}: {error.strerror}", file=sys.stderr)
+        return 2
+    return _start(line, folder, options.restarts, train.resume)
 
 
 def _start(line: list[str], folder: RunFolder, restarts: int, resume: bool) -> int:
@@ -56,14 +67,22 @@ def _start(line: list[str], folder: RunFolder, restarts: int, resume: bool) -> i
             return 0
         now = now.get("start_over", now)
         why = now.get("why") or "the job died"
-        if number or now == before or not now["again"] or not restarts:
+        if number or now == before or not now.get("again") or not restarts:
             break
         restarts -= 1
         print(f"detox-ps: {why}; starting it again, at most {restarts} times more", file=sys.stderr)
         if not resume and not folder.replaces and "start_over" not in folder.read_status():
             line, resume = [*line, "--resume"], True  # what it was to replace is gone
+    _bring_back(folder)
     print(f"detox-ps: the run did not finish; the same command resumes it from {folder.path}", file=sys.stderr)
     return 128 + number if number else status or 1
+
+
+def _bring_back(folder: RunFolder) -> None:
+    """Puts an earlier run back in its place where the one that was to replace it was killed before its first step."""
+    if folder.replaces:
+        with suppress(LockedError, OSError), folder.held(lambda _: None):
+            folder.bring_back()
 
 
 def _run(line: list[str]) -> tuple[int, int]:

@@ -12,13 +12,15 @@ import numpy as np
 
 from detox.aggregators import AggregatorError
 from detox.launch.config import Config, ConfigError, known_secret, secret_seed
-from detox.launch.console import ProgressKind, Reporter, adversary_in_words, summary_lines
+from detox.launch.console import Reporter, adversary_in_words, summary_lines
+from detox.launch.provenance import ChangedError, changes, check, facts_of, in_words, place_of, workers_of
 from detox.launch.run import Run
 from detox.launch.scores import EvaluationError
-from detox.launch.train import parse
+from detox.launch.train import Options, parse
 from detox.ps.assignment import Files, worst_case
 from detox.ps.folder import CheckpointError, RunFolder, Status
 from detox.ps.ledger import Ledger
+from detox.ps.lock import LockedError
 from detox.ps.model import GlobalModel
 from detox.ps.quarantine import Quarantine
 from detox.ps.selftest import StartError, check_answers, check_own_bits, classes_of, probe, unequal
@@ -56,27 +58,70 @@ def _serve(transport: Transport, argv: list[str]) -> int:
     ranks = assign_ranks(config, len(transport.peers))
     folder = RunFolder(config.folder, config.checkpoints_kept)
     try:
-        folder.bring_back()  # what a job that was killed at its start had set aside
-        if options.resume and folder.done:
-            print("\n".join(["already finished:", *summary_lines(folder.summary(), str(folder.path))]))
+        if options.resume and folder.done and (told := _told(folder)):
+            _check_finished(config, options.accept, len(transport.peers) + 1, folder)
+            print("\n".join(["already finished:", *told]))
             return 0
+        with folder.held(_say):
+            return _run(transport, config, options, ranks, folder)
+    except (ChangedError, LockedError) as error:
+        _say(str(error))
+        return 2
+    except OSError as error:
+        _say(_lost(folder, error))
+        return 1
+
+
+def _told(folder: RunFolder) -> list[str]:
+    """The summary of a finished run in words; empty where it is damaged, and has to be made again."""
+    try:
+        return summary_lines(folder.summary(), str(folder.path))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        _say(f"the summary of {folder.path} cannot be read, and is made again")
+        return []
+
+
+def _check_finished(config: Config, accept: bool, ranks: int, folder: RunFolder) -> None:
+    """Raises ChangedError where a finished run was made with something else, and that is not accepted."""
+    try:
+        task = create_task(config.task, model=config.model, data_dir=config.data_dir, device=config.device)
+    except TaskError as error:
+        if not accept:
+            raise ChangedError(
+                f"the run in {folder.path} has finished, but whether it would be the same now cannot be told: {error}; "
+                "--accept-changes takes it as it is"
+            ) from None
+        return
+    facts = facts_of(config, task) | place_of(config, ranks)
+    if accept and changes(folder, facts):
+        with folder.held(_say):
+            check(folder, facts, accept, _say)
+    elif not accept and (found := changes(folder, facts)):
+        raise ChangedError(in_words(folder, found))
+
+
+def _run(transport: Transport, config: Config, options: Options, ranks: list[int], folder: RunFolder) -> int:
+    """The training, and how it ended; the folder is this job's alone."""
+    try:
+        folder.bring_back()  # what a job that was killed at its start had set aside
         if not options.resume:
             folder.start_over()
         folder.create(config.toml())
         folder.write_status("running")
-        finished = _train(transport, config, options.progress, ranks, folder)
+        finished = _train(transport, config, options, ranks, folder)
     except (ConfigError, TaskError) as error:
         _end(folder, "failed", str(error))
         raise
     except (StartError, ServerError, CheckpointError, EvaluationError) as error:
-        print(f"detox-ps: {error}", file=sys.stderr)
+        _say(str(error))
         _end(folder, "failed", str(error), again=isinstance(error, StartError | ServerError))
         return 1
+    except ChangedError as error:
+        _end(folder, "failed", str(error))
+        raise
     except OSError as error:
-        why = _lost(folder, error)
-        print(f"detox-ps: {why}", file=sys.stderr)
-        _end(folder, "failed", why)
-        return 1
+        _end(folder, "failed", _lost(folder, error))
+        raise
     except Interruption:
         finished = False
     except Exception as error:
@@ -86,6 +131,10 @@ def _serve(transport: Transport, argv: list[str]) -> int:
         _end(folder, "interrupted", "told to end by a signal")
         return INTERRUPTED
     return 0
+
+
+def _say(text: str) -> None:
+    print(f"detox-ps: {text}", file=sys.stderr, flush=True)
 
 
 def _end(folder: RunFolder, status: Status, why: str, again: bool = False) -> None:
@@ -98,20 +147,24 @@ def _lost(folder: RunFolder, error: OSError) -> str:
     """What the disk refuses, in words."""
     if not folder.path.is_dir():
         return f"the run's folder {folder.path} is gone"
-    return f"{error.filename or folder.path}: {error.strerror or error}"
+    if error.strerror is None:
+        return str(error)
+    return f"{error.filename or folder.path}: {error.strerror}"
 
 
-def _train(transport: Transport, config: Config, progress: ProgressKind, ranks: list[int], folder: RunFolder) -> bool:
+def _train(transport: Transport, config: Config, options: Options, ranks: list[int], folder: RunFolder) -> bool:
     """The whole run; False where a signal ended it."""
     _on_signals(_interrupt)
-    reporter = Reporter(progress, config.steps)
+    reporter = Reporter(options.progress, config.steps)
     task = _start(transport, config, ranks)
+    check(folder, facts_of(config, task) | place_of(config, len(transport.peers) + 1), options.accept, reporter.warn)
     model = create_model(config, task)
     files = create_files(config, task)
     bits = config.r > 1 and config.vote != "tolerance"
     try_out(task, model, files, bits=bits, signs=config.compression.kind == "sign", warn=reporter.warn)
     fingerprints = _await_ready(transport, config)
     del transport.limits[Kind.READY]
+    check(folder, workers_of(fingerprints), options.accept, reporter.warn)
     digests = probe(transport, ranks, model, files, config.transport.start_deadline, config.transport.poll)
     check_answers(digests, ranks)
     for line in unequal(digests, ranks, fingerprints):

@@ -43,15 +43,44 @@ def sweep(argv: list[str]) -> int:
     parser.add_argument("grid", metavar="GRID.toml", help="base, set, case, grid: see docs/experiments.md")
     parser.add_argument("--todo", action="store_true", help="leave out the runs that have finished")
     options, rest = parser.parse_known_args(argv)
+    changed = []
     try:
         runs = configs(options.grid)
+        finished = _Finished()
         for config in runs:
-            if not (options.todo and RunFolder(config.folder).done):
+            if options.todo and "--no-resume" not in rest and RunFolder(config.folder).done:
+                if "--accept-changes" not in rest:
+                    changed += finished.what_changed(config)
+            else:
                 print(shlex.join(["detox-ps", "launch", *rest, str(_write(config))]))
     except (ConfigError, OSError) as error:
         print(f"detox-ps: {error}", file=sys.stderr)
         return 2
-    return 0
+    for text in changed:
+        print(f"detox-ps: {text}", file=sys.stderr)
+    return 2 if changed else 0
+
+
+class _Finished:
+    """What finished runs were made with, against what there is now, wherever it runs; a task's data are read once."""
+
+    def __init__(self) -> None:
+        self._facts: dict[tuple[str | None, ...], dict[str, str]] = {}
+
+    def what_changed(self, config: Config) -> list[str]:
+        """One text for a run that would be another now, or of which that cannot be told; none for another."""
+        from detox.launch.provenance import changes, facts_of, in_words  # which import torch
+        from detox.tasks import TaskError, create_task
+
+        folder, key = RunFolder(config.folder), (config.task, config.model, config.data_dir, config.device)
+        try:
+            if key not in self._facts:
+                task = create_task(config.task, model=config.model, data_dir=config.data_dir, device=config.device)
+                self._facts[key] = facts_of(config, task)
+        except TaskError as error:
+            return [f"whether the run in {folder.path} would be the same now cannot be told: {error}"]
+        found = changes(folder, self._facts[key])
+        return [in_words(folder, found)] if found else []
 
 
 def configs(path: str) -> list[Config]:

@@ -51,10 +51,12 @@ class Options:
     Attributes:
         progress: how it reports.
         resume: whether to go on from a checkpoint, or with what is done.
+        accept: whether to do so where source, data, versions, ranks or machine are others now.
     """
 
     progress: ProgressKind
     resume: bool
+    accept: bool
 
 
 def parse(argv: list[str]) -> tuple[Config, Options]:
@@ -67,13 +69,14 @@ def parse(argv: list[str]) -> tuple[Config, Options]:
     parser = ArgumentParser("detox-ps train", add_help=False, allow_abbrev=False)
     parser.add_argument("--progress", choices=["bar", "lines", "none"], default="lines")
     parser.add_argument("--resume", action=BooleanOptionalAction, default=True)
+    parser.add_argument("--accept-changes", dest="accept", action="store_true")
     known, rest = parser.parse_known_args(argv)
     config, overrides = config_first(rest)
     if config is None:
         if {"-h", "--help"} & set(overrides):
             override(Config(), ["--help"])
-        raise ConfigError("which run? detox-ps train CONFIG.toml [--no-resume] [--field value ...]")
-    return read_config(config, overrides), Options(known.progress, known.resume)
+        raise ConfigError("which run? detox-ps train CONFIG.toml [--no-resume] [--accept-changes] [--field value ...]")
+    return read_config(config, overrides), Options(known.progress, known.resume, known.accept)
 
 
 def config_first(words: list[str]) -> tuple[str | None, list[str]]:

@@ -4,7 +4,8 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from detox.ps.aside import Aside
 from detox.ps.checkpoints import CheckpointError as CheckpointError
 from detox.ps.checkpoints import Checkpoints
 from detox.ps.files import read_json, whole_lines, write_whole
+from detox.ps.lock import Lock
 
 Status = Literal["running", "interrupted", "failed", "finished"]
 _STATUS_BYTES = 4096  # so that a status can be written over the last one where the disk is full
@@ -34,15 +36,33 @@ class RunFolder:
         self.ledger = self.path / "ledger.jsonl"
         self._checkpoints = Checkpoints(self.path / "checkpoints", checkpoints_kept)
         self._previous = Aside(self.path)
+        self._lock: Lock | None = None
+
+    @contextmanager
+    def held(self, say: Callable[[str], object]) -> Iterator[None]:
+        """Keeps other jobs out to the end of the block; see Lock for what it raises, and `say`."""
+        self._lock = Lock(self.path, say)
+        with self._lock.held():
+            yield
+
+    def _check_lock(self) -> None:
+        if self._lock is not None and self._lock.lost:
+            raise OSError(f"{self.path} is not this job's any more: another one took it, or it was deleted")
 
     @property
     def done(self) -> bool:
         """Whether the run has finished."""
         return (self.path / "done").exists()
 
+    @property
+    def resumable(self) -> bool:
+        """Whether there is a checkpoint to go on from."""
+        return bool(self._checkpoints.found())
+
     def create(self, config: str) -> None:
-        """Makes the folder and writes config.toml."""
+        """Makes the folder and writes config.toml; the run is under way from now on, even if it had finished."""
         self._checkpoints.folder.mkdir(parents=True, exist_ok=True)
+        (self.path / "done").unlink(missing_ok=True)
         write_whole(self.path / "config.toml", config.encode())
 
     def start_over(self) -> None:
@@ -107,6 +127,7 @@ class RunFolder:
         self._put_status(facts)
 
     def _put_status(self, facts: dict[str, Any]) -> None:
+        self._check_lock()
         path = self.path / "status.json"
         content = (json.dumps(facts) + "\n").encode().ljust(_STATUS_BYTES)
         try:
@@ -122,8 +143,18 @@ class RunFolder:
         """What write_status wrote last; empty if it never did, or it cannot be read."""
         return read_json(self.path / "status.json") or {}
 
+    def write_provenance(self, facts: dict[str, str]) -> None:
+        """Notes what the run is made with."""
+        self._check_lock()
+        write_whole(self.path / "provenance.json", (json.dumps(facts, indent=2) + "\n").encode())
+
+    def read_provenance(self) -> dict[str, str] | None:
+        """What write_provenance wrote last; None where it cannot be read."""
+        return read_json(self.path / "provenance.json")
+
     def append_metrics(self, record: dict[str, Any]) -> None:
         """Adds a line to metrics.jsonl."""
+        self._check_lock()
         with self.metrics.open("a") as file:
             file.write(json.dumps(record) + "\n")
 
@@ -137,6 +168,7 @@ class RunFolder:
 
     def save_checkpoint(self, step: int, state: dict[str, Any]) -> None:
         """Writes the state after `step`, named by step and digest, and removes the oldest beyond those kept."""
+        self._check_lock()
         self._checkpoints.save(step, state)
 
     def load_checkpoint(self, warn: Callable[[str], object]) -> tuple[int, dict[str, Any]] | None:
@@ -169,6 +201,7 @@ class RunFolder:
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Writes summary.json, then `done`."""
+        self._check_lock()
         write_whole(self.path / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
         self.write_status("finished")
         write_whole(self.path / "done", b"")

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from detox.launch.config import read_config
+from detox.launch.provenance import facts_of
 from detox.launch.sweep import configs, sweep
 from detox.ps.folder import RunFolder
+from detox.tasks import create_task
 
 BASE = """
 p = 9
@@ -65,13 +67,30 @@ def test_each_line_is_a_command_of_its_own_with_a_config_that_is_the_run(grid, c
 
 
 def test_what_has_finished_can_be_left_out(grid, capsys):
-    folder = RunFolder(configs(str(grid))[3].folder)
+    config = configs(str(grid))[3]
+    folder = RunFolder(config.folder)
     folder.create("")
+    folder.write_provenance(facts_of(config, create_task(config.task)))
     folder.finish({})
-    sweep([str(grid), "--todo"])
+    assert sweep([str(grid), "--todo"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 11
     assert not any(folder.path.name in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("option", "status", "left"), [([], 2, 11), (["--accept-changes"], 0, 11), (["--no-resume"], 0, 12)]
+)
+def test_what_has_finished_and_would_be_another_run_now_is_told(grid, capsys, option, status, left):
+    config = configs(str(grid))[3]
+    folder = RunFolder(config.folder)
+    folder.create("")
+    folder.write_provenance({**facts_of(config, create_task(config.task)), "data": "0"})
+    folder.finish({})
+    assert sweep([str(grid), "--todo", *option]) == status
+    printed = capsys.readouterr()
+    assert len(printed.out.splitlines()) == left
+    assert ("data: was 0, is now" in printed.err) == (not option)
 
 
 @pytest.fixture
