@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.measure import machine
 from detox.aggregators import RULES, Hierarchy
-from detox.ps.assignment import draw_groups
+from detox.assignment.schemes import RedrawnGroups
 from detox.tasks.seeds import stream
 from detox.worker.placement import Placement
 from experiments.cells import kept, markdown, write_csv
@@ -47,7 +47,7 @@ def errors(p: int, q: int, r: int, k: int, d: int, repetition: int, seed: int) -
     rows = mu + rng.standard_normal((p, d), np.float32)
     byzantine = np.zeros(p, bool)
     byzantine[list(Placement("random", p, q, seed).byzantine(repetition))] = True
-    groups = np.array(draw_groups(range(p), r, "redrawn", seed, repetition))
+    groups = np.array(RedrawnGroups(r, seed).draw(repetition, range(p)).holders)
 
     bad = byzantine[groups].sum(axis=1) > r // 2
     votes = rows.reshape(p // r, r, d).mean(axis=1)

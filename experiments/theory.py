@@ -18,7 +18,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from benchmarks.measure import machine
-from detox.ps.assignment import draw_groups, worst_case
+from detox.assignment.schemes import RandomGroups, RedrawnGroups, worst_case
 from detox.ps.theory import bad_votes, enough_redundancy, expected_bad_votes, tail_bound
 from detox.tasks.seeds import stream
 from detox.worker.placement import Placement
@@ -45,12 +45,12 @@ def simulate(p: int, q: int, r: int, draws: int, steps: int, seed: int) -> dict[
 def system_bad_votes(p: int, q: int, r: int, seed: int, step: int) -> int:
     """q_e of one step of the system."""
     byzantine = Placement("random", p, q, seed).byzantine(step)
-    return count_bad(draw_groups(range(p), r, "redrawn", seed, step), byzantine)
+    return count_bad(RedrawnGroups(r, seed).draw(step, range(p)).holders, byzantine)
 
 
 def worst_bad_votes(p: int, q: int, r: int, seed: int) -> int:
     """q_e where the adversary knows the groups."""
-    groups = draw_groups(range(p), r, "random", seed)
+    groups = RandomGroups(r, seed).draw(0, range(p)).holders
     return count_bad(groups, Placement("worst", p, q, seed, groups).byzantine(0))
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 import detox.aggregators
 from detox.launch.config import Config
-from detox.ps.tolerance import distance
+from detox.ps.ballots.tolerance import distance
 
 Level = Literal["green", "yellow", "red"]
 

@@ -1,6 +1,8 @@
 """The config of a run: TOML, checked by frozen pydantic models, overridden from the command line."""
 
 import tomllib
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,6 +12,8 @@ import tyro
 from pydantic import Field, ValidationError
 
 from detox.aggregators import AggregatorError, Hierarchy, create_hierarchy
+from detox.assignment import SCHEMES
+from detox.assignment.schemes import Groups
 from detox.launch.fields import ConfigError as ConfigError
 from detox.launch.fields import Count, Fraction, Natural, Seed, in_words
 from detox.launch.identity import Output, RunName, digest, is_name
@@ -24,7 +28,8 @@ from detox.launch.sections import (
     Section,
     TransportConfig,
 )
-from detox.ps.assignment import worst_case
+from detox.ps.ballots import VOTES, FullBallot, ToleranceBallot
+from detox.ps.ballots.ballot import CreateBallot
 from detox.worker.attacks import ATTACKS
 
 _SAMPLES = 2**31 - 1  # of a step; with 2^32 steps, what they all draw is counted in 64 bits
@@ -147,14 +152,8 @@ class Config(Section):
 
     def check_sizes(self) -> None:
         """Raises ConfigError where p, q and r do not fit together."""
-        if self.r % 2 == 0:
-            raise ConfigError(f"r = {self.r} is even; a majority vote needs odd groups: r = {self.r + 1}")
-        if self.p % self.r:
-            below, above = self.p - self.p % self.r, self.p + self.r - self.p % self.r
-            nearest = below if below and self.p - below <= above - self.p else above
-            raise ConfigError(
-                f"p = {self.p} workers cannot be split into groups of r = {self.r}; the nearest p is {nearest}"
-            )
+        if why := SCHEMES[self.groups].why_not(self.p, self.r):
+            raise ConfigError(why)
         if self.p * self.batch_size > _SAMPLES:
             raise ConfigError(
                 f"batch_size = {self.batch_size} for p = {self.p} workers: a step has at most {_SAMPLES} samples"
@@ -207,7 +206,23 @@ class Config(Section):
         """Bad votes that the aggregator is to withstand in a step."""
         if self.aggregator.f is not None:
             return self.aggregator.f
-        return worst_case(self.q, self.r, self.votes)
+        return self.create_scheme().worst_case(self.q, self.votes)
+
+    def create_scheme(self, secret_seed: int = 0, classes: Sequence[Sequence[int]] = ()) -> Groups:
+        """Who computes which file.
+
+        Args:
+            secret_seed: of groups that are redrawn in secret.
+            classes: workers of which only those of one class share a group; empty: all may.
+        """
+        kind = SCHEMES[self.groups]
+        return kind(self.r, secret_seed if kind.secret else self.seed, classes)
+
+    def create_ballot(self, d: int) -> CreateBallot:
+        """Makes the vote on a file; where a file has one holder, its gradient is the vote."""
+        if self.vote == "tolerance":
+            return partial(ToleranceBallot, tolerance=self.vote_tolerance, d=d)
+        return FullBallot if self.r == 1 else VOTES[self.vote]
 
     @property
     def recomputes(self) -> bool:

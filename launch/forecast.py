@@ -10,8 +10,8 @@ from functools import cached_property
 import numpy as np
 
 from detox.aggregators import AggregatorError, create_hierarchy
+from detox.assignment.schemes import worst_case
 from detox.launch.config import Config, ConfigError
-from detox.ps.assignment import worst_case
 from detox.ps.theory import bad_votes, exceeds
 from detox.wire import DIGEST_BYTES, digest_of
 from detox.wire.messages import HEADER_BYTES

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from detox.assignment import SCHEMES
 from detox.launch.config import Config
-from detox.ps.assignment import draw_groups
 from detox.worker.adversary import Adversary
 from detox.worker.attacks import ATTACKS
 from detox.worker.defence import Defence
@@ -13,7 +13,7 @@ from detox.worker.placement import Placement
 def create_placement(config: Config) -> Placement:
     """The placement that the config asks for; redrawn groups are secret, so the adversary has to guess them."""
     believed = "fixed" if config.groups == "redrawn" else config.groups
-    groups = draw_groups(range(config.p), config.r, believed, config.seed)
+    groups = SCHEMES[believed](config.r, config.seed).draw(0, range(config.p)).holders
     return Placement(config.attack.placement, config.p, config.q, config.attack.seed, groups)
 
 

@@ -10,11 +10,11 @@ import torch
 from detox.launch.config import Config
 from detox.launch.console import Reporter
 from detox.launch.scores import EvaluationError, Scores, evaluate
+from detox.ps.ballots import Outcome
 from detox.ps.folder import CheckpointError, RunFolder
 from detox.ps.model import GlobalModel
 from detox.ps.server import Server, StepRecord
 from detox.ps.stopwatch import PARTS
-from detox.ps.vote import Outcome
 from detox.wire.transport import library
 
 
@@ -67,11 +67,8 @@ class Run:
 
     def _restore(self, state: dict[str, Any]) -> None:
         """The inverse of _state."""
-        self._model.restore(state["model"])
-        self._server.ledger.restore(state["ledger"])
-        self._server.quarantine.restore(state["quarantine"])
+        self._server.restore(state)
         torch.set_rng_state(state["random"])
-        self._server.outcomes.update(state["outcomes"])
         self._seconds.update(state["seconds"])
         self._bytes_in, self._skipped = state["bytes_in"], state["skipped"]
 
@@ -144,12 +141,9 @@ class Run:
 
     def _state(self) -> dict[str, Any]:
         return {
-            "model": self._model.state(),
-            "ledger": self._server.ledger.state(),
-            "quarantine": self._server.quarantine.state(),
+            **self._server.state(),
             # Everything else that is random follows from seeds and the step; this is for a task of the user's.
             "random": torch.get_rng_state(),
-            "outcomes": dict(self._server.outcomes),
             "seconds": dict(self._seconds),
             "bytes_in": self._bytes_in,
             "skipped": self._skipped,

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, Strict
 
 from detox.launch.fields import Count, Fraction, Natural, Option, Positive, Seconds, Seed
+from detox.ps.quarantine import Quarantine
+from detox.ps.round import LATE_STEPS
 from detox.ps.shards import Split
 from detox.wire import Codec
 from detox.worker.attacks import ATTACKS
@@ -150,6 +152,10 @@ class QuarantineConfig(Section):
     """Steps in which they have to fall."""
     minimum: Natural = 0
     """Workers that are left in any case; never fewer than the aggregator needs."""
+
+    def create(self) -> Quarantine:
+        """The quarantine, before the first step."""
+        return Quarantine(self.policy, self.after, self.window, LATE_STEPS, self.minimum)
 
 
 class FaultConfig(Section):

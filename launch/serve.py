@@ -17,18 +17,18 @@ from detox.launch.provenance import ChangedError, changes, check, facts_of, in_w
 from detox.launch.run import Run
 from detox.launch.scores import EvaluationError
 from detox.launch.train import Options, parse
-from detox.ps.assignment import Files, worst_case
+from detox.ps.aggregation import Aggregation
 from detox.ps.folder import CheckpointError, RunFolder, Status
 from detox.ps.ledger import Ledger
 from detox.ps.lock import LockedError
 from detox.ps.model import GlobalModel
-from detox.ps.quarantine import Quarantine
+from detox.ps.samples import Files
 from detox.ps.selftest import StartError, check_answers, check_own_bits, classes_of, probe, unequal
-from detox.ps.server import LATE_STEPS, Plan, Server, ServerError
+from detox.ps.server import Server, ServerError
 from detox.ps.shards import cut
 from detox.ps.trial import try_out
 from detox.tasks import Task, TaskError, create_task
-from detox.wire import Codec, Header, Kind
+from detox.wire import Codec, Header, Kind, Session
 from detox.wire.transport import Transport
 
 INTERRUPTED = 3
@@ -184,15 +184,23 @@ def _train(transport: Transport, config: Config, options: Options, ranks: list[i
         reporter.say("share_compute: workers of one rank that hold the same file compute it once")
     checkpoint = folder.load_checkpoint(reporter.warn)
     ledger = Ledger(folder.ledger, ranks, hosts)
-    section = config.quarantine
+    secret = folder.keep_secret(lambda: secret_seed(config), known_secret(config))
+    scheme = config.create_scheme(secret, classes)
     server = Server(
-        transport,
+        Session(transport, config.transport.poll),
         ranks,
         model,
         create_codec(config, model),
-        create_plan(config, folder, files, classes),
-        ledger,
-        Quarantine(section.policy, section.after, section.window, LATE_STEPS),
+        files=files,
+        scheme=scheme,
+        create_ballot=config.create_ballot(model.d),
+        aggregation=Aggregation(config.hierarchy, scheme, config.aggregator.f, secret),
+        ledger=ledger,
+        quarantine=config.quarantine.create(),
+        q=config.q,
+        on_tie=config.on_tie,
+        deadline=config.transport.deadline,
+        fetch_deadline=config.transport.fetch_deadline,
     )
     run = Run(config, folder, reporter, server, model)
     first = run.resume(checkpoint)
@@ -232,35 +240,12 @@ def check_classes(config: Config, classes: tuple[tuple[int, ...], ...]) -> str:
         f"classes of {', '.join(map(str, sizes))} workers with equal bits make {votes} groups of {r}; "
         f"{config.p - votes * r} workers have nothing to do"
     )
-    f = worst_case(config.q, r, votes) if config.aggregator.f is None else config.aggregator.f
+    f = config.create_scheme().worst_case(config.q, votes) if config.aggregator.f is None else config.aggregator.f
     try:
         config.hierarchy.rehearse(votes, f)
     except AggregatorError as error:
         raise StartError(f"{found}, and the aggregator: {error}") from None
     return found
-
-
-def create_plan(config: Config, folder: RunFolder, files: Files, classes: tuple[tuple[int, ...], ...]) -> Plan:
-    """What the server does at every step; its secret seed is kept in the run's folder."""
-    return Plan(
-        p=config.p,
-        q=config.q,
-        r=config.r,
-        groups=config.groups,
-        classes=classes,
-        seed=config.seed,
-        secret_seed=folder.keep_secret(lambda: secret_seed(config), known_secret(config)),
-        files=files,
-        direct=config.vote != "digest" or config.r == 1,
-        tolerance=config.vote_tolerance if config.vote == "tolerance" else None,
-        hierarchy=config.hierarchy,
-        f=config.aggregator.f,
-        on_tie=config.on_tie,
-        minimum=config.quarantine.minimum,
-        deadline=config.transport.deadline,
-        fetch_deadline=config.transport.fetch_deadline,
-        poll=config.transport.poll,
-    )
 
 
 def create_files(config: Config, task: Task) -> Files:

@@ -11,8 +11,8 @@ from detox.launch.config import Config
 from detox.launch.environment import fingerprint
 from detox.launch.placement import create_adversary
 from detox.tasks import FlatModel, create_task
-from detox.wire import Codec, Header, Kind
-from detox.wire.transport import Message, Transport, abort, workers
+from detox.wire import Codec, Header, Kind, Message
+from detox.wire.transport import Transport, abort, workers
 from detox.worker.faults import Faults
 from detox.worker.host import ECHO_LIMIT, Host
 from detox.worker.momentum import Momentum

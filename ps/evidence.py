@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
-from detox.ps.quarantine import PROOF
+from detox.ps.events import Trait, kinds
 
 Verdict = Literal["proven", "suspect", "absent", "no proof"]
 Pattern = Literal["persistent", "intermittent", "transient", ""]
@@ -109,7 +109,7 @@ def judge(steps: Mapping[str, Collection[int]], end: int, chance: float) -> Verd
         end: last step in which the worker took part.
         chance: of an honest worker's dissent in one step, see outvoted.
     """
-    if any(steps.get(kind) for kind in PROOF):
+    if any(steps.get(kind) for kind in kinds(Trait.PROOF)):
         return "proven"
     # Steps in which it was silent count too: when to be silent is a worker's own choice.
     if len({step for step in steps.get("dissented", ()) if step <= end}) >= suspicious(end, chance):

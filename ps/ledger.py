@@ -5,15 +5,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, TextIO
 
+from detox.ps.events import Event, EventKind, Trait, kinds
+
 
 class Ledger:
-    """Counts per worker, and a line in a file for all that is not plain agreement.
+    """Counts per worker, and a line in a file for each event that is not plain agreement.
 
-    Each worker with a file has one verdict a step: agreed, dissented (from a strict majority), undecided (its group
-    had no majority), silent, or convicted (the PS computed the file itself and got something else). Further kinds:
-    lied (a payload that is not its claim), equivocated (two claims for one file), withheld (claimed, then did not
-    deliver), nonfinite, malformed, late (after the step was closed), dead (its rank is), quarantined, spared (to be
-    quarantined, but too few would be left).
+    Each worker has one verdict per step and file that it holds; EventKind says what each kind of event means.
 
     Args:
         path: the file, one JSON object a line; it is appended to.
@@ -33,33 +31,38 @@ class Ledger:
         self._file: TextIO = path.open("a", buffering=1)
         self._lines: dict[int, Counter[tuple[int, str]]] = {}
 
-    def note(self, kind: str, step: int, worker: int, detail: str = "") -> None:
-        """Counts one event of a worker, and writes it down unless it is "agreed"."""
-        self.counts[worker][kind] += 1
-        if kind != "agreed":
-            self._write(kind, step, self._ranks[worker], worker, detail)
+    def record(self, event: Event) -> None:
+        """Counts an event, and writes it down unless it is agreement; of a flood, only the first lines."""
+        kind, worker = event.kind, event.worker
+        if worker is None:
+            assert event.rank is not None
+            rank = event.rank
+            self.unattributed[rank] += 1
+        elif kind == EventKind.CLEARED:
+            return
+        else:
+            rank = self._ranks[worker]
+            self.counts[worker][kind.value] += 1
+        if kind != EventKind.AGREED and not self._floods(event.step, rank, kind):
+            self._write(event, rank)
 
-    def note_rank(self, step: int, rank: int, detail: str) -> None:
-        """A message that cannot be pinned on one worker of the rank that sent it."""
-        self.unattributed[rank] += 1
-        self._write("malformed", step, rank, None, detail)
-
-    def _write(self, kind: str, step: int, rank: int, worker: int | None, detail: str) -> None:
+    def _floods(self, step: int, rank: int, kind: EventKind) -> bool:
         lines = self._lines.setdefault(step, Counter())
-        lines[rank, kind] += 1
+        lines[rank, kind.value] += 1
         for old in [s for s in self._lines if s < max(self._lines) - self.STEPS]:
             del self._lines[old]
-        if kind in ("malformed", "late") and lines[rank, kind] > self.LINES:
-            return
-        line: dict[str, Any] = {"step": step, "kind": kind, "worker": worker, "rank": rank}
+        return kind.has(Trait.FLOOD) and lines[rank, kind.value] > self.LINES
+
+    def _write(self, event: Event, rank: int) -> None:
+        line: dict[str, Any] = {"step": event.step, "kind": event.kind.value, "worker": event.worker, "rank": rank}
         line["host"] = self._hosts.get(rank, "")
-        if detail:
-            line["detail"] = detail
+        if event.detail:
+            line["detail"] = event.detail
         self._file.write(json.dumps(line) + "\n")
 
     def broken_promises(self, worker: int) -> int:
         """How often the worker did not deliver what it had claimed."""
-        return self.counts[worker]["withheld"] + self.counts[worker]["lied"]
+        return sum(self.counts[worker][kind] for kind in kinds(Trait.BROKEN_PROMISE))
 
     def dissents(self) -> dict[int, int]:
         """Worker -> steps in which it dissented, those that never did left out, most first."""

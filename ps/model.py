@@ -104,10 +104,13 @@ class GlobalModel:
         """Parameters, by index, that the votes give no gradient to; see FlatModel.without_gradient."""
         return self._flat.without_gradient(votes, f)
 
-    def apply(self, update: Any, buffers: Any, without: Iterable[int] = ()) -> None:
+    def apply(self, update: Any, buffers: Any, without: Iterable[int] = (), *, remember: bool = False) -> None:
         """One optimizer step along `update`, (d,), and the agreed `buffers`, (b,); arrays or tensors.
 
-        Parameters in `without`, by index, have no gradient: the optimizer leaves them alone.
+        Args:
+            update, buffers: of the step.
+            without: parameters, by index, that have no gradient: the optimizer leaves them alone.
+            remember: whether to keep the update as `previous`.
         """
         self._flat.gradient.copy_(torch.as_tensor(update))
         self._flat.attach_gradient(without)
@@ -116,6 +119,7 @@ class GlobalModel:
         if self.b:
             self._flat.write(self.d, torch.as_tensor(buffers))
         self._schedule.step()
+        self.previous = update if remember else None
 
     def evaluate(self) -> dict[str, float]:
         """The task's metrics on its test data, of the model in evaluation mode; changes nothing.

@@ -1,12 +1,13 @@
 """Quarantine: workers that offend too often are left out of the groups."""
 
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 from typing import Any, Literal
 
-PROOF = frozenset({"convicted", "lied", "equivocated"})
-"""Offences that need no vote: the PS's own computation, or the worker's own two messages, contradict it."""
-OFFENCES = PROOF | {"dissented"}
-"""What counts. A dissent is no proof: in a group that liars won, it is the honest who dissent."""
+from detox.assignment import Edge
+from detox.ps.events import Event, EventKind, Trait, kinds
+
+_PROOF = frozenset(kinds(Trait.PROOF))
+_KEPT = frozenset((*kinds(Trait.OFFENCE), EventKind.CLEARED))
 
 Policy = Literal["never", "majority", "recompute"]
 
@@ -26,10 +27,15 @@ class Quarantine:
         policy: "never", "majority" (dissents suffice) or "recompute".
         after, window: offences, steps.
         lag: steps.
+        minimum: workers that are left in any case.
+
+    Attributes:
+        out: the workers that are left out, and since which step.
     """
 
-    def __init__(self, policy: Policy, after: int, window: int, lag: int) -> None:
+    def __init__(self, policy: Policy, after: int, window: int, lag: int, minimum: int = 0) -> None:
         self.policy: Policy = policy
+        self.minimum = minimum
         self.out: dict[int, int] = {}
         self._after = after
         self._window = window
@@ -37,11 +43,29 @@ class Quarantine:
         self._events: dict[int, list[tuple[int, str]]] = {}
         self._checked: dict[int, int] = {}
 
-    def observe(self, step: int, noted: Iterable[tuple[str, int]]) -> None:
-        """Takes (kind, worker) of a step that is closed: offences, and "cleared"."""
-        if self.policy != "never":
-            for kind, worker in noted:
-                self._events.setdefault(worker, []).append((step, kind))
+    @property
+    def proven(self) -> int:
+        """How many of those that are out were proven Byzantine; of the outvoted, none: they may be the honest."""
+        return len(self.out) if self.policy == "recompute" else 0
+
+    def leave_out(self, worker: int, step: int) -> None:
+        """The worker is out from `step` on."""
+        self.out[worker] = step
+
+    def spare(self, worker: int) -> None:
+        """The worker is back, for too few would be left without it."""
+        del self.out[worker]
+
+    def observe(self, step: int, events: Iterable[Event]) -> None:
+        """Takes the events of a step that is closed."""
+        if self.policy == "never":
+            return
+        for event in events:
+            if event.worker is not None and event.kind in _KEPT:
+                self._events.setdefault(event.worker, []).append((step, event.kind.value))
+        newest = max((at for kept in self._events.values() for at, _ in kept), default=step)
+        for worker, kept in self._events.items():
+            self._events[worker] = [(at, kind) for at, kind in kept if at > newest - self._lag - self._window]
 
     def due(self, step: int) -> list[int]:
         """Workers that should be left out from `step` on."""
@@ -49,39 +73,49 @@ class Quarantine:
             return []
         return [
             worker
-            for worker, kinds in self._offences(step).items()
-            if len(kinds) >= self._after and (self.policy == "majority" or PROOF & set(kinds))
+            for worker, offences in self._offences(step).items()
+            if len(offences) >= self._after and (self.policy == "majority" or _PROOF & set(offences))
         ]
 
-    def suspect(self, step: int, workers: Container[int]) -> int | None:
-        """Which of `workers` to check in `step`, by computing its file: the one that it has not checked for longest.
+    def suspect(self, step: int, edges: Iterable[Edge]) -> Edge | None:
+        """Whose file to compute at the PS in `step`, and which: of the worker that has not been checked for longest.
 
         The verdict on one that has only dissented is awaited for `lag` steps before it is checked again.
+
+        Args:
+            step: the step.
+            edges: who holds which file.
         """
         if self.policy != "recompute":
             return None
+        first: dict[int, int] = {}
+        for worker, file in edges:
+            first.setdefault(worker, file)
         last: dict[int, int] = {}
-        for worker, kinds in self._offences(step).items():
+        for worker, offences in self._offences(step).items():
             checked = self._checked.get(worker, -self._lag)
-            dissents = len(kinds) >= self._after and not PROOF & set(kinds)
-            if worker in workers and ((dissents and checked < step - self._lag) or "convicted" in kinds):
+            dissents = len(offences) >= self._after and not _PROOF & set(offences)
+            if worker in first and ((dissents and checked < step - self._lag) or EventKind.CONVICTED in offences):
                 last[worker] = checked
         if not last:
             return None
         worker = min(last, key=lambda w: (last[w], w))
+        return worker, first[worker]
+
+    def checked(self, worker: int, step: int) -> None:
+        """The PS computes a file of this worker in `step`."""
         self._checked[worker] = step
-        return worker
 
     def _offences(self, step: int) -> dict[int, list[str]]:
         """The offences that count at `step`, of each worker that has any and is not in quarantine."""
         newest = step - 1 - self._lag
         found = {}
         for worker in sorted(self._events.keys() - self.out.keys()):
-            events = self._events[worker] = [e for e in self._events[worker] if e[0] > newest - self._window]
             counted: list[str] = []
-            for at, kind in sorted(events):
-                if at <= newest:
-                    counted = [k for k in counted if k in PROOF] if kind == "cleared" else [*counted, kind]
+            for at, kind in sorted(self._events[worker]):
+                if newest - self._window < at <= newest:
+                    cleared = kind == EventKind.CLEARED
+                    counted = [k for k in counted if k in _PROOF] if cleared else [*counted, kind]
             if counted:
                 found[worker] = counted
         return found

@@ -4,8 +4,8 @@ import time
 from collections import Counter
 from typing import Any
 
-from detox.ps.assignment import Files
 from detox.ps.model import GlobalModel
+from detox.ps.samples import Files
 from detox.ps.server import Peers
 from detox.wire import DIGEST_BYTES, PROBE, Header, Kind, Work, digest_of
 

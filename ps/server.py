@@ -1,81 +1,31 @@
 """The parameter server's loop: DETOX, Algorithm 1, over messages."""
 
-import time
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
-import torch
 
-from detox.aggregators import AggregatorError, Hierarchy
-from detox.ps.absences import Absences
-from detox.ps.assignment import Files, Groups, draw_groups, worst_case
+from detox.assignment import Assignment, Scheme
+from detox.ps.aggregation import Aggregation
+from detox.ps.ballots.ballot import CreateBallot
+from detox.ps.events import Event, EventKind
 from detox.ps.ledger import Ledger
 from detox.ps.model import GlobalModel
+from detox.ps.promises import Promises
 from detox.ps.quarantine import Quarantine
-from detox.ps.round import Round
-from detox.tasks.seeds import stream
-from detox.wire import DIGEST_BYTES, Codec, Header, Kind, Work, digest_of
+from detox.ps.round import LATE_STEPS, Round
+from detox.ps.samples import Files
+from detox.ps.stopwatch import Stopwatch
+from detox.ps.stragglers import Stragglers
+from detox.wire import DIGEST_BYTES, Codec, Header, Kind, Message, Session, Work, digest_of
 
-LATE_STEPS = 8
-"""Steps that late claims still count for."""
+_MOMENT = 5.0  # seconds, at most, for the workers that are still busy with the last step
 
 
 class ServerError(RuntimeError):
     """Training cannot go on; the message says why."""
-
-
-class Peers(Protocol):
-    """What the server needs of a transport (detox.wire.transport.Transport)."""
-
-    dead: set[int]
-    limits: dict[int, int]
-    credit: dict[int, Counter[int]]
-    bytes_received: int
-
-    def send(self, peers: Any, header: Header, payload: bytes | memoryview = b"") -> None: ...
-    def sending(self, peer: int) -> int: ...
-    def receive(self) -> Iterator[Any]: ...
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a run does at every step.
-
-    Attributes:
-        p, q, r: workers, Byzantine workers that are to be withstood, workers a group.
-        groups: how groups are formed.
-        classes: workers of which only those of one class share a group; empty: all may.
-        seed, secret_seed: of the fixed or random groups; of redrawn groups and the shuffle of the votes.
-        files: the samples of each step.
-        direct: gradients come without a claim (r = 1, or vote = "full" or "tolerance").
-        tolerance: distance up to which copies agree, see detox.ps.tolerance; None: only equal bits do.
-        hierarchy: turns votes into an update.
-        f: bad votes that it is to withstand; None: the most that the Byzantine workers not in quarantine can make.
-        on_tie: whether the PS computes a file itself whose group has no vote.
-        minimum: workers that quarantine leaves in any case.
-        deadline, fetch_deadline, poll: seconds, see the config's section transport.
-    """
-
-    p: int
-    q: int
-    r: int
-    groups: Literal["fixed", "random", "redrawn"]
-    classes: tuple[tuple[int, ...], ...]
-    seed: int
-    secret_seed: int
-    files: Files
-    direct: bool
-    tolerance: float | None
-    hierarchy: Hierarchy
-    f: int | None
-    on_tie: Literal["drop", "recompute"]
-    minimum: int
-    deadline: float
-    fetch_deadline: float
-    poll: float
 
 
 @dataclass(frozen=True)
@@ -101,41 +51,62 @@ class Server:
     """Trains a model with workers that may send anything, or nothing.
 
     Args:
-        transport: messages to the workers' ranks.
+        session: the conversation with the workers' ranks.
         ranks: rank of each worker.
         model: the weights and their optimizer.
         codec: how gradients travel.
-        plan: what to do.
-        ledger: where offences go.
+        files: the samples of each step.
+        scheme: who computes which file.
+        create_ballot: makes the vote on a file.
+        aggregation: turns votes into an update.
+        ledger: where events go.
+        quarantine: who is left out.
+        q: Byzantine workers to tolerate.
+        on_tie: whether the PS computes a file itself that has no vote.
+        deadline, fetch_deadline: seconds, see the config's section transport.
     """
 
     def __init__(
         self,
-        transport: Peers,
-        ranks: list[int],
+        session: Session,
+        ranks: Sequence[int],
         model: GlobalModel,
         codec: Codec,
-        plan: Plan,
+        *,
+        files: Files,
+        scheme: Scheme,
+        create_ballot: CreateBallot,
+        aggregation: Aggregation,
         ledger: Ledger,
         quarantine: Quarantine,
+        q: int,
+        on_tie: Literal["drop", "recompute"],
+        deadline: float,
+        fetch_deadline: float,
     ) -> None:
         self.outcomes: Counter[str] = Counter()
         self.ledger = ledger
         self.quarantine = quarantine
         self.stopping = False
-        self._transport = transport
+        self._session = session
         self._ranks = ranks
         self._model = model
         self._codec = codec
-        self._plan = plan
-        self._rows = np.empty((plan.files.count, model.d + model.b), np.float32)
+        self._files = files
+        self._scheme = scheme
+        self._create_ballot = create_ballot
+        self.aggregation = aggregation
+        self._q = q
+        self._on_tie = on_tie
+        self._deadline = deadline
+        self._rows = np.empty((files.count, model.d + model.b), np.float32)
         self._open: deque[Round] = deque()
         self._dead: frozenset[int] = frozenset()
-        self._absences = Absences()
-        self._late = Absences()
-        self._verdicts: dict[tuple[int, int], str] = {}
-        self._credit = transport.credit[Kind.GRADIENT] = Counter()
-        transport.limits.update({Kind.CLAIM: DIGEST_BYTES, Kind.GRADIENT: codec.limit})
+        self._absent = Stragglers()
+        self._late = Stragglers()
+        self._promises = Promises(ledger, fetch_deadline)
+        self._given_up = -1  # a step, whose claims count for nothing
+        session.expect({Kind.CLAIM: DIGEST_BYTES, Kind.GRADIENT: codec.limit}, asked=[Kind.GRADIENT])
 
     def train(self, first: int, last: int) -> Iterator[StepRecord]:
         """Algorithm 1: makes steps first..last, counted from 1, and yields after each; fewer if told to stop.
@@ -146,25 +117,23 @@ class Server:
         for step in range(first, last + 1):
             if self.stopping:
                 break
-            if self._transport.dead >= set(self._ranks):
+            if self._session.dead >= set(self._ranks):
                 raise ServerError(f"all ranks with workers are lost, before step {step}")
-            while len(self._open) >= LATE_STEPS:
-                self._close(self._open.popleft())
+            self._close(keep=LATE_STEPS - 1)
             before = self.ledger.state(), self.quarantine.state()
             quarantined = self._judge(step)
-            groups = self.groups(step)
-            round_ = self._send_work(step, groups)
-            received = self._transport.bytes_received
+            round_ = self._send_work(step, self.assignment(step))
+            received = self._session.bytes_received
             self._check_suspect(round_)
             votes = self._collect(round_)
             if self.stopping:
                 # The step is made again after a restart: as if it had never begun.
-                self._open.pop()
+                self._given_up = self._open.pop().step
                 self.ledger.restore(before[0])
                 self.quarantine.restore(before[1])
                 break
             skipped = self._update(step, votes, round_)
-            bytes_in = self._transport.bytes_received - received
+            bytes_in = self._session.bytes_received - received
             yield StepRecord(step, skipped, round_.clock.read(), bytes_in, quarantined)
         self.settle_accounts()
 
@@ -175,195 +144,200 @@ class Server:
     @property
     def workers(self) -> list[int]:
         """Workers that are not in quarantine."""
-        return [worker for worker in range(self._plan.p) if worker not in self.quarantine.out]
-
-    def groups(self, step: int) -> Groups:
-        """The groups of a step: group j works on file j."""
-        plan = self._plan
-        seed = plan.secret_seed if plan.groups == "redrawn" else plan.seed
-        return draw_groups(self.workers, plan.r, plan.groups, seed, step, plan.classes)
-
-    def bad_votes(self, groups: int) -> int:
-        """f: the bad votes, of so many, that the aggregation is to withstand."""
-        plan = self._plan
-        return worst_case(self._liars_left, plan.r, groups) if plan.f is None else plan.f
+        return [worker for worker in range(len(self._ranks)) if worker not in self.quarantine.out]
 
     @property
-    def _liars_left(self) -> int:
+    def byzantine_left(self) -> int:
         """q, less those in quarantine if that takes a proof: dissents alone may have put the honest there."""
-        proven = len(self.quarantine.out) if self.quarantine.policy == "recompute" else 0
-        return max(0, self._plan.q - proven)
+        return max(0, self._q - self.quarantine.proven)
+
+    def assignment(self, step: int) -> Assignment:
+        """Who computes which file in a step."""
+        return self._scheme.draw(step, self.workers)
+
+    def state(self) -> dict[str, Any]:
+        """All that a checkpoint needs, between two steps."""
+        return {
+            "model": self._model.state(),
+            "ledger": self.ledger.state(),
+            "quarantine": self.quarantine.state(),
+            "outcomes": dict(self.outcomes),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """The inverse of state."""
+        self._model.restore(state["model"])
+        self.ledger.restore(state["ledger"])
+        self.quarantine.restore(state["quarantine"])
+        self.outcomes.update(state["outcomes"])
 
     def _judge(self, step: int) -> tuple[str, ...]:
         """Puts into quarantine who is due, as long as enough workers are left for the aggregation; says whom."""
         said = []
         for worker in self.quarantine.due(step):
-            self.quarantine.out[worker] = step
-            left = len(self.workers)
-            groups = len(self.groups(step))
-            if left >= self._plan.minimum and not self._too_few(groups):
-                f = self.bad_votes(groups)
-                detail = f"{left} workers are left in {groups} groups; now q = {self._liars_left} and f = {f}"
-                self.ledger.note("quarantined", step, worker, detail)
+            self.quarantine.leave_out(worker, step)
+            left, files, q = len(self.workers), len(self.assignment(step).holders), self.byzantine_left
+            if left >= self.quarantine.minimum and not self.aggregation.too_few(files, q):
+                f = self.aggregation.bad_votes(files, q)
+                detail = f"{left} workers are left in {files} groups; now q = {q} and f = {f}"
+                self._record([Event(EventKind.QUARANTINED, step, worker, detail=detail)])
                 said.append(f"worker {worker} on {self.ledger.host_of[worker]} is in quarantine from now on: {detail}")
             else:
-                del self.quarantine.out[worker]
-                if not self.ledger.counts[worker]["spared"]:
-                    self.ledger.note("spared", step, worker, f"without it only {left} workers would be left")
+                self.quarantine.spare(worker)
+                if not self.ledger.counts[worker][EventKind.SPARED]:
+                    detail = f"without it only {left} workers would be left"
+                    self._record([Event(EventKind.SPARED, step, worker, detail=detail)])
         return tuple(said)
 
-    def _too_few(self, votes: int) -> str:
-        """Why so many votes are too few for the aggregation; empty where they are not."""
-        if not votes:
-            return "there is nothing to aggregate"
-        case = votes, self.bad_votes(votes)
-        if case not in self._verdicts:
-            try:
-                self._plan.hierarchy.rehearse(*case)
-                self._verdicts[case] = ""
-            except AggregatorError as error:
-                self._verdicts[case] = str(error)
-        return self._verdicts[case]
-
-    def _send_work(self, step: int, groups: Groups) -> Round:
-        """Sends each rank the weights, and each of its workers the file of its group."""
-        plan = self._plan
+    def _send_work(self, step: int, assignment: Assignment) -> Round:
+        """Sends each rank the weights, and each of its workers the files that it holds."""
         round_ = Round(
             step,
-            groups,
-            direct=plan.direct,
-            tolerance=plan.tolerance,
-            d=self._model.d,
+            assignment,
+            create_ballot=self._create_ballot,
             rows=self._rows,
             codec=self._codec,
-            ledger=self.ledger,
-            fetch_deadline=plan.fetch_deadline,
+            promises=self._promises,
+            clock=Stopwatch(self._session.clock),
         )
-        files = plan.files.draw(step, len(groups))
+        samples = self._files.draw(step, len(assignment.holders))
         with round_.clock.part("transfer"):
             weights = self._model.weights
             digest = digest_of(weights)
             # A rank that has not yet taken the last weights would only fall further behind with these.
-            ready = {rank for rank in set(self._ranks) if not self._transport.sending(rank)}
-            self._transport.send(sorted(ready), Header(Kind.WEIGHTS, step), weights.data.cast("B"))
-            for file, group in enumerate(groups):
-                work = Work(digest, plan.files.file_seed(step, file), not plan.direct, files[file]).pack()
-                for worker in group:
-                    if self._ranks[worker] in ready:
-                        self._transport.send([self._ranks[worker]], Header(Kind.WORK, step, worker, file), work)
-                        self._credit[self._ranks[worker]] += plan.direct
+            ready = {rank for rank in set(self._ranks) if not self._session.sending(rank)}
+            self._session.send(sorted(ready), Header(Kind.WEIGHTS, step), weights.data.cast("B"))
+            for ballot in round_.ballots:
+                file, answer = ballot.file, Kind.GRADIENT if ballot.direct else Kind.CLAIM
+                work = Work(digest, self._files.file_seed(step, file), not ballot.direct, samples[file]).pack()
+                for worker in assignment.holders[file]:
+                    if (rank := self._ranks[worker]) in ready:
+                        self._session.ask(rank, Header(Kind.WORK, step, worker, file), answer, work)
         self._open.append(round_)
         return round_
 
     def _check_suspect(self, round_: Round) -> None:
-        """Computes the file of a suspect here, while the workers compute it too."""
-        worker = self.quarantine.suspect(round_.step, round_.file_of)
-        if worker is not None:
-            self._recompute(round_, round_.file_of[worker])
+        """Computes a file of a suspect here, while the workers compute it too."""
+        edge = self.quarantine.suspect(round_.step, round_.assignment.edges)
+        if edge is not None:
+            worker, file = edge
+            self.quarantine.checked(worker, round_.step)
+            self._recompute(round_, file)
 
     def _recompute(self, round_: Round, file: int) -> None:
-        files = self._plan.files
-        indices = files.draw(round_.step, len(round_.ballots))[file]
-        seed = files.file_seed(round_.step, file)
-        round_.decide(file, self._model.compute(indices, seed))
+        samples = self._files.draw(round_.step, len(round_.ballots))[file]
+        round_.decide(file, self._model.compute(samples, self._files.file_seed(round_.step, file)))
 
     def _collect(self, round_: Round) -> np.ndarray:
         """Waits for majorities, fetches one copy of each; (m, d + b), the votes there are at the deadline."""
-        deadline = time.monotonic() + self._plan.deadline
-        while not self.stopping and not self._collected(round_):
-            if time.monotonic() > deadline:
-                self._absences.missed(round_.step, round_.unheard())
-                break
-            if not self._take_messages():
-                time.sleep(self._plan.poll)
-            for worker, file in round_.fetches(time.monotonic(), self._gone(), self._absences.workers):
-                self._credit[self._ranks[worker]] += 1
-                self._transport.send([self._ranks[worker]], Header(Kind.FETCH, round_.step, worker, file))
-        if self._plan.on_tie == "recompute":
+
+        def fetch() -> None:
+            for worker, file in round_.ask(self._session.clock(), self._gone, self._absent.workers):
+                header = Header(Kind.FETCH, round_.step, worker, file)
+                self._session.ask(self._ranks[worker], header, Kind.GRADIENT)
+
+        deadline = self._session.clock() + self._deadline
+        if not self._session.wait(lambda: self.stopping or self._collected(round_), self._take, deadline, fetch):
+            self._absent.missed(round_.step, round_.unheard())
+        self._note_deaths(round_.step)
+        if self._on_tie == "recompute":
             for file in round_.undecided():
                 if not self.stopping:
                     self._recompute(round_, file)
-        return round_.votes()
+        votes, events = round_.end()
+        self._record(events)
+        return votes
 
     def _collected(self, round_: Round) -> bool:
         """Whether to wait no longer; for workers that missed a deadline only if there are too few votes without."""
-        gone, absent = self._gone(), self._absences.workers
+        gone, absent = self._gone, self._absent.workers
         if round_.finished(gone):
             return True
-        return bool(absent) and round_.finished(gone | absent) and not self._too_few(sum(round_.settled))
+        votes = len(round_.ballots) - len(round_.undecided())
+        return bool(absent) and round_.finished(gone | absent) and not self._too_few(votes)
 
     def _update(self, step: int, votes: np.ndarray, round_: Round) -> str:
         """Aggregates the votes and makes the optimizer's step; returns why not, where it cannot."""
-        plan, d = self._plan, self._model.d
         if why := self._too_few(len(votes)):
             return f"{len(votes)} of {len(round_.ballots)} groups have a vote: {why}"
-        f = self.bad_votes(len(votes))
+        f = self.aggregation.bad_votes(len(votes), self.byzantine_left)
         with round_.clock.part("aggregate"):
-            on_device = votes if self._model.device.type == "cpu" else torch.from_numpy(votes).to(self._model.device)
-            rng = stream(plan.secret_seed, "votes", step)
-            update = plan.hierarchy(on_device[:, :d], f=f, rng=rng, previous=self._model.previous)
-            buffers = self._model.agree(on_device[:, d:], f) if self._model.b else None
+            update, buffers = self.aggregation.aggregate(step, votes, self.byzantine_left, self._model)
         with round_.clock.part("update"):
-            self._model.apply(update, buffers, self._model.without_gradient(votes, f))
-            self._model.previous = update if plan.hierarchy.uses("previous") else None
+            without = self._model.without_gradient(votes, f)
+            self._model.apply(update, buffers, without, remember=self.aggregation.uses_previous)
         return ""
 
-    def _take_messages(self) -> bool:
-        """Hands what has arrived to the rounds that it belongs to; False where nothing has."""
-        any_came = False
+    def _too_few(self, votes: int) -> str:
+        return self.aggregation.too_few(votes, self.byzantine_left)
+
+    def _take(self, message: Message) -> None:
+        """Hands a message to the round that it belongs to."""
         rounds = {round_.step: round_ for round_ in self._open}
-        newest = self._open[-1].step
-        for message in self._transport.receive():
-            any_came = True
-            header = message.header
-            if header is None:
-                self.ledger.note_rank(newest, message.source, message.fault)
-            elif header.kind not in (Kind.CLAIM, Kind.GRADIENT):
-                self.ledger.note_rank(newest, message.source, f"{header.kind.name} has no place here")
-            elif header.worker >= len(self._ranks) or self._ranks[header.worker] != message.source:
-                detail = f"spoke for worker {header.worker}, which is not on this rank"
-                self.ledger.note_rank(newest, message.source, detail)
-            elif header.step in rounds:
-                self._absences.answered(header.worker, header.step)
-                self._late.answered(header.worker, header.step)
-                asked_for = rounds[header.step].take(header, message.payload)
-                self._credit[message.source] -= asked_for and header.kind == Kind.GRADIENT
-            elif header.step < newest:
-                self.ledger.note("late", newest, header.worker, f"{header.kind.name} for step {header.step}")
-            else:
-                detail = f"{header.kind.name} for step {header.step}, which has not begun"
-                self.ledger.note("malformed", newest, header.worker, detail)
-        return any_came
+        newest, header = self._open[-1].step, message.header
+        if header is None:
+            self._record([_from_rank(newest, message.source, message.fault)])
+        elif header.kind not in (Kind.CLAIM, Kind.GRADIENT):
+            self._record([_from_rank(newest, message.source, f"{header.kind.name} has no place here")])
+        elif header.worker >= len(self._ranks) or self._ranks[header.worker] != message.source:
+            detail = f"spoke for worker {header.worker}, which is not on this rank"
+            self._record([_from_rank(newest, message.source, detail)])
+        elif header.step in rounds:
+            self._absent.answered(header.worker, header.step)
+            self._late.answered(header.worker, header.step)
+            self._record(rounds[header.step].take(header, message.payload, self._session.clock()))
+        elif header.step == self._given_up:
+            pass
+        elif header.step < newest:
+            detail = f"{header.kind.name} for step {header.step}"
+            self._record([Event(EventKind.LATE, newest, header.worker, detail=detail)])
+        else:
+            detail = f"{header.kind.name} for step {header.step}, which has not begun"
+            self._record([Event(EventKind.MALFORMED, newest, header.worker, detail=detail)])
 
+    @property
     def _gone(self) -> frozenset[int]:
-        """Workers on ranks that have died; news go into the ledger."""
-        dead = self._transport.dead
-        if dead and any(rank in dead and worker not in self._dead for worker, rank in enumerate(self._ranks)):
-            gone = frozenset(worker for worker, rank in enumerate(self._ranks) if rank in dead)
-            for worker in sorted(gone - self._dead):
-                self.ledger.note("dead", self._open[-1].step, worker, f"rank {self._ranks[worker]} is lost")
-            self._dead = gone
-        return self._dead
+        """Workers on ranks that have died."""
+        dead = self._session.dead
+        return frozenset(worker for worker, rank in enumerate(self._ranks) if rank in dead) if dead else frozenset()
 
-    def _close(self, round_: Round) -> None:
-        self.outcomes.update(outcome.value for outcome in round_.close())
-        self.quarantine.observe(round_.step, round_.noted)
-        self._credit.clear()
-        self._credit.update(self._ranks[worker] for open_ in self._open for worker in open_.awaited())
+    def _note_deaths(self, step: int) -> None:
+        gone = self._gone
+        for worker in sorted(gone - self._dead):
+            self._record([Event(EventKind.DEAD, step, worker, detail=f"rank {self._ranks[worker]} is lost")])
+        self._dead = gone
+
+    def _record(self, events: Sequence[Event]) -> None:
+        for event in events:
+            self.ledger.record(event)
+
+    def _close(self, keep: int) -> None:
+        """Closes all but the newest rounds: what comes for them from now on is late."""
+        while len(self._open) > keep:
+            round_ = self._open.popleft()
+            self._record(round_.close())
+            self.outcomes.update(outcome.value for outcome in round_.outcomes())
+            self.quarantine.observe(round_.step, round_.events)
+            if self._open:
+                # What the slow were asked for in the newest step may still come, and is then late, not uncalled for.
+                self._session.forget(round_.step)
 
     def settle_accounts(self) -> None:
         """Gives the workers that are still busy with the last step a moment, and closes all rounds."""
-        deadline = time.monotonic() + min(self._plan.deadline, 5.0)
+        if not self._open:
+            return
         silent = self._open[-2].unheard() if len(self._open) > 1 else frozenset()
-        silent |= self._absences.workers
-        while self._open and not self._open[-1].unheard() <= self._gone() | silent | self._late.workers:
-            if time.monotonic() > deadline:
-                self._late.missed(self._open[-1].step, self._open[-1].unheard())
-                break
-            if not self._take_messages():
-                time.sleep(self._plan.poll)
-        # What the slow were asked for may still come, and is then late, not uncalled for.
-        due = self._open[-1].awaited() if self._open else []
-        while self._open:
-            self._close(self._open.popleft())
-        self._credit.update(self._ranks[worker] for worker in due)
+        silent |= self._absent.workers
+        newest = self._open[-1]
+        deadline = self._session.clock() + min(self._deadline, _MOMENT)
+        if not self._session.wait(
+            lambda: newest.unheard() <= self._gone | silent | self._late.workers, self._take, deadline
+        ):
+            self._late.missed(newest.step, newest.unheard())
+        self._note_deaths(newest.step)
+        self._close(keep=0)
+
+
+def _from_rank(step: int, rank: int, detail: str) -> Event:
+    """A message that cannot be pinned on one worker of the rank that sent it."""
+    return Event(EventKind.MALFORMED, step, None, detail=detail, rank=rank)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from itertools import accumulate, repeat
 
-from detox.ps.assignment import worst_case
+from detox.assignment.schemes import worst_case
 
 
 def bad_group(p: int, q: int, r: int) -> Fraction:

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from blake3 import blake3
 
-from detox.ps.assignment import Files
 from detox.ps.model import GlobalModel
+from detox.ps.samples import Files
 from detox.tasks import Task, TaskError
 from detox.tasks.preserve import random_state_preserved
 

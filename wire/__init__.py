@@ -5,6 +5,20 @@ it starts MPI.
 """
 
 from detox.wire.codec import Codec
-from detox.wire.messages import DIGEST_BYTES, PROBE, Header, Kind, Pulse, WireError, Work, digest_of
+from detox.wire.messages import DIGEST_BYTES, PROBE, Header, Kind, Message, Pulse, WireError, Work, digest_of
+from detox.wire.session import Channel, Session
 
-__all__ = ["DIGEST_BYTES", "PROBE", "Codec", "Header", "Kind", "Pulse", "WireError", "Work", "digest_of"]
+__all__ = [
+    "DIGEST_BYTES",
+    "PROBE",
+    "Channel",
+    "Codec",
+    "Header",
+    "Kind",
+    "Message",
+    "Pulse",
+    "Session",
+    "WireError",
+    "Work",
+    "digest_of",
+]

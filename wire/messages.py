@@ -89,6 +89,23 @@ class Header:
 
 
 @dataclass(frozen=True, slots=True)
+class Message:
+    """What arrived from a rank: a header and its payload, or the fault that made it no message.
+
+    Attributes:
+        source: the sender's rank, as the channel knows it.
+        header: None where there is a fault.
+        payload: a view of the received bytes, valid as long as it is held.
+        fault: why this is no message; empty where it is one.
+    """
+
+    source: int
+    header: Header | None
+    payload: memoryview
+    fault: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Work:
     """Payload of WORK.
 

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import mpi4py
 import numpy as np
 
-from detox.wire.messages import HEADER_BYTES, Header, WireError
+from detox.wire.messages import HEADER_BYTES, Header, Message, WireError
 
 # A peer that hangs makes MPI_Finalize hang: `leave` calls it where that is safe.
 mpi4py.rc.finalize = False
@@ -25,23 +25,6 @@ from mpi4py import MPI  # noqa: E402
 _PATIENCE = 10  # seconds that MPI_Finalize may take
 _UNDER_WAY = 1024  # messages of one peer that wait to be received at a time
 _PEER_IS_GONE = {code for name in ("ERR_PROC_FAILED", "ERR_REVOKED") if (code := getattr(MPI, name, None)) is not None}
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """What arrived from a rank: a header and its payload, or the fault that made it no message.
-
-    Attributes:
-        source: the sender's rank, as MPI knows it.
-        header: None where there is a fault.
-        payload: a view of the received bytes, valid as long as it is held.
-        fault: why this is no message; empty where it is one.
-    """
-
-    source: int
-    header: Header | None
-    payload: memoryview
-    fault: str = ""
 
 
 @dataclass(slots=True, eq=False)

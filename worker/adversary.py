@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from detox.assignment import Edge
 from detox.tasks import Task
 from detox.tasks.seeds import stream
 from detox.wire import PROBE, Header, Kind
@@ -24,7 +25,7 @@ class _Plot:
 
     awaited: frozenset[int]
     since: float
-    file_of: dict[int, int] = field(default_factory=dict)
+    heard: dict[Edge, None] = field(default_factory=dict)
     honest: dict[int, np.ndarray] = field(default_factory=dict)
     waiting: list[tuple[Any, int, np.ndarray]] = field(default_factory=list)
     sent: np.ndarray | None = None
@@ -125,24 +126,25 @@ class Adversary:
 
     def _learn(self, header: Header, vector: np.ndarray) -> None:
         plot = self._plot(header.step)
-        plot.file_of[header.worker] = header.file
+        plot.heard[header.worker, header.file] = None
         plot.honest.setdefault(header.file, vector)
         self._missing.discard(header.worker)
 
     def _ready(self, plot: _Plot) -> bool:
         """Whether nothing more is waited for."""
-        if plot.awaited - self._missing <= plot.file_of.keys():
+        missing = plot.awaited - {worker for worker, _ in plot.heard}
+        if missing <= self._missing:
             return True
         if time.monotonic() - plot.since <= self._wait:
             return False
-        self._missing |= plot.awaited - plot.file_of.keys()
+        self._missing |= missing
         return True
 
     def _attack(self, step: int, plot: _Plot, honest: dict[int, np.ndarray]) -> np.ndarray:
         """The attack on what is known, by file in ascending order."""
         known = np.stack(list(honest.values()))
         byzantine = self._placement.byzantine(step)
-        held = [file for worker, file in plot.file_of.items() if worker in byzantine]
+        held = [file for worker, file in plot.heard if worker in byzantine]
         shuffle = partial(stream, self._seed, "defence", step)
         return self._kind.attack(
             Knowledge(

@@ -84,7 +84,7 @@ class Host:
         self._queue: deque[tuple[Header, Work]] = deque()
         self._weights: dict[int, np.ndarray] = {}
         self._loaded: int | None = None
-        self._claimed: dict[int, tuple[Header, np.ndarray]] = {}
+        self._claimed: dict[int, tuple[int, dict[int, np.ndarray]]] = {}
         self._shared: dict[tuple[int, int, bool], np.ndarray] = {}
 
     def serve(self) -> bool:
@@ -170,18 +170,26 @@ class Host:
         if header.step != PROBE:  # the self-test is about the bits of gradients
             vector = self._codec.quantise(vector)
         if work.claim:
-            # Colluders that waited for each other may claim when the worker's next claim is already made.
-            if header.worker not in self._claimed or self._claimed[header.worker][0].step <= header.step:
-                self._claimed[header.worker] = (header, vector)
+            self._keep(header, vector)
             claim = Header(Kind.CLAIM, header.step, header.worker, header.file)
             self._transport.send([PS], claim, digest_of(vector))
         else:
             self._send_gradient(header, vector)
 
+    def _keep(self, header: Header, vector: np.ndarray) -> None:
+        """Keeps what a worker has claimed in its newest step, by file."""
+        step, vectors = self._claimed.get(header.worker, (header.step, {}))
+        # Colluders that waited for each other may claim when the worker's next claim is already made.
+        if step <= header.step:
+            self._claimed[header.worker] = (
+                header.step,
+                {**(vectors if step == header.step else {}), header.file: vector},
+            )
+
     def _deliver(self, fetch: Header) -> None:
-        header, vector = self._claimed.get(fetch.worker, (None, None))
-        if header is not None and vector is not None and (header.step, header.file) == (fetch.step, fetch.file):
-            self._send_gradient(header, vector)
+        step, vectors = self._claimed.get(fetch.worker, (None, {}))
+        if step == fetch.step and fetch.file in vectors:
+            self._send_gradient(fetch, vectors[fetch.file])
 
     def _send_gradient(self, header: Header, vector: np.ndarray) -> None:
         gradient = Header(Kind.GRADIENT, header.step, header.worker, header.file)

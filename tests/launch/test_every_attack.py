@@ -9,10 +9,10 @@ import torch
 
 from detox.launch.config import Config
 from detox.launch.placement import create_adversary, create_placement
-from detox.ps.assignment import Files
 from detox.ps.ledger import Ledger
 from detox.ps.model import GlobalModel
 from detox.ps.quarantine import Quarantine
+from detox.ps.samples import Files
 from detox.ps.server import LATE_STEPS, Plan, Server
 from detox.tasks import FlatModel, create_task
 from detox.wire import Codec, Header, Kind

@@ -18,7 +18,7 @@ from detox.launch.serve import (
     create_files,
     read_facts,
 )
-from detox.ps.assignment import Files
+from detox.ps.samples import Files
 from detox.ps.selftest import StartError, check_answers, check_own_bits, classes_of, probe, unequal
 from detox.wire import Kind, digest_of
 

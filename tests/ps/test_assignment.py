@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detox.ps.assignment import Files, draw_groups
+from detox.assignment import SCHEMES
+from detox.ps.samples import Files
+
+
+def draw_groups(workers, r, how, seed, step=0, classes=()):
+    return SCHEMES[how](r, seed, classes).draw(step, workers).holders
+
 
 SHAPES = st.tuples(st.integers(1, 15), st.sampled_from([1, 3, 5])).map(lambda s: (s[0] * s[1], s[1]))
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detox.ps.assignment import draw_groups
+from detox.assignment.schemes import RedrawnGroups
+from detox.ps.ballots import Tally
 from detox.ps.evidence import find, judge, outvoted, pattern_of, suspicious
-from detox.ps.vote import Ballot
 
 
 @pytest.mark.parametrize(
@@ -97,8 +97,8 @@ def test_other_entries_prove_nothing():
 def _votes(p, r, liars, steps, seed):
     """Entries of a run in which the liars collude in every step."""
     for step in range(1, steps + 1):
-        for group in draw_groups(range(p), r, "redrawn", seed, step):
-            ballot = Ballot(group)
+        for group in RedrawnGroups(r, seed).draw(step, range(p)).holders:
+            ballot = Tally(group)
             for worker in group:
                 ballot.claim(worker, "lie" if worker in liars else "gradient")
             for worker in group:

@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from detox.ps.events import Event, EventKind
 from detox.ps.ledger import Ledger
 
 
@@ -17,9 +18,9 @@ def _lines(tmp_path):
 
 
 def test_agreement_is_counted_and_all_else_is_written_with_rank_and_host(ledger, tmp_path):
-    ledger.note("agreed", 3, 0)
-    ledger.note("dissented", 3, 2)
-    ledger.note("lied", 4, 1, "why")
+    ledger.record(Event(EventKind.AGREED, 3, 0))
+    ledger.record(Event(EventKind.DISSENTED, 3, 2))
+    ledger.record(Event(EventKind.LIED, 4, 1, detail="why"))
     assert _lines(tmp_path) == [
         {"step": 3, "kind": "dissented", "worker": 2, "rank": 2, "host": "right"},
         {"step": 4, "kind": "lied", "worker": 1, "rank": 1, "host": "left", "detail": "why"},
@@ -31,8 +32,8 @@ def test_agreement_is_counted_and_all_else_is_written_with_rank_and_host(ledger,
 @pytest.mark.parametrize("steps", [[7], [7, 8], [7, 6, 8, 5]])
 def test_a_flood_is_counted_whole_and_written_in_part_even_if_it_alternates_between_steps(ledger, tmp_path, steps):
     for turn in range(1000):
-        ledger.note("malformed", steps[turn % len(steps)], 2)
-        ledger.note_rank(steps[turn % len(steps)], 1, "garbage")
+        ledger.record(Event(EventKind.MALFORMED, steps[turn % len(steps)], 2))
+        ledger.record(Event(EventKind.MALFORMED, steps[turn % len(steps)], None, detail="garbage", rank=1))
     assert ledger.counts[2]["malformed"] == 1000
     assert ledger.unattributed[1] == 1000
     assert len(_lines(tmp_path)) == 2 * Ledger.LINES * len(steps)
@@ -41,14 +42,27 @@ def test_a_flood_is_counted_whole_and_written_in_part_even_if_it_alternates_betw
 def test_dissenters_come_most_first(ledger):
     for worker, times in ((0, 2), (2, 5)):
         for step in range(times):
-            ledger.note("dissented", step, worker)
+            ledger.record(Event(EventKind.DISSENTED, step, worker))
     assert list(ledger.dissents().items()) == [(2, 5), (0, 2)]
 
 
 def test_a_restored_ledger_counts_on(ledger, tmp_path):
-    ledger.note("dissented", 1, 0)
+    ledger.record(Event(EventKind.DISSENTED, 1, 0))
     other = Ledger(tmp_path / "other.jsonl", [1, 1, 2], {})
     other.restore(ledger.state())
-    other.note("dissented", 2, 0)
+    other.record(Event(EventKind.DISSENTED, 2, 0))
     other.close()
     assert other.dissents() == {0: 2}
+
+
+def test_what_the_ps_confirms_is_for_the_quarantine_alone(ledger, tmp_path):
+    ledger.record(Event(EventKind.CLEARED, 1, 0))
+    assert _lines(tmp_path) == []
+    assert ledger.counts[0] == {}
+
+
+@pytest.mark.parametrize("kind", ["withheld", "lied"])
+def test_promises_are_broken_by_what_was_claimed_and_not_delivered(ledger, kind):
+    ledger.record(Event(EventKind(kind), 1, 0))
+    ledger.record(Event(EventKind.DISSENTED, 1, 0))
+    assert [ledger.broken_promises(worker) for worker in range(3)] == [1, 0, 0]

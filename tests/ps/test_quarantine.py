@@ -2,16 +2,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from detox.ps.events import Event, EventKind, Trait, kinds
 from detox.ps.quarantine import Quarantine
 
 LAG = 8
-EVERYONE = range(9)
+EDGES = [(worker, worker // 3) for worker in range(9)]
+
+
+def _events(step, *kinds_and_workers):
+    return [Event(EventKind(kind), step, worker, 0) for kind, worker in kinds_and_workers]
+
+
+def _check(quarantine, step, edges=EDGES):
+    """The suspect of a step, whose file the PS then computes."""
+    edge = quarantine.suspect(step, edges)
+    if edge is None:
+        return None
+    assert edge in edges
+    quarantine.checked(edge[0], step)
+    return edge[0]
 
 
 def _observed(policy, *events, after=3, window=10):
     quarantine = Quarantine(policy, after, window, LAG)
     for step, kind, worker in events:
-        quarantine.observe(step, [(kind, worker)])
+        quarantine.observe(step, _events(step, (kind, worker)))
     return quarantine
 
 
@@ -26,16 +41,16 @@ def test_dissents_suffice_under_majority_once_late_claims_are_in():
     quarantine = _observed("majority", *DISSENTS)
     assert quarantine.due(3 + LAG) == []
     assert quarantine.due(3 + LAG + 1) == [4]
-    assert quarantine.suspect(3 + LAG + 1, EVERYONE) is None
+    assert _check(quarantine, 3 + LAG + 1) is None
 
 
 def test_dissents_alone_make_a_suspect_under_recompute_which_is_checked_once_in_a_while():
     quarantine = _observed("recompute", *DISSENTS)
     assert quarantine.due(12) == []
-    assert [quarantine.suspect(step, EVERYONE) for step in (11, 12, 13)] == [None, 4, None]
+    assert [_check(quarantine, step) for step in (11, 12, 13)] == [None, 4, None]
 
 
-@pytest.mark.parametrize("proof", ["convicted", "lied", "equivocated"])
+@pytest.mark.parametrize("proof", [kind.value for kind in kinds(Trait.PROOF)])
 def test_with_a_proof_among_them_they_suffice(proof):
     quarantine = _observed("recompute", *DISSENTS[:2], (3, proof, 4))
     assert quarantine.due(12) == [4]
@@ -43,9 +58,9 @@ def test_with_a_proof_among_them_they_suffice(proof):
 
 def test_who_is_cleared_is_no_suspect_until_it_dissents_as_often_again():
     quarantine = _observed("recompute", *DISSENTS, (4, "cleared", 4), (5, "dissented", 4), (6, "dissented", 4))
-    assert [quarantine.suspect(step, EVERYONE) for step in range(13, 16)] == [None] * 3
-    quarantine.observe(7, [("dissented", 4)])
-    assert quarantine.suspect(16, EVERYONE) == 4
+    assert [_check(quarantine, step) for step in range(13, 16)] == [None] * 3
+    quarantine.observe(7, _events(7, ("dissented", 4)))
+    assert _check(quarantine, 16) == 4
 
 
 def test_a_proof_is_not_cleared():
@@ -55,16 +70,16 @@ def test_a_proof_is_not_cleared():
 
 def test_one_conviction_is_followed_by_checks_until_there_are_enough():
     quarantine = _observed("recompute", (1, "convicted", 4))
-    assert [quarantine.suspect(step, EVERYONE) for step in (10, 11, 12)] == [4, 4, 4]
+    assert [_check(quarantine, step) for step in (10, 11, 12)] == [4, 4, 4]
     for step in (10, 11, 12):
-        quarantine.observe(step, [("convicted", 4)])
+        quarantine.observe(step, _events(step, ("convicted", 4)))
     assert quarantine.due(12 + LAG + 1) == [4]
 
 
 def test_a_suspect_without_a_file_in_the_step_is_checked_in_one_where_it_has_one():
     quarantine = _observed("recompute", *DISSENTS)
-    assert quarantine.suspect(12, {0, 1}) is None
-    assert quarantine.suspect(13, {0, 4}) == 4
+    assert _check(quarantine, 12, [(0, 0), (1, 0)]) is None
+    assert _check(quarantine, 13, [(0, 0), (4, 2), (4, 5)]) == 4
 
 
 def test_under_never_nothing_is_kept():
@@ -92,4 +107,16 @@ def test_neither_the_order_of_arrival_nor_a_checkpoint_changes_a_decision(events
         again.restore(other.state())
         other = again
         assert one.due(step) == other.due(step)
-        assert one.suspect(step, EVERYONE) == other.suspect(step, EVERYONE)
+        assert _check(one, step) == _check(other, step)
+
+
+def test_to_ask_for_the_suspect_changes_nothing():
+    quarantine = _observed("recompute", *DISSENTS)
+    assert quarantine.suspect(12, EDGES) == quarantine.suspect(12, EDGES) == (4, 1)
+
+
+@pytest.mark.parametrize(("policy", "proven"), [("majority", 0), ("recompute", 1)])
+def test_only_a_policy_that_takes_a_proof_proves_anybody(policy, proven):
+    quarantine = Quarantine(policy, 3, 5, LAG)
+    quarantine.leave_out(4, 9)
+    assert quarantine.proven == proven

@@ -1,9 +1,16 @@
+import itertools
+from functools import partial
+
 import numpy as np
 import pytest
 
+from detox.assignment import Assignment
+from detox.ps.ballots import DigestBallot, FullBallot, Outcome, ToleranceBallot
+from detox.ps.events import Event, EventKind, Trait, kinds
 from detox.ps.ledger import Ledger
+from detox.ps.promises import Promises
 from detox.ps.round import Round
-from detox.ps.vote import Outcome
+from detox.ps.stopwatch import Stopwatch
 from detox.wire import Codec, Header, Kind, digest_of
 
 SIZE = 20
@@ -17,59 +24,90 @@ CODEC = Codec(SIZE)
 class Play:
     """A round with its ledger, and the messages of workers in short."""
 
-    def __init__(self, path, direct=False, tolerance=None):
+    def __init__(self, path, create_ballot=DigestBallot, holders=GROUPS):
         self.ledger = Ledger(path / "ledger.jsonl", ranks=[1] * 6, hosts={1: "here"})
-        self.rows = np.full((2, SIZE), np.nan, np.float32)
+        self.rows = np.full((len(holders), SIZE), np.nan, np.float32)
+        self.promises = Promises(self.ledger, seconds=10)
         self.round = Round(
-            7, GROUPS, direct=direct, tolerance=tolerance, rows=self.rows, codec=CODEC, ledger=self.ledger,
-            fetch_deadline=10,
+            7, Assignment(holders), create_ballot=create_ballot, rows=self.rows, codec=CODEC, promises=self.promises,
+            clock=Stopwatch(lambda: 0.0),
         )  # fmt: skip
+
+    def take(self, kind, worker, file, payload, now=0.0):
+        for event in self.round.take(Header(kind, 7, worker, file), memoryview(payload), now):
+            self.ledger.record(event)
 
     def claim(self, worker, vector=None, file=None):
         file = FILE_OF[worker] if file is None else file
-        vector = HONEST[file] if vector is None else vector
-        self.round.take(Header(Kind.CLAIM, 7, worker, file), memoryview(digest_of(vector)))
+        vector = HONEST[file % 2] if vector is None else vector
+        self.take(Kind.CLAIM, worker, file, digest_of(vector))
 
-    def send(self, worker, vector=None, file=None, payload=None):
+    def send(self, worker, vector=None, file=None, payload=None, now=0.0):
         file = FILE_OF[worker] if file is None else file
-        vector = HONEST[file] if vector is None else vector
-        payload = CODEC.encode(vector) if payload is None else payload
-        self.round.take(Header(Kind.GRADIENT, 7, worker, file), memoryview(payload))
+        vector = HONEST[file % 2] if vector is None else vector
+        self.take(Kind.GRADIENT, worker, file, CODEC.encode(vector) if payload is None else payload, now)
+
+    def votes(self):
+        votes, events = self.round.end()
+        for event in events:
+            self.ledger.record(event)
+        return votes
+
+    def close(self):
+        for event in self.round.close():
+            self.ledger.record(event)
+        return self.round.outcomes()
+
+    def break_promises(self, worker, times):
+        for _ in range(times):
+            self.ledger.record(Event(EventKind.WITHHELD, 1, worker))
 
     def noted(self, kind):
         return [w for w, counts in enumerate(self.ledger.counts) for _ in range(counts[kind])]
 
-
-@pytest.fixture
-def play(tmp_path):
-    play = Play(tmp_path)
-    yield play
-    play.ledger.close()
+    def offences(self):
+        return [(event.kind, event.worker) for event in self.round.events if event.kind in kinds(Trait.OFFENCE)]
 
 
 @pytest.fixture
-def direct(tmp_path):
-    play = Play(tmp_path, direct=True)
-    yield play
-    play.ledger.close()
+def make(tmp_path):
+    plays = []
+
+    def _make(*arguments):
+        plays.append(Play(tmp_path, *arguments))
+        return plays[-1]
+
+    yield _make
+    for play in plays:
+        play.ledger.close()
+
+
+@pytest.fixture
+def play(make):
+    return make()
+
+
+@pytest.fixture
+def direct(make):
+    return make(FullBallot)
 
 
 def test_two_of_three_are_enough_and_one_copy_travels(play):
     play.claim(0)
-    assert play.round.fetches(0) == []
+    assert play.round.ask(0) == []
     play.claim(4)
-    assert play.round.fetches(0) == [(0, 0)]
-    assert play.round.fetches(1) == []
+    assert play.round.ask(0) == [(0, 0)]
+    assert play.round.ask(1) == []
     play.send(0)
     play.claim(1, LIE)
     play.claim(3)
     play.claim(5)
-    assert play.round.fetches(1) == [(3, 1)]
+    assert play.round.ask(1) == [(3, 1)]
     assert not play.round.finished()
     play.send(3)
     assert play.round.finished()
-    assert np.array_equal(play.round.votes(), np.stack(HONEST))
-    assert play.round.close() == [Outcome.MAJORITY, Outcome.MAJORITY]
+    assert np.array_equal(play.votes(), np.stack(HONEST))
+    assert play.close() == [Outcome.MAJORITY, Outcome.MAJORITY]
     assert play.noted("dissented") == [1]
     assert play.noted("silent") == [2]
     assert play.noted("agreed") == [0, 3, 4, 5]
@@ -78,128 +116,130 @@ def test_two_of_three_are_enough_and_one_copy_travels(play):
 def test_a_claim_after_the_step_still_counts_for_the_ledger(play):
     for worker in (0, 2, 1, 3):
         play.claim(worker)
-    for worker, _ in play.round.fetches(0):
+    for worker, _ in play.round.ask(0):
         play.send(worker)
     assert play.round.unheard() == {4, 5}
-    assert len(play.round.votes()) == 2
+    assert len(play.votes()) == 2
     play.claim(4)
     play.claim(5, LIE)
     assert not play.round.unheard()
-    assert play.round.close() == [Outcome.UNANIMOUS, Outcome.MAJORITY]
+    assert play.close() == [Outcome.UNANIMOUS, Outcome.MAJORITY]
     assert play.noted("dissented") == [5]
 
 
 def test_a_payload_that_is_not_its_claim_is_a_lie_and_the_next_is_asked(play):
-    play.claim(2)
-    play.claim(0)
-    play.claim(4)
-    assert play.round.fetches(0) == [(2, 0)]
-    play.send(2, LIE)
-    assert play.round.fetches(0) == [(0, 0)]
-    play.send(2, HONEST[0])  # too late: it has lied
-    assert not play.round.settled[0]
-    play.send(0)
-    assert play.round.settled[0]
-    assert play.noted("lied") == [2]
+    for worker in (2, 0, 4):
+        play.claim(worker)
+    assert play.round.ask(0) == [(0, 0)]
+    play.send(0, LIE)
+    assert play.round.ask(0) == [(2, 0)]
+    play.send(0, HONEST[0])  # too late: it has lied
+    assert not play.round.ballots[0].settled
+    play.send(2)
+    assert play.round.ballots[0].settled
+    assert play.noted("lied") == [0]
 
 
 @pytest.mark.parametrize("payload", [b"", b"garbage", bytes(4 * SIZE), CODEC.encode(HONEST[0])[:-1]])
 def test_a_payload_that_cannot_be_decoded_is_noted_and_the_next_is_asked(play, payload):
     play.claim(2)
     play.claim(0)
-    play.round.fetches(0)
-    play.send(2, payload=payload)
-    assert play.noted("malformed") == [2]
-    assert play.round.fetches(0) == [(0, 0)]
+    play.round.ask(0)
+    play.send(0, payload=payload)
+    assert play.noted("malformed") == [0]
+    assert play.round.ask(0) == [(2, 0)]
+    play.send(2)
+    play.votes()
+    assert play.noted("withheld") == [0]  # a promise is broken by what cannot be decoded, too
 
 
 def test_a_withheld_payload_is_asked_of_the_next_after_the_fetch_deadline(play):
     play.claim(2)
     play.claim(0)
-    assert play.round.fetches(0) == [(2, 0)]
-    assert play.round.fetches(9) == []
-    assert play.round.fetches(11) == [(0, 0)]
-    play.send(0)
-    assert len(play.round.votes()) == 1
-    assert play.noted("withheld") == [2]
+    assert play.round.ask(0) == [(0, 0)]
+    assert play.round.ask(9) == []
+    assert play.round.ask(11) == [(2, 0)]
+    play.send(2)
+    assert len(play.votes()) == 1
+    assert play.noted("withheld") == [0]
 
 
 def test_what_can_befall_the_honest_is_no_offence(play):
     play.claim(0)
     play.claim(2)
     play.claim(2, LIE[:-1], file=1)
-    play.round.fetches(0)
+    play.round.ask(0)
     play.claim(1, LIE)
     play.claim(3)
-    play.round.votes()
+    play.votes()
     play.send(0)
-    play.round.close()
+    play.close()
     happened = {kind for counts in play.ledger.counts for kind in counts}
     assert happened == {"agreed", "malformed", "withheld", "late", "undecided", "silent"}
-    assert play.round.noted == []
+    assert play.offences() == []
 
 
 def test_a_gradient_that_comes_after_its_fetch_deadline_still_counts(play):
     for worker in (0, 2, 4):
         play.claim(worker)
     for now in (0, 100, 200):
-        play.round.fetches(now)
-    assert play.round.fetches(1000) == []
+        play.round.ask(now)
+    assert play.round.ask(1000) == []
     assert not play.round.finished(gone={1, 3, 5})
     play.send(2)
-    assert play.round.settled[0]
-    assert len(play.round.votes()) == 1
+    assert play.round.ballots[0].settled
+    assert len(play.votes()) == 1
     assert play.noted("withheld") == [0, 4]
 
 
 def test_who_has_broken_promises_has_ever_less_time_and_a_group_of_such_is_given_up(play):
     for worker in (0, 2, 4):
-        play.ledger.counts[worker]["withheld"] = 2
+        play.break_promises(worker, 2)
         play.claim(worker)
-    assert play.round.fetches(0) == [(0, 0)]
-    assert play.round.fetches(2) == []
-    assert play.round.fetches(3) == [(2, 0)]
-    assert play.round.fetches(6) == [(4, 0)]
-    assert not play.round.failed[0]
-    assert play.round.fetches(9) == []
-    assert play.round.failed[0]
+    assert play.round.ask(0) == [(0, 0)]
+    assert play.round.ask(2) == []
+    assert play.round.ask(3) == [(2, 0)]
+    assert play.round.ask(6) == [(4, 0)]
+    assert not play.round.ballots[0].failed
+    assert play.round.ask(9) == []
+    assert play.round.ballots[0].failed
     play.send(2)
-    assert play.round.settled[0]
-    assert not play.round.failed[0]
-    assert np.array_equal(play.round.votes(), HONEST[0][None])
+    assert play.round.ballots[0].settled
+    assert not play.round.ballots[0].failed
+    assert np.array_equal(play.votes(), HONEST[0][None])
 
 
 def test_a_group_of_withholders_is_not_kept_waiting_for_one_that_is_absent(play):
     for worker in (0, 2):
-        play.ledger.counts[worker]["withheld"] = 1
+        play.break_promises(worker, 1)
         play.claim(worker)
     for now in (0, 6, 12):
-        play.round.fetches(now)
-    assert not play.round.failed[0]
-    assert play.round.fetches(12, absent={4}) == []
-    assert play.round.failed[0]
+        play.round.ask(now)
+    assert not play.round.ballots[0].failed
+    assert play.round.ask(12, absent={4}) == []
+    assert play.round.ballots[0].failed
 
 
 def test_a_worker_that_dies_after_its_claim_is_replaced_at_once(play):
     play.claim(2)
     play.claim(0)
-    play.round.fetches(0)
-    assert play.round.fetches(1, gone={2}) == [(0, 0)]
+    play.round.ask(0)
+    assert play.round.ask(1, gone={0}) == [(2, 0)]
 
 
 def test_where_the_whole_majority_lies_the_group_has_no_vote(play):
     for worker in (0, 2, 4):
         play.claim(worker)
     for expected in (0, 2, 4):
-        assert play.round.fetches(0) == [(expected, 0)]
+        assert play.round.ask(0) == [(expected, 0)]
         play.send(expected, LIE)
-    assert play.round.fetches(0) == []
+    assert play.round.ask(0) == []
     for worker in (1, 3):
         play.claim(worker)
-    play.send(play.round.fetches(0)[0][0])
+    play.send(play.round.ask(0)[0][0])
     assert play.round.finished()
-    assert np.array_equal(play.round.votes(), HONEST[1][None])
-    assert play.round.close()[0] == Outcome.NONE
+    assert np.array_equal(play.votes(), HONEST[1][None])
+    assert play.close()[0] == Outcome.NONE
     assert play.noted("lied") == [0, 2, 4]
 
 
@@ -209,10 +249,10 @@ def test_without_a_majority_the_group_is_dropped_and_nobody_is_blamed(play):
     play.claim(4, LIE + 1)
     play.claim(1)
     play.claim(5)
-    play.send(play.round.fetches(0)[0][0])
+    play.send(play.round.ask(0)[0][0])
     assert play.round.finished()
-    assert np.array_equal(play.round.votes(), HONEST[1][None])
-    assert play.round.close() == [Outcome.NONE, Outcome.MAJORITY]
+    assert np.array_equal(play.votes(), HONEST[1][None])
+    assert play.close() == [Outcome.NONE, Outcome.MAJORITY]
     assert play.noted("undecided") == [0, 2, 4]
     assert play.noted("dissented") == []
 
@@ -221,7 +261,7 @@ def test_the_dead_are_not_waited_for(play):
     play.claim(0)
     play.claim(1)
     play.claim(3)
-    play.send(play.round.fetches(0)[0][0])
+    play.send(play.round.ask(0)[0][0])
     assert not play.round.finished(gone={2})
     assert play.round.finished(gone={2, 4})
 
@@ -232,9 +272,9 @@ def test_a_vote_that_is_not_finite_is_dropped_and_its_supporters_named(play, bad
     vector[3] = bad
     play.claim(0, vector)
     play.claim(2, vector)
-    play.round.fetches(0)
+    play.round.ask(0)
     play.send(0, vector)
-    assert play.round.failed[0]
+    assert play.round.ballots[0].failed
     assert play.noted("nonfinite") == [0, 2]
 
 
@@ -246,14 +286,14 @@ def test_claims_twice_and_for_another_file_are_malformed(play):
     play.claim(2, file=1)
     assert play.noted("malformed") == [0, 0, 2]
     assert play.noted("equivocated") == [0]
-    assert play.round.noted == [("equivocated", 0)]
-    assert play.round.ballots[0].claims.keys() == {0}
+    assert play.offences() == [("equivocated", 0)]
+    assert play.round.ballots[0].tally.claims.keys() == {0}
 
 
 def test_a_gradient_that_nobody_asked_for_never_touches_a_row(play):
     play.claim(0)
     play.claim(2)
-    play.round.fetches(0)
+    play.round.ask(0)
     play.send(2, LIE)
     assert np.isnan(play.rows).all()
     assert play.noted("malformed") == [2]
@@ -262,17 +302,17 @@ def test_a_gradient_that_nobody_asked_for_never_touches_a_row(play):
 def test_every_full_copy_is_waited_for_and_compared_bit_by_bit(direct):
     direct.send(0, LIE)
     direct.send(2)
-    assert not direct.round.settled[0]
+    assert not direct.round.ballots[0].settled
     direct.send(4)
     assert np.array_equal(direct.rows[0], HONEST[0])
     for worker in (1, 3):
         direct.send(worker)
-    assert direct.round.settled == [True, True]
+    assert [ballot.settled for ballot in direct.round.ballots] == [True, True]
     assert not direct.round.finished()
     direct.send(5, LIE)
     assert direct.round.finished()
-    assert np.array_equal(direct.round.votes(), np.stack(HONEST))
-    assert direct.round.close() == [Outcome.MAJORITY, Outcome.MAJORITY]
+    assert np.array_equal(direct.votes(), np.stack(HONEST))
+    assert direct.close() == [Outcome.MAJORITY, Outcome.MAJORITY]
     assert direct.noted("dissented") == [0, 5]
 
 
@@ -281,7 +321,7 @@ def test_minus_zero_is_not_zero_in_a_full_copy(direct):
     direct.send(0, zero)
     direct.send(2, -zero)
     direct.send(4, -zero)
-    assert direct.round.ballots[0].supporters == [2, 4]
+    assert direct.round.ballots[0].tally.supporters == [2, 4]
     assert np.signbit(direct.rows[0]).all()
 
 
@@ -290,7 +330,7 @@ def test_a_full_copy_that_cannot_be_decoded_is_malformed_and_leaves_the_vote_who
     direct.send(2)
     direct.send(4)
     direct.send(4)
-    assert direct.round.settled[0]
+    assert direct.round.ballots[0].settled
     assert np.array_equal(direct.rows[0], HONEST[0])
     assert direct.noted("malformed") == [0, 4]
 
@@ -301,31 +341,29 @@ def test_where_a_whole_group_sends_garbage_there_is_no_vote(direct):
     for worker in (1, 3, 5):
         direct.send(worker)
     assert direct.round.finished()
-    assert np.array_equal(direct.round.votes(), HONEST[1][None])
-    assert direct.round.close() == [Outcome.NONE, Outcome.UNANIMOUS]
+    assert np.array_equal(direct.votes(), HONEST[1][None])
+    assert direct.close() == [Outcome.NONE, Outcome.UNANIMOUS]
     assert direct.noted("agreed") == [1, 3, 5]
 
 
 @pytest.fixture
-def tolerant(tmp_path):
-    play = Play(tmp_path, direct=True, tolerance=1e-3)
-    yield play
-    play.ledger.close()
+def tolerant(make):
+    return make(partial(ToleranceBallot, tolerance=1e-3, d=SIZE))
 
 
 def test_under_a_tolerance_nearly_equal_copies_agree_and_the_vote_is_one_of_them(tolerant):
     near = HONEST[0] * np.float32(1.0001)
     tolerant.send(0, near)
-    assert not tolerant.round.settled[0]
+    assert not tolerant.round.ballots[0].settled
     tolerant.send(2, LIE)
     tolerant.send(4)
-    assert tolerant.round.settled[0]
+    assert tolerant.round.ballots[0].settled
     for worker in (1, 3):
         tolerant.send(worker, payload=b"garbage")
     tolerant.send(5)
     assert tolerant.round.finished()
-    assert np.array_equal(tolerant.round.votes(), near[None])
-    assert tolerant.round.close() == [Outcome.MAJORITY, Outcome.NONE]
+    assert np.array_equal(tolerant.votes(), near[None])
+    assert tolerant.close() == [Outcome.MAJORITY, Outcome.NONE]
     assert tolerant.noted("agreed") == [0, 4]
     assert tolerant.noted("dissented") == [2]
     assert tolerant.noted("undecided") == [1, 3, 5]
@@ -336,5 +374,48 @@ def test_under_a_tolerance_nan_is_never_a_vote(tolerant):
         tolerant.send(worker, HONEST[0] * np.nan)
     for worker in (1, 3, 5):
         tolerant.send(worker)
-    assert np.array_equal(tolerant.round.votes(), HONEST[1][None])
+    assert np.array_equal(tolerant.votes(), HONEST[1][None])
     assert tolerant.noted("nonfinite") == []
+
+
+def test_who_is_asked_first_does_not_depend_on_who_claims_first(make):
+    asked = set()
+    for order in itertools.permutations((0, 2, 4)):
+        play = make()
+        for worker in order:
+            play.claim(worker)
+        asked.add(tuple(play.round.ask(0)))
+    assert asked == {((0, 0),)}
+
+
+def test_who_delivered_slowly_is_asked_after_the_others(play):
+    play.promises.delivered(0, 5.0)
+    play.promises.delivered(2, 0.1)
+    for worker in (0, 2):
+        play.claim(worker)
+    assert play.round.ask(0) == [(2, 0)]
+
+
+def test_the_pace_of_a_delivery_is_taken_from_the_question_to_the_answer(play):
+    for worker in (0, 2):
+        play.claim(worker)
+    assert play.round.ask(3.0) == [(0, 0)]
+    play.send(0, now=3.5)
+    assert play.promises.order(0) == (0, 0.5)
+
+
+def test_a_worker_with_several_files_has_a_vote_on_each(make):
+    play = make(DigestBallot, ((0, 1, 2), (0, 1, 2)))
+    for file in (0, 1):
+        for worker in (0, 1, 2):
+            play.claim(worker, LIE if (worker, file) == (2, 1) else None, file)
+    assert play.round.ask(0) == [(0, 0), (0, 1)]
+    play.send(0, file=0)
+    play.send(0, LIE, file=1)
+    assert play.round.ask(0) == [(1, 1)]
+    play.send(1, file=1)
+    assert np.array_equal(play.votes(), np.stack(HONEST))
+    assert play.close() == [Outcome.UNANIMOUS, Outcome.MAJORITY]
+    assert play.noted("agreed") == [0, 0, 1, 1, 2]
+    assert play.noted("dissented") == [2]
+    assert play.noted("lied") == [0]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detox.ps.assignment import draw_groups, worst_case
+from detox.assignment.schemes import RedrawnGroups, worst_case
 from detox.ps.theory import (
     bad_group,
     bad_votes,
@@ -79,7 +79,7 @@ def test_simulated_steps_of_a_run_have_this_distribution(p, q, r):
     counts = Counter()
     for step in range(steps):
         liars = placement.byzantine(step)
-        groups = draw_groups(range(p), r, "redrawn", 2, step)
+        groups = RedrawnGroups(r, 2).draw(step, range(p)).holders
         counts[sum(2 * len(liars.intersection(group)) > r for group in groups)] += 1
     for k, share in enumerate(map(float, bad_votes(p, q, r))):
         assert abs(counts[k] / steps - share) < 5 * math.sqrt(share * (1 - share) / steps) + 1e-9

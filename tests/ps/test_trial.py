@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, embedding
 
-from detox.ps.assignment import Files
 from detox.ps.model import GlobalModel
+from detox.ps.samples import Files
 from detox.ps.trial import try_out
 from detox.tasks import Task, TaskError
 

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detox.ps.tolerance import NearBallot, distance
-from detox.ps.vote import Outcome, Verdict
+from detox.ps.ballots import Outcome
+from detox.ps.ballots.tolerance import NearTally, distance
+from detox.ps.events import EventKind
 
 BOUND = 0.01
 D = 50
@@ -21,7 +22,7 @@ def _noisy(vector, seed, size):
 
 def _vote(copies, members):
     """The ballot after these copies, in this order."""
-    ballot, before = NearBallot(members, BOUND), {}
+    ballot, before = NearTally(members, BOUND), {}
     for worker, copy in copies.items():
         apart = {other: distance(copy, theirs, D) for other, theirs in before.items()}
         ballot.compare(worker, {**apart, worker: distance(copy, copy, D)})
@@ -59,7 +60,7 @@ def test_the_distance_is_the_definition_at_every_length(n, seed):
 def test_nearly_equal_copies_outvote_a_lie_and_none_of_them_is_blamed():
     ballot = _vote({7: _noisy(HONEST, 1, 0.002), 3: -HONEST, 9: _noisy(HONEST, 2, 0.002)}, (3, 7, 9))
     assert (ballot.majority, ballot.supporters, ballot.outcome) == (7, [7, 9], Outcome.MAJORITY)
-    assert [ballot.verdict(worker) for worker in (3, 7, 9)] == [Verdict.DISSENTED, Verdict.AGREED, Verdict.AGREED]
+    assert [ballot.verdict(worker) for worker in (3, 7, 9)] == [EventKind.DISSENTED, EventKind.AGREED, EventKind.AGREED]
 
 
 def test_without_a_strict_majority_of_all_members_there_is_no_vote():
@@ -67,14 +68,14 @@ def test_without_a_strict_majority_of_all_members_there_is_no_vote():
     assert _vote({1: HONEST}, (1, 2, 3)).majority is None
     ballot = _vote({1: HONEST, 2: -HONEST, 3: 2 * HONEST}, (1, 2, 3))
     assert (ballot.majority, ballot.outcome) == (None, Outcome.NONE)
-    assert ballot.verdict(1) == Verdict.UNDECIDED
+    assert ballot.verdict(1) == EventKind.UNDECIDED
 
 
 def test_what_is_not_finite_is_near_to_nothing_not_even_to_itself():
     bad = np.full(D, np.nan, np.float32)
     assert _vote({1: bad, 2: bad, 3: bad}, (1, 2, 3)).majority is None
     ballot = _vote({1: bad, 2: HONEST, 3: HONEST}, (1, 2, 3))
-    assert (ballot.majority, ballot.verdict(1)) == (2, Verdict.DISSENTED)
+    assert (ballot.majority, ballot.verdict(1)) == (2, EventKind.DISSENTED)
 
 
 def test_who_sent_nothing_is_silent_and_who_sent_garbage_dissents():
@@ -82,7 +83,7 @@ def test_who_sent_nothing_is_silent_and_who_sent_garbage_dissents():
     assert ballot.majority is None
     ballot = _vote({1: HONEST, 2: HONEST, 5: HONEST}, (1, 2, 3, 4, 5))
     ballot.claim(3, None)
-    assert (ballot.verdict(3), ballot.verdict(4)) == (Verdict.DISSENTED, Verdict.SILENT)
+    assert (ballot.verdict(3), ballot.verdict(4)) == (EventKind.DISSENTED, EventKind.SILENT)
 
 
 def test_the_centre_is_preferred_to_the_edges_of_a_chain():
@@ -99,7 +100,7 @@ def test_liars_who_pull_the_centre_away_do_not_make_an_honest_worker_dissent():
     at = dict(enumerate([0, 0, 0, 0.25, -(1 - 0.125), -(1 + 0.125), -(1 + 0.125)]))
     ballot = _vote({worker: HONEST + np.float32(place) * direction for worker, place in at.items()}, range(7))
     assert ballot.majority == 4
-    assert ballot.verdict(3) == Verdict.UNDECIDED
+    assert ballot.verdict(3) == EventKind.UNDECIDED
 
 
 @given(st.lists(st.sampled_from([-1.0, 1.0, 1.004, 1.008, 1.012, 3.0, np.nan]), min_size=1, max_size=5), st.randoms())
@@ -136,4 +137,4 @@ def test_a_minority_neither_moves_the_vote_far_nor_makes_an_honest_worker_dissen
     ballot = _vote(dict(enumerate(copies)), range(r))
     assert ballot.majority is not None
     assert min(distance(copies[ballot.majority], copies[i], D) for i in honest) <= BOUND
-    assert Verdict.DISSENTED not in {ballot.verdict(i) for i in honest}
+    assert EventKind.DISSENTED not in {ballot.verdict(i) for i in honest}

@@ -1,49 +1,10 @@
-"""Who computes what in a step: the groups of workers and the files of samples."""
+"""The samples of each step, split into files."""
 
-from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from detox.tasks.seeds import stream
-
-Groups = tuple[tuple[int, ...], ...]
-
-
-def draw_groups(
-    workers: Sequence[int],
-    r: int,
-    how: Literal["fixed", "random", "redrawn"],
-    seed: int,
-    step: int = 0,
-    classes: Sequence[Collection[int]] = (),
-) -> Groups:
-    """Partitions workers into groups of r (DETOX, Algorithm 1, line 1); those that remain have nothing to do.
-
-    Args:
-        workers: their ids.
-        r: workers a group.
-        how: "fixed" takes them in the given order; "random" draws once; "redrawn" draws anew each step.
-        seed: of the draw.
-        step: only "redrawn" depends on it.
-        classes: disjoint sets of workers; no group has members of two. None: all are of one class.
-    """
-    if how == "fixed":
-        order = np.asarray(workers)
-    elif how == "random":
-        order = stream(seed, "groups").permutation(workers)
-    else:
-        order = stream(seed, "groups", step).permutation(workers)
-    parts = [order[np.isin(order, list(members))] for members in classes] or [order]
-    return tuple(
-        tuple(sorted(part[first : first + r].tolist())) for part in parts for first in range(0, len(part) - r + 1, r)
-    )
-
-
-def worst_case(q: int, r: int, votes: int) -> int:
-    """The most bad votes that q Byzantine workers can make: floor(q / ((r+1)/2)), of no more than there are."""
-    return min(votes, q // ((r + 1) // 2))
 
 
 @dataclass(frozen=True)

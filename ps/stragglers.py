@@ -1,4 +1,4 @@
-"""Absences: workers that missed a deadline are not waited for until they have answered again."""
+"""Stragglers: workers that missed a deadline are not waited for until they have answered again."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 _MOST = 10  # doublings
 
 
-class Absences:
+class Stragglers:
     """Who is not waited for.
 
     After its first absence a worker has to answer one step, after its second two, then four, and so on: one that

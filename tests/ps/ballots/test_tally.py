@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detox.ps.vote import Ballot, Outcome, Verdict
+from detox.ps.ballots import Outcome, Tally
+from detox.ps.events import EventKind
 
 # Groups of 1, 3, 5 or 7; each member claims one of a few values, or None for silence.
 GROUPS = st.sampled_from([1, 3, 5, 7]).flatmap(
@@ -13,12 +14,12 @@ GROUPS = st.sampled_from([1, 3, 5, 7]).flatmap(
 )
 
 
-def _ballot(values, order=None):
-    ballot = Ballot(range(len(values)))
+def _tally(values, order=None):
+    tally = Tally(range(len(values)))
     for worker in order if order is not None else range(len(values)):
         if values[worker] is not None:
-            ballot.claim(worker, values[worker])
-    return ballot
+            tally.claim(worker, values[worker])
+    return tally
 
 
 def _naive_majority(values):
@@ -31,20 +32,20 @@ def _naive_majority(values):
 
 @given(GROUPS)
 def test_the_majority_is_the_definition(values):
-    assert _ballot(values).majority == _naive_majority(values)
+    assert _tally(values).majority == _naive_majority(values)
 
 
 @given(GROUPS.flatmap(lambda v: st.tuples(st.just(v), st.permutations(range(len(v))))))
 def test_the_order_of_arrival_changes_nothing(case):
     values, order = case
-    one, other = _ballot(values), _ballot(values, order)
+    one, other = _tally(values), _tally(values, order)
     assert (one.majority, one.outcome) == (other.majority, other.outcome)
-    assert [one.verdict(w) for w in one.members] == [other.verdict(w) for w in other.members]
+    assert [one.verdict(w) for w in one.holders] == [other.verdict(w) for w in other.holders]
 
 
 @given(GROUPS)
 def test_hopeless_means_that_no_completion_has_a_majority(values):
-    ballot = _ballot(values)
+    tally = _tally(values)
     silent = [w for w, v in enumerate(values) if v is None]
     completions = []
     for filled in itertools.product(["a", "b", "c", "new"], repeat=len(silent)):
@@ -52,21 +53,21 @@ def test_hopeless_means_that_no_completion_has_a_majority(values):
         for worker, value in zip(silent, filled, strict=True):
             full[worker] = value
         completions.append(_naive_majority(full))
-    assert ballot.hopeless() == all(m is None for m in completions)
-    assert ballot.hopeless(gone=set(silent)) == (_naive_majority(values) is None)
+    assert tally.hopeless() == all(m is None for m in completions)
+    assert tally.hopeless(gone=set(silent)) == (_naive_majority(values) is None)
 
 
 @given(GROUPS)
 def test_verdicts_blame_only_against_a_strict_majority(values):
-    ballot, majority = _ballot(values), _naive_majority(values)
+    tally, majority = _tally(values), _naive_majority(values)
     for worker, value in enumerate(values):
-        verdict = ballot.verdict(worker)
+        verdict = tally.verdict(worker)
         if value is None:
-            assert verdict == Verdict.SILENT
+            assert verdict == EventKind.SILENT
         elif majority is None:
-            assert verdict == Verdict.UNDECIDED
+            assert verdict == EventKind.UNDECIDED
         else:
-            assert verdict == (Verdict.AGREED if value == majority else Verdict.DISSENTED)
+            assert verdict == (EventKind.AGREED if value == majority else EventKind.DISSENTED)
 
 
 @given(GROUPS)
@@ -76,32 +77,32 @@ def test_outcomes_are_counted_over_all_members(values):
         expected = Outcome.NONE
     else:
         expected = Outcome.UNANIMOUS if support == len(values) else Outcome.MAJORITY
-    assert _ballot(values).outcome == expected
+    assert _tally(values).outcome == expected
 
 
 def test_three_different_claims_are_no_majority():
     # The released code's Boyer-Moore vote without a second pass returned the last of them.
-    ballot = _ballot(["honest", "b1", "b2"])
-    assert ballot.majority is None
-    assert ballot.supporters == []
-    assert ballot.outcome == Outcome.NONE
+    tally = _tally(["honest", "b1", "b2"])
+    assert tally.majority is None
+    assert tally.supporters == []
+    assert tally.outcome == Outcome.NONE
 
 
 @pytest.mark.parametrize("again", ["a", "b"])
 def test_the_first_claim_stands(again):
-    ballot = Ballot([0, 1, 2])
-    ballot.claim(0, "a")
+    tally = Tally([0, 1, 2])
+    tally.claim(0, "a")
     with pytest.raises(ValueError, match="claimed before"):
-        ballot.claim(0, again)
-    assert ballot.claims == {0: "a"}
+        tally.claim(0, again)
+    assert tally.claims == {0: "a"}
 
 
 @pytest.mark.parametrize("r", [1, 3])
 def test_a_claim_that_is_none_agrees_with_nobody(r):
-    ballot = Ballot(range(r))
+    tally = Tally(range(r))
     for worker in range(r):
-        ballot.claim(worker, None)
-    assert ballot.majority is None
-    assert ballot.hopeless()
-    assert ballot.outcome == Outcome.NONE
-    assert {ballot.verdict(worker) for worker in range(r)} == {Verdict.UNDECIDED}
+        tally.claim(worker, None)
+    assert tally.majority is None
+    assert tally.hopeless()
+    assert tally.outcome == Outcome.NONE
+    assert {tally.verdict(worker) for worker in range(r)} == {EventKind.UNDECIDED}

@@ -1,0 +1,108 @@
+"""The schemes by which files are assigned to workers.
+
+A scheme to add: a class with the methods of Scheme, and a line in SCHEMES.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping, Sequence
+from typing import ClassVar, Protocol
+
+import numpy as np
+
+from detox.assignment.assignment import Assignment
+from detox.tasks.seeds import stream
+
+
+class Scheme(Protocol):
+    """What the server needs of a scheme."""
+
+    def draw(self, step: int, workers: Sequence[int]) -> Assignment:
+        """The assignment of a step to those of the workers that are not in quarantine."""
+        ...
+
+    def worst_case(self, q: int, files: int) -> int:
+        """The most of `files` votes that q Byzantine workers can spoil."""
+        ...
+
+
+def worst_case(q: int, r: int, votes: int) -> int:
+    """The most bad votes that q Byzantine workers can make in groups of r: floor(q / ((r+1)/2)), or all."""
+    return min(votes, q // ((r + 1) // 2))
+
+
+class Groups(ABC):
+    """Disjoint groups of r workers, group j being the holders of file j (DETOX, Algorithm 1, line 1).
+
+    Workers that remain have nothing to do.
+
+    Args:
+        r: workers per group, odd.
+        seed: of the draw.
+        classes: disjoint sets of workers; no group has members of two. Empty: all are of one class.
+    """
+
+    secret: ClassVar[bool] = False
+    """Whether the draw is by the seed that only the PS knows."""
+
+    def __init__(self, r: int, seed: int = 0, classes: Sequence[Collection[int]] = ()) -> None:
+        self._r = r
+        self._seed = seed
+        self._classes = [list(members) for members in classes]
+
+    @staticmethod
+    def why_not(p: int, r: int) -> str:
+        """Why p workers cannot be split into groups of r, with the nearest numbers that can; empty where they can."""
+        if r % 2 == 0:
+            return f"r = {r} is even; a majority vote needs odd groups: r = {r + 1}"
+        if p % r:
+            below, above = p - p % r, p + r - p % r
+            nearest = below if below and p - below <= above - p else above
+            return f"p = {p} workers cannot be split into groups of r = {r}; the nearest p is {nearest}"
+        return ""
+
+    def draw(self, step: int, workers: Sequence[int]) -> Assignment:
+        """Partitions the workers; members of a group are in ascending order."""
+        order, r = self._order(step, workers), self._r
+        parts = [order[np.isin(order, members)] for members in self._classes] or [order]
+        return Assignment(
+            tuple(
+                tuple(sorted(part[first : first + r].tolist()))
+                for part in parts
+                for first in range(0, len(part) - r + 1, r)
+            )
+        )
+
+    def worst_case(self, q: int, files: int) -> int:
+        """floor(q / ((r+1)/2)): a bad vote takes a strict majority of its group."""
+        return worst_case(q, self._r, files)
+
+    @abstractmethod
+    def _order(self, step: int, workers: Sequence[int]) -> np.ndarray:
+        """The workers in the order in which groups are cut from them."""
+
+
+class FixedGroups(Groups):
+    """Groups of workers in the order given."""
+
+    def _order(self, step: int, workers: Sequence[int]) -> np.ndarray:
+        return np.asarray(workers)
+
+
+class RandomGroups(Groups):
+    """Groups drawn once."""
+
+    def _order(self, step: int, workers: Sequence[int]) -> np.ndarray:
+        return stream(self._seed, "groups").permutation(workers)
+
+
+class RedrawnGroups(Groups):
+    """Groups drawn anew each step, in secret."""
+
+    secret = True
+
+    def _order(self, step: int, workers: Sequence[int]) -> np.ndarray:
+        return stream(self._seed, "groups", step).permutation(workers)
+
+
+SCHEMES: Mapping[str, type[Groups]] = {"fixed": FixedGroups, "random": RandomGroups, "redrawn": RedrawnGroups}
+"""Schemes by the name that `groups` has in a config."""

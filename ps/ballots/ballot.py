@@ -1,0 +1,124 @@
+"""The vote on one file, whatever its mode: messages of its holders in, events out."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence, Set
+from typing import ClassVar
+
+import numpy as np
+
+from detox.ps.ballots.tally import Outcome, Tally
+from detox.ps.events import Event, EventKind
+from detox.ps.promises import Promises
+
+
+class Ballot(ABC):
+    """The vote on one file in one step.
+
+    It knows neither MPI nor a clock, codec or ledger: a decoded vector comes in, and what there is to say of a
+    worker goes out as events.
+
+    Args:
+        step: the step.
+        file: the file.
+        tally: counts the claims.
+        row: (d + b,) float32; receives the vote.
+
+    Attributes:
+        direct: whether gradients come without a claim.
+        settled: whether the vote has been accepted; it is in the row then.
+        failed: whether to wait for it no longer.
+    """
+
+    direct: ClassVar[bool]
+
+    def __init__(self, step: int, file: int, tally: Tally, row: np.ndarray) -> None:
+        self.step = step
+        self.file = file
+        self.tally = tally
+        self.settled = False
+        self.failed = False
+        self._row = row
+
+    @abstractmethod
+    def expects(self, worker: int, claim: bool) -> bool:
+        """Whether a holder's claim, or else its gradient, is asked for."""
+
+    def claim(self, worker: int, claim: bytes) -> list[Event]:
+        """Takes a claim that is expected; a direct ballot expects none."""
+        return []
+
+    @abstractmethod
+    def place(self) -> np.ndarray | None:
+        """(d + b,) float32: where to decode the next gradient to; None where no gradient is needed any more."""
+
+    @abstractmethod
+    def deliver(self, worker: int, vector: np.ndarray) -> list[Event]:
+        """Takes a holder's first gradient, decoded into `place`."""
+
+    @abstractmethod
+    def garbled(self, worker: int, why: str) -> list[Event]:
+        """Takes note of a gradient that cannot be decoded; `place` may hold anything now."""
+
+    def ask(self, now: float, promises: Promises, gone: Set[int], absent: Set[int]) -> int | None:
+        """The holder to ask for its gradient now, which is then expected; None: nobody.
+
+        Args:
+            now: seconds on a monotonic clock.
+            promises: whom to ask first, and how long each has.
+            gone: workers out of reach.
+            absent: workers whose claims are not waited for.
+        """
+        return None
+
+    @abstractmethod
+    def finished(self, gone: Set[int]) -> bool:
+        """Whether nothing more can come of waiting, with the workers in `gone` out of reach."""
+
+    @abstractmethod
+    def decide(self, vector: np.ndarray) -> None:
+        """Settles the vote by the PS's own computation, which convicts whoever claims, or has claimed, otherwise."""
+
+    @abstractmethod
+    def awaited(self, answered: Set[int]) -> list[int]:
+        """Holders whose gradient was asked for and that have not answered."""
+
+    def end(self, answered: Set[int]) -> list[Event]:
+        """Ends the collection: what there is to say of gradients that did not come. Claims still count."""
+        return []
+
+    def close(self) -> list[Event]:
+        """What the vote says of each holder."""
+        events = []
+        for worker in self.tally.holders:
+            verdict = self.tally.verdict(worker)
+            events.append(self._event(verdict, worker))
+            if self.tally.truth is not None and verdict == EventKind.AGREED:
+                events.append(self._event(EventKind.CLEARED, worker))
+        return events
+
+    @property
+    def outcome(self) -> Outcome:
+        """How the holders voted; a majority that did not deliver a gradient that can be used is none."""
+        return self.tally.outcome if self.settled else Outcome.NONE
+
+    def _accept(self, finite: bool) -> list[Event]:
+        """Accepts the vote, unless it is not finite: then its supporters are named, and there is none."""
+        self.settled, self.failed = finite, not finite
+        if finite:
+            return []
+        return [
+            self._event(EventKind.NONFINITE, worker, "its gradient holds NaN or infinity")
+            for worker in self.tally.supporters
+        ]
+
+    def _event(self, kind: EventKind, worker: int, detail: str = "") -> Event:
+        return Event(kind, self.step, worker, self.file, detail)
+
+
+CreateBallot = Callable[[int, int, Sequence[int], np.ndarray], Ballot]
+"""Makes the ballot of (step, file, holders, row)."""
+
+
+def is_finite(vector: np.ndarray) -> bool:
+    """Whether a vector holds neither NaN nor infinity, without a temporary of its size."""
+    return bool(np.isfinite(vector.min()) and np.isfinite(vector.max()))

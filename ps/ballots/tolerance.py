@@ -1,0 +1,161 @@
+"""Agreement of gradients that are nearly equal, for hosts that do not compute the same bits."""
+
+from collections.abc import Mapping, Sequence, Set
+
+import numpy as np
+
+from detox.ps.ballots.ballot import Ballot, is_finite
+from detox.ps.ballots.tally import Tally
+from detox.ps.events import Event, EventKind
+
+_CHUNK = 2**16  # entries that are float64 at a time
+
+
+def distance(a: np.ndarray, b: np.ndarray, d: int) -> float:
+    """|a - b| / max(|a|, |b|) of two gradients, or of the buffers behind them, whichever are farther apart.
+
+    A metric; in float64. 0 where both vectors are 0, infinite where one is not finite.
+
+    Args:
+        a, b: (d + b,) each.
+        d: entries of the gradient. Batch-norm statistics are far longer than it: in one norm with them it would hide.
+    """
+    return max(_relative(a[:d], b[:d]), _relative(a[d:], b[d:]))
+
+
+def _relative(a: np.ndarray, b: np.ndarray) -> float:
+    squares = np.zeros(3)
+    for begin in range(0, len(a), _CHUNK):
+        x, y = (vector[begin : begin + _CHUNK].astype(np.float64) for vector in (a, b))
+        with np.errstate(invalid="ignore"):
+            squares += x @ x, y @ y, (x - y) @ (x - y)
+    if not np.isfinite(squares).all():
+        return float("inf")
+    largest = max(squares[:2])
+    return float(np.sqrt(squares[2] / largest)) if largest else 0.0
+
+
+class NearTally(Tally):
+    """A tally of copies of which two agree if they are at most a tolerance apart.
+
+    The vote is the copy that a strict majority of all holders is near to, itself included; of several, the one with
+    the most that are near, then with the least sum of their distances, then with the least id: the order of arrival
+    decides nothing. Where the copies of honest holders are within the tolerance of each other and liars are a
+    minority, an honest copy is near to the vote, and every honest copy at most twice as far: whoever is farther
+    dissents, and of whom is between nothing is said.
+
+    Args:
+        holders: the workers of the file, r of them.
+        tolerance: the greatest distance of two copies that agree.
+    """
+
+    def __init__(self, holders: Sequence[int], tolerance: float) -> None:
+        super().__init__(holders)
+        self._tolerance = tolerance
+        self._apart: dict[int, dict[int, float]] = {}
+
+    def compare(self, worker: int, apart: Mapping[int, float]) -> None:
+        """Counts the copy of a holder.
+
+        Args:
+            worker: the holder.
+            apart: the distance of its copy from each copy before it, and from itself: infinite if it is not finite.
+        """
+        self.claim(worker, worker)
+        self._apart[worker] = dict(apart)
+        for other, far in apart.items():
+            self._apart[other][worker] = far
+
+    @property
+    def majority(self) -> int | None:
+        """The holder whose copy is the vote."""
+        ranked = []
+        for worker in self._apart:
+            near = self._near(worker)
+            if 2 * len(near) > len(self.holders):
+                ranked.append((-len(near), sum(sorted(self._apart[worker][other] for other in near)), worker))
+        return min(ranked)[-1] if ranked else None
+
+    @property
+    def supporters(self) -> list[int]:
+        """The holders whose copies are near to the vote, in order of arrival."""
+        centre = self.majority
+        return [] if centre is None else self._near(centre)
+
+    def verdict(self, worker: int) -> EventKind:
+        """What the vote says of a holder; nothing of whom an honest one could be."""
+        centre = self.majority
+        if centre is None or worker not in self.claims:
+            return super().verdict(worker)
+        apart = self._apart[centre].get(worker, float("inf"))
+        if apart <= self._tolerance:
+            return EventKind.AGREED
+        return EventKind.UNDECIDED if apart <= 2 * self._tolerance else EventKind.DISSENTED
+
+    def _near(self, worker: int) -> list[int]:
+        return [other for other, apart in self._apart[worker].items() if apart <= self._tolerance]
+
+
+class ToleranceBallot(Ballot):
+    """Every holder sends its gradient; copies that are nearly equal agree, and the vote is one of them.
+
+    Args:
+        step, file, row: see Ballot.
+        holders: of the file.
+        tolerance: the greatest distance of two copies that agree.
+        d: entries of the gradient in a vector; the rest are buffers.
+    """
+
+    direct = True
+    tally: NearTally
+
+    def __init__(
+        self, step: int, file: int, holders: Sequence[int], row: np.ndarray, *, tolerance: float, d: int
+    ) -> None:
+        super().__init__(step, file, NearTally(holders, tolerance), row)
+        self._d = d
+        self._copies: dict[int, np.ndarray] = {}
+
+    def expects(self, worker: int, claim: bool) -> bool:
+        """Gradients only."""
+        return not claim
+
+    def place(self) -> np.ndarray:
+        """Memory of its own for every copy."""
+        return np.empty_like(self._row)
+
+    def deliver(self, worker: int, vector: np.ndarray) -> list[Event]:
+        """Counts a copy as near to those that it is near to; the row is the vote so far."""
+        apart = {other: distance(vector, theirs, self._d) for other, theirs in self._copies.items()}
+        self._copies[worker] = vector
+        self.tally.compare(worker, {**apart, worker: 0.0 if is_finite(vector) else float("inf")})
+        if self.tally.majority is not None:
+            self._row[:] = self._copies[self.tally.majority]
+            self.settled = True
+        return []
+
+    def garbled(self, worker: int, why: str) -> list[Event]:
+        """Such a copy is near to none."""
+        self.tally.claim(worker, None)
+        return [self._event(EventKind.MALFORMED, worker, why)]
+
+    def finished(self, gone: Set[int]) -> bool:
+        """Every copy has come that still can."""
+        return all(w in self.tally.claims or w in gone for w in self.tally.holders)
+
+    def decide(self, vector: np.ndarray) -> None:
+        """Nothing is decided: the PS computes other bits than workers may.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError("under a tolerance the PS cannot judge by its own computation")
+
+    def awaited(self, answered: Set[int]) -> list[int]:
+        """All are asked."""
+        return [worker for worker in self.tally.holders if worker not in answered]
+
+    def end(self, answered: Set[int]) -> list[Event]:
+        """Lets go of the copies."""
+        self._copies.clear()
+        return []

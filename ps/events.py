@@ -1,0 +1,84 @@
+"""What can be said of a worker in a step, and what each of it means."""
+
+from dataclasses import dataclass
+from enum import Flag, StrEnum, auto
+
+
+class Trait(Flag):
+    """What follows from an event, whoever has it."""
+
+    VERDICT = auto()
+    """The vote on a file says it of a holder, once."""
+    OFFENCE = auto()
+    """It counts towards quarantine."""
+    PROOF = auto()
+    """It takes no vote: the PS's own computation, or the worker's own two messages, contradict the worker."""
+    BROKEN_PROMISE = auto()
+    """The worker claimed a gradient and did not deliver it."""
+    BLAMELESS = auto()
+    """It can befall any honest worker, through no act of its own."""
+    ONCE = auto()
+    """It happens once, and is true from then on."""
+    FLOOD = auto()
+    """A sender can cause as many as it likes."""
+
+
+class EventKind(StrEnum):
+    """The kinds of events, the mildest first; the words are those of the ledger."""
+
+    traits: Trait
+    meaning: str
+
+    def __new__(cls, value: str, traits: Trait, meaning: str) -> "EventKind":
+        """A kind with its traits and its meaning in words."""
+        kind = str.__new__(cls, value)
+        kind._value_ = value
+        kind.traits = traits
+        kind.meaning = meaning
+        return kind
+
+    AGREED = "agreed", Trait.VERDICT | Trait.BLAMELESS, "with its group's majority, or no file"
+    CLEARED = "cleared", Trait.BLAMELESS, "its claim is what the PS computed"
+    QUARANTINED = "quarantined", Trait.BLAMELESS | Trait.ONCE, "out of all groups from here on"
+    SPARED = "spared", Trait.BLAMELESS, "not quarantined: too few would be left"
+    LATE = "late", Trait.FLOOD, "after the step was closed"
+    UNDECIDED = "undecided", Trait.VERDICT | Trait.BLAMELESS, "its group had no majority, or one too near to tell"
+    SILENT = "silent", Trait.VERDICT, "claimed nothing"
+    DEAD = "dead", Trait.ONCE, "its rank is lost"
+    MALFORMED = "malformed", Trait.FLOOD, "no proper message"
+    WITHHELD = "withheld", Trait.BROKEN_PROMISE, "claimed, did not deliver"
+    NONFINITE = "nonfinite", Trait(0), "NaN or infinity"
+    DISSENTED = "dissented", Trait.VERDICT | Trait.OFFENCE, "from a strict majority"
+    EQUIVOCATED = "equivocated", Trait.OFFENCE | Trait.PROOF, "two claims for one file"
+    LIED = "lied", Trait.OFFENCE | Trait.PROOF | Trait.BROKEN_PROMISE, "its payload is not its claim"
+    CONVICTED = "convicted", Trait.VERDICT | Trait.OFFENCE | Trait.PROOF, "its claim is not what the PS computed"
+
+    def has(self, trait: Trait) -> bool:
+        """Whether events of this kind have the trait."""
+        return trait in self.traits
+
+
+def kinds(trait: Trait) -> tuple[EventKind, ...]:
+    """The kinds with this trait, the mildest first."""
+    return tuple(kind for kind in EventKind if kind.has(trait))
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that a worker did, or that happened to it.
+
+    Attributes:
+        kind: what.
+        step: when.
+        worker: who; None where a message cannot be pinned on one worker of the rank that sent it.
+        file: the file that it is about; None where it is about none.
+        detail: more, in words.
+        rank: the sender, where there is no worker.
+    """
+
+    kind: EventKind
+    step: int
+    worker: int | None
+    file: int | None = None
+    detail: str = ""
+    rank: int | None = None

@@ -1,0 +1,37 @@
+from detox.ps.stragglers import Stragglers
+
+
+def test_one_answer_ends_the_first_absence():
+    stragglers = Stragglers()
+    stragglers.missed(3, [1, 2])
+    assert stragglers.workers == {1, 2}
+    stragglers.answered(1, 4)
+    assert stragglers.workers == {2}
+
+
+def test_a_late_answer_to_the_missed_step_does_not_end_it():
+    stragglers = Stragglers()
+    stragglers.missed(3, [1])
+    stragglers.answered(1, 3)
+    stragglers.answered(1, 2)
+    assert stragglers.workers == {1}
+
+
+def test_each_further_absence_takes_twice_as_many_answers():
+    stragglers, step, needed = Stragglers(), 0, []
+    for _ in range(5):
+        step += 1
+        stragglers.missed(step, [1])
+        answers = 0
+        while stragglers.workers:
+            step, answers = step + 1, answers + 1
+            stragglers.answered(1, step)
+            stragglers.answered(1, step)  # twice in a step counts once
+        needed.append(answers)
+    assert needed == [1, 2, 4, 8, 16]
+
+
+def test_those_who_never_missed_anything_may_answer():
+    stragglers = Stragglers()
+    stragglers.answered(7, 1)
+    assert not stragglers.workers

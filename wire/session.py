@@ -1,0 +1,155 @@
+"""The conversation of a rank with its peers: what may come now, and the only loop that waits for it."""
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol
+
+from detox.wire.messages import Header, Kind, Message
+
+_LONGEST = 0.01  # seconds of sleep, at most
+_SHARE = 0.05  # of the time since the last message that a sleep may take
+
+
+class Channel(Protocol):
+    """What carries messages: detox.wire.transport.Transport over MPI, detox.wire.memory.Channel in one process.
+
+    Attributes:
+        peers: the ranks at its other ends.
+        dead: those of them that are lost.
+        limits: by kind, the most bytes of payload; other kinds are never received.
+        credit: by kind, how many messages of each peer are received at a time; kinds that are not in it have no end.
+        bytes_received: headers and payloads.
+    """
+
+    peers: tuple[int, ...]
+    dead: set[int]
+    limits: dict[int, int]
+    credit: dict[int, Counter[int]]
+    bytes_received: int
+
+    def send(self, peers: Iterable[int], header: Header, payload: bytes | memoryview = b"") -> None: ...
+    def sending(self, peer: int) -> int: ...
+    def receive(self) -> Iterator[Message]: ...
+
+
+class Session:
+    """Limits, credit and waiting, on one channel.
+
+    Of what has to be asked for, no more is received than was, so a peer that floods only fills its own buffers.
+
+    Args:
+        channel: carries the messages.
+        poll: seconds of sleep where nothing has come; longer the longer nothing comes, up to 10 ms.
+        clock: seconds, monotonic.
+        sleep: waits for so many seconds.
+    """
+
+    def __init__(
+        self,
+        channel: Channel,
+        poll: float = 0.0005,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.clock = clock
+        self._channel = channel
+        self._poll = poll
+        self._sleep = sleep
+        self._due: dict[tuple[Header, int], None] = {}
+
+    @property
+    def peers(self) -> tuple[int, ...]:
+        """The ranks at the other ends."""
+        return self._channel.peers
+
+    @property
+    def dead(self) -> frozenset[int]:
+        """Peers that are lost."""
+        return frozenset(self._channel.dead)
+
+    @property
+    def bytes_received(self) -> int:
+        """Headers and payloads, from all peers."""
+        return self._channel.bytes_received
+
+    def sending(self, peer: int) -> int:
+        """Messages to the peer that are still under way."""
+        return self._channel.sending(peer)
+
+    def expect(self, limits: dict[Kind, int], asked: Iterable[Kind] = ()) -> None:
+        """From now on receives these kinds, and only these.
+
+        Args:
+            limits: by kind, the most bytes of payload.
+            asked: those that come only as answers to `ask`.
+        """
+        self._channel.limits.clear()
+        self._channel.limits.update(limits)
+        self._channel.credit.clear()
+        self._channel.credit.update({kind: Counter() for kind in asked})
+        self._due.clear()
+
+    def send(self, peers: Iterable[int], header: Header, payload: bytes | memoryview = b"") -> None:
+        """Starts sending a message to each of the peers."""
+        self._channel.send(peers, header, payload)
+
+    def ask(self, peer: int, header: Header, answer: Kind, payload: bytes | memoryview = b"") -> None:
+        """Sends a message, and admits one answer to it: of kind `answer`, with the header's other fields."""
+        self._channel.send([peer], header, payload)
+        due = (Header(answer, header.step, header.worker, header.file), peer)
+        if due not in self._due:
+            self._due[due] = None
+            if answer in self._channel.credit:
+                self._channel.credit[answer][peer] += 1
+
+    def forget(self, step: int) -> None:
+        """Admits no more answers about this step or earlier ones."""
+        for due in [due for due in self._due if due[0].step <= step]:
+            self._settle(due)
+
+    def receive(self) -> Iterator[Message]:
+        """What has come by now; an answer is no longer due then."""
+        for message in self._channel.receive():
+            if message.header is not None and (message.header, message.source) in self._due:
+                self._settle((message.header, message.source))
+            yield message
+
+    def wait(
+        self,
+        until: Callable[[], bool],
+        take: Callable[[Message], None],
+        deadline: float = math.inf,
+        then: Callable[[], None] | None = None,
+    ) -> bool:
+        """Takes what comes until something is so; whether it is, by the deadline.
+
+        Args:
+            until: asked before each batch of messages.
+            take: is given each message.
+            deadline: by the clock.
+            then: done after each batch of messages.
+        """
+        heard = self.clock()
+        while not until():
+            now = self.clock()
+            if now > deadline:
+                return False
+            came = False
+            for message in self.receive():
+                came = True
+                take(message)
+            if then is not None:
+                then()
+            if came:
+                heard = now
+            else:
+                self._sleep(min(max(self._poll, _SHARE * (now - heard)), _LONGEST))
+        return True
+
+    def _settle(self, due: tuple[Header, int]) -> None:
+        header, peer = due
+        del self._due[due]
+        if header.kind in self._channel.credit:
+            self._channel.credit[header.kind][peer] -= 1
