@@ -163,9 +163,9 @@ def _train(transport: Transport, config: Config, options: Options, ranks: list[i
     bits = config.r > 1 and config.vote != "tolerance"
     try_out(task, model, files, bits=bits, signs=config.compression.kind == "sign", warn=reporter.warn)
     fingerprints = _await_ready(transport, config)
-    del transport.limits[Kind.READY]
     check(folder, workers_of(fingerprints), options.accept, reporter.warn)
-    digests = probe(transport, ranks, model, files, config.transport.start_deadline, config.transport.poll)
+    session = Session(transport, config.transport.poll)
+    digests = probe(session, ranks, model, files, config.transport.start_deadline)
     check_answers(digests, ranks)
     for line in unequal(digests, ranks, fingerprints):
         reporter.warn(line)
@@ -187,7 +187,7 @@ def _train(transport: Transport, config: Config, options: Options, ranks: list[i
     secret = folder.keep_secret(lambda: secret_seed(config), known_secret(config))
     scheme = config.create_scheme(secret, classes)
     server = Server(
-        Session(transport, config.transport.poll),
+        session,
         ranks,
         model,
         create_codec(config, model),

@@ -1,50 +1,46 @@
 """The self-test at the start: every worker computes the same probe gradient, and the bits have to be equal."""
 
-import time
 from collections import Counter
 from typing import Any
 
 from detox.ps.model import GlobalModel
 from detox.ps.samples import Files
-from detox.ps.server import Peers
-from detox.wire import DIGEST_BYTES, PROBE, Header, Kind, Work, digest_of
+from detox.wire import DIGEST_BYTES, PROBE, Header, Kind, Message, Session, Work, digest_of
 
 
 class StartError(RuntimeError):
     """The run cannot start; the message says which ranks are why."""
 
 
-def probe(
-    transport: Peers, ranks: list[int], model: GlobalModel, files: Files, deadline: float, poll: float
-) -> dict[int, bytes]:
+def probe(session: Session, ranks: list[int], model: GlobalModel, files: Files, deadline: float) -> dict[int, bytes]:
     """Worker -> digest of the gradient of one file, the same for all; without those that died or are too late.
 
     Args:
-        transport: messages to the ranks.
+        session: the conversation with the ranks.
         ranks: rank of each worker.
         model: its weights are the ones to take the gradient at.
         files: one file of the first step is the probe.
         deadline: seconds to wait.
-        poll: seconds of sleep where nothing has arrived.
     """
-    transport.limits[Kind.CLAIM] = DIGEST_BYTES
+    session.expect({Kind.CLAIM: DIGEST_BYTES})
     weights = model.weights
-    transport.send(sorted(set(ranks)), Header(Kind.WEIGHTS, PROBE), weights.data.cast("B"))
+    session.send(sorted(set(ranks)), Header(Kind.WEIGHTS, PROBE), weights.data.cast("B"))
     work = Work(digest_of(weights), files.file_seed(1, 0), True, files.draw(1)[0]).pack()
     for worker, rank in enumerate(ranks):
-        transport.send([rank], Header(Kind.WORK, PROBE, worker), work)
+        session.send([rank], Header(Kind.WORK, PROBE, worker), work)
     digests: dict[int, bytes] = {}
-    end = time.monotonic() + deadline
-    while time.monotonic() < end and any(
-        worker not in digests and rank not in transport.dead for worker, rank in enumerate(ranks)
-    ):
-        for message in transport.receive():
-            header = message.header
-            if header is None or header.worker >= len(ranks) or ranks[header.worker] != message.source:
-                continue
-            if header == Header(Kind.CLAIM, PROBE, header.worker) and len(message.payload) == DIGEST_BYTES:
-                digests[header.worker] = bytes(message.payload)
-        time.sleep(poll)
+
+    def take(message: Message) -> None:
+        header = message.header
+        if header is None or header.worker >= len(ranks) or ranks[header.worker] != message.source:
+            return
+        if header == Header(Kind.CLAIM, PROBE, header.worker) and len(message.payload) == DIGEST_BYTES:
+            digests[header.worker] = bytes(message.payload)
+
+    def heard() -> bool:
+        return all(worker in digests or rank in session.dead for worker, rank in enumerate(ranks))
+
+    session.wait(heard, take, session.clock() + deadline)
     return digests
 
 

@@ -4,10 +4,10 @@ import json
 import numpy as np
 import pytest
 
+from detox.assignment.schemes import RedrawnGroups
 from detox.launch.blame import blame
 from detox.launch.config import AggregatorConfig, Config
 from detox.launch.heatmap import _COLOURS, severity
-from detox.ps.assignment import draw_groups
 from detox.ps.evidence import KINDS
 from detox.ps.folder import RunFolder
 
@@ -226,7 +226,7 @@ def _true_run(tmp_path, liars, steps=200, **fields):
     config = Config(p=15, q=0, r=3, steps=1000, **fields)
     entries = []
     for step in range(1, steps + 1):
-        for group in draw_groups(range(15), 3, "redrawn", 7, step):
+        for group in RedrawnGroups(3, 7).draw(step, range(15)).holders:
             bad = set(group) & liars
             outvoted = set(group) - bad if len(bad) == 2 else bad if len(bad) == 1 else set()
             entries += [_entry(step, "dissented", worker) for worker in sorted(outvoted)]
