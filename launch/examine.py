@@ -20,7 +20,7 @@ from detox.launch.train import config_first
 from detox.ps.model import GlobalModel
 from detox.ps.selftest import StartError, check_answers, probe
 from detox.tasks import TaskError, create_task
-from detox.wire import PROBE, Codec, Header, Kind, Pulse, WireError, digest_of
+from detox.wire import PROBE, Codec, Header, Kind, Pulse, Session, WireError, digest_of
 from detox.wire.transport import Transport, library
 from detox.worker.host import ECHO_LIMIT, available_memory
 
@@ -97,7 +97,7 @@ def _measure(
         return patients, None, None
     answering = [patient for patient in well if patient.latency is not None]
     answered = [patient.rank for patient in answering]
-    digests = probe(transport, answered, model, files, config.transport.start_deadline, poll)
+    digests = probe(Session(transport, poll), answered, model, files, config.transport.start_deadline)
     for worker, patient in enumerate(answering):
         patient.digest = digests.get(worker)
     for digest in set(digests.values()):

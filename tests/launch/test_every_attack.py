@@ -9,13 +9,13 @@ import torch
 
 from detox.launch.config import Config
 from detox.launch.placement import create_adversary, create_placement
+from detox.ps.aggregation import Aggregation
 from detox.ps.ledger import Ledger
 from detox.ps.model import GlobalModel
-from detox.ps.quarantine import Quarantine
 from detox.ps.samples import Files
-from detox.ps.server import LATE_STEPS, Plan, Server
+from detox.ps.server import Server
 from detox.tasks import FlatModel, create_task
-from detox.wire import Codec, Header, Kind
+from detox.wire import Codec, Header, Kind, Session
 from detox.worker.attacks import ATTACKS
 from detox.worker.host import Host
 
@@ -64,15 +64,14 @@ def train(tmp_path, task):
                 Host(post.of(rank), task, flat, codec, adversary, share_compute=False, silence=60.0, poll=1e-4)
             )
         files = Files(config.votes, 12, task.train_size, 0)
-        plan = Plan(
-            p=config.p, q=config.q, r=config.r, groups=config.groups, classes=(), seed=0, secret_seed=0, files=files,
-            direct=False, tolerance=None, hierarchy=config.hierarchy, f=config.f, on_tie="drop", minimum=0,
-            deadline=60.0, fetch_deadline=60.0, poll=1e-4,
-        )  # fmt: skip
         ledger = Ledger(tmp_path / "ledger.jsonl", RANKS, {})
-        quarantine = Quarantine("never", 3, 5, LATE_STEPS)
-        ps = post.of(0)
-        server = Server(ps, RANKS, model, Codec(size, "none"), plan, ledger, quarantine)
+        ps, scheme = post.of(0), config.create_scheme()
+        server = Server(
+            Session(ps, 1e-4), RANKS, model, Codec(size, "none"), files=files, scheme=scheme,
+            create_ballot=config.create_ballot(model.d), aggregation=Aggregation(config.hierarchy, scheme, config.f, 0),
+            ledger=ledger, quarantine=config.quarantine.create(), q=config.q, on_tie="drop", deadline=60.0,
+            fetch_deadline=60.0,
+        )  # fmt: skip
         threads = [Thread(target=host.serve) for host in hosts]
         for thread in threads:
             thread.start()

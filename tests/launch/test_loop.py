@@ -1,7 +1,7 @@
 """The PS's loop and a rank of workers in one process: config, messages, gradients and updates are real, MPI is not."""
 
 import threading
-from collections import Counter, deque
+from collections import deque
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,15 +9,14 @@ import pytest
 
 from detox.aggregators import RULES, AggregatorError, create_hierarchy
 from detox.aggregators.hierarchy import BASELINES, PAIRS
-from detox.launch.config import Config
-from detox.launch.serve import create_codec, create_files, create_model, create_plan
-from detox.ps.folder import RunFolder
+from detox.launch.config import Config, secret_seed
+from detox.launch.serve import create_codec, create_files, create_model
+from detox.ps.aggregation import Aggregation
 from detox.ps.ledger import Ledger
-from detox.ps.quarantine import Quarantine
 from detox.ps.selftest import check_own_bits, probe
-from detox.ps.server import LATE_STEPS, Server
+from detox.ps.server import Server
 from detox.tasks import FlatModel, create_task
-from detox.wire import Header, Kind, digest_of
+from detox.wire import Header, Kind, Session, digest_of
 from detox.worker.host import Host
 from detox.worker.momentum import Momentum
 
@@ -29,7 +28,7 @@ class End:
 
     def __init__(self, inbox, outbox, peer):
         self.inbox, self.outbox, self.peer = inbox, outbox, peer
-        self.dead, self.limits, self.credit = set(), {}, {Kind.GRADIENT: Counter()}
+        self.dead, self.limits, self.credit, self.peers = set(), {}, {}, (peer,)
         self.bytes_received = 0
 
     def send(self, peers, header, payload=b""):
@@ -56,18 +55,27 @@ class Loop:
         self.files = create_files(config, self.task)
         codec = create_codec(config, self.model)
         down, up = deque(), deque()
-        self.wire = End(up, down, RANK)
+        self.wire = Session(End(up, down, RANK), 0.0001)
         ranks = [RANK] * config.p
         folder.mkdir()
+        secret = secret_seed(config)
+        scheme = config.create_scheme(secret)
         self.ledger = Ledger(folder / "ledger.jsonl", ranks, {})
         self.server = Server(
             self.wire,
             ranks,
             self.model,
             codec,
-            create_plan(config, RunFolder(folder), self.files, ()),
-            self.ledger,
-            Quarantine("never", 3, 20, LATE_STEPS),
+            files=self.files,
+            scheme=scheme,
+            create_ballot=config.create_ballot(self.model.d),
+            aggregation=Aggregation(config.hierarchy, scheme, config.aggregator.f, secret),
+            ledger=self.ledger,
+            quarantine=config.quarantine.create(),
+            q=config.q,
+            on_tie=config.on_tie,
+            deadline=config.transport.deadline,
+            fetch_deadline=config.transport.fetch_deadline,
         )
         beta = config.worker_momentum
         self.host = Host(
@@ -158,7 +166,7 @@ def test_the_last_output_of_centered_clipping_is_part_of_a_checkpoint(loop):
     whole, first, second, forgetful = (loop(q=3, aggregator={"name": "centered_clipping"}) for _ in range(4))
     whole.steps(1, 6)
     first.steps(1, 3)
-    second.model.restore(first.model.state())
+    second.server.restore(first.server.state())
     second.steps(4, 6)
     assert second.model.digest == whole.model.digest
     forgetful.model.restore({**first.model.state(), "previous": None})
@@ -294,7 +302,7 @@ def test_who_misses_a_step_has_another_momentum_and_dissents_from_then_on(loop):
 
 def test_the_self_test_leaves_no_trace_in_the_momentum(loop):
     probed, plain = (loop(worker_momentum=0.9, aggregator={"name": "mean"}) for _ in range(2))
-    digests = probe(probed.wire, [RANK] * 7, probed.model, probed.files, 30, 0.0001)
+    digests = probe(probed.wire, [RANK] * 7, probed.model, probed.files, 30)
     own = probed.model.compute(probed.files.draw(1)[0], probed.files.file_seed(1, 0))
     assert set(digests.values()) == {digest_of(own)}
     probed.steps(1, 3)
@@ -304,7 +312,7 @@ def test_the_self_test_leaves_no_trace_in_the_momentum(loop):
 
 def test_the_self_test_compares_gradients_where_signs_travel(loop):
     run = loop(aggregator={"name": "sign_majority"}, compression=SIGNS)
-    digests = probe(run.wire, [RANK] * 7, run.model, run.files, 30, 0.0001)
+    digests = probe(run.wire, [RANK] * 7, run.model, run.files, 30)
     check_own_bits(digests, list(range(1, 1 + len(digests))), run.model, run.files)
 
 

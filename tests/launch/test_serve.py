@@ -20,7 +20,7 @@ from detox.launch.serve import (
 )
 from detox.ps.samples import Files
 from detox.ps.selftest import StartError, check_answers, check_own_bits, classes_of, probe, unequal
-from detox.wire import Kind, digest_of
+from detox.wire import Kind, Session, digest_of
 
 
 def test_a_split_without_labels_or_with_more_files_than_samples_is_told():
@@ -122,7 +122,7 @@ class Wire:
     """Ranks that pass the self-test, but for some that are dead."""
 
     def __init__(self, dead):
-        self.dead, self.limits, self._inbox = dead, {}, []
+        self.dead, self.limits, self.credit, self._inbox = dead, {}, {}, []
 
     def send(self, ranks, header, payload):
         if header.kind == Kind.WORK and not self.dead & set(ranks):
@@ -137,7 +137,7 @@ class Wire:
 def test_the_self_test_names_the_dead_and_not_those_that_answered():
     model = SimpleNamespace(weights=np.zeros(3, np.float32))
     ranks = [1, 2, 3]
-    digests = probe(Wire({2}), ranks, model, Files(3, 1, 10, 0), 30, 0.0001)
+    digests = probe(Session(Wire({2})), ranks, model, Files(3, 1, 10, 0), 30)
     assert sorted(digests) == [0, 2]
     with pytest.raises(StartError, match=r"ranks \[2\] did not"):
         check_answers(digests, ranks)
