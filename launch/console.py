@@ -117,7 +117,7 @@ def summary_lines(summary: dict[str, Any], folder: str) -> list[str]:
         f"with a majority {votes['majority']}, without {votes['none']}",
     ]
     if summary["skipped_steps"]:
-        lines.append(f"{summary['skipped_steps']} steps made no update, for want of votes")
+        lines.append(f"{summary['skipped_steps']} steps made no update")
     if summary["dissents"]:
         most = list(summary["dissents"].items())[:5]
         named = ", ".join(f"worker {w} on {summary['hosts'][int(w)]} ({n})" for w, n in most)

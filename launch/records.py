@@ -9,10 +9,10 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationE
 from typing_extensions import TypedDict
 
 from detox.launch.config import Config, ConfigError, config_of
-from detox.launch.scores import TAKEN
 from detox.ps.evidence import KINDS
 from detox.ps.folder import RunFolder
 from detox.ps.stopwatch import PARTS
+from detox.tasks import TAKEN
 
 _AHEAD = 64  # steps: a quarantine is entered for the next one
 

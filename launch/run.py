@@ -13,9 +13,14 @@ from detox.launch.scores import EvaluationError, Scores, evaluate
 from detox.ps.ballots import Outcome
 from detox.ps.folder import CheckpointError, RunFolder
 from detox.ps.model import GlobalModel
-from detox.ps.server import Server, StepRecord
+from detox.ps.server import Server, ServerError, StepRecord
 from detox.ps.stopwatch import PARTS
+from detox.tasks import TaskError
 from detox.wire.transport import library
+
+_PATIENCE = 20
+"""Steps in a row without an update, after which a run has failed; or all, where it has fewer."""
+_NONFINITE = "hold NaN or infinity"
 
 
 class Run:
@@ -32,6 +37,9 @@ class Run:
         self._seconds: Counter[str] = Counter()
         self._bytes_in = 0
         self._skipped = 0
+        self._idle, self._why = 0, ""  # steps without an update since the last one, and why
+        self._nonfinite = 0
+        self._patience = min(_PATIENCE, config.steps)
         self._evaluated: tuple[int, Scores] = (-1, {})
 
     def resume(self, checkpoint: tuple[int, dict[str, Any]] | None) -> int:
@@ -71,12 +79,16 @@ class Run:
         torch.set_rng_state(state["random"])
         self._seconds.update(state["seconds"])
         self._bytes_in, self._skipped = state["bytes_in"], state["skipped"]
+        self._idle, self._why = state["idle"]
+        self._nonfinite = sum(counts["nonfinite"] for counts in self._server.ledger.counts)
 
     def train(self, first: int) -> bool:
         """All steps from `first`, then a checkpoint; then the summary, or False if the server was told to stop.
 
         Raises:
             EvaluationError: the last evaluation failed; of the last step there is a checkpoint.
+            TaskError, ServerError: step after step made no update, for gradients with NaN or for want of votes; there
+                is a checkpoint.
         """
         config, interval, step = self._config, _Interval(self._server.outcomes), first - 1
         saved = step
@@ -92,6 +104,10 @@ class Run:
             line: dict[str, Any] = {"step": step, "seconds": record.seconds, "bytes_in": record.bytes_in}
             if record.skipped:
                 line["skipped"] = record.skipped
+                if self._idle == 1:
+                    self._reporter.warn(f"step {step} made no update: {self._why}")
+            if self._idle >= self._patience:
+                self._server.stop()
             if step % config.eval_every == 0 and step < config.steps:
                 scores = self._try_evaluation(step)
                 line |= scores
@@ -106,6 +122,9 @@ class Run:
                 saved = step
         if step > saved:
             self._folder.save_checkpoint(step, self._state())
+        if self._idle >= self._patience:
+            error = TaskError if _NONFINITE in self._why else ServerError  # of which only one may pass by itself
+            raise error(f"the last {self._idle} steps made no update; step {step}: {self._why}")
         if step < config.steps:
             held = f"after step {step}, of which there is a checkpoint" if step else "before the first step was made"
             self._reporter.say(f"interrupted {held}")
@@ -138,6 +157,11 @@ class Run:
         self._seconds.update(record.seconds)
         self._bytes_in += record.bytes_in
         self._skipped += bool(record.skipped)
+        self._idle = self._idle + 1 if record.skipped else 0
+        nonfinite = sum(counts["nonfinite"] for counts in self._server.ledger.counts)
+        sent = nonfinite - self._nonfinite
+        self._why = record.skipped + (f"; {sent} gradients {_NONFINITE}" if record.skipped and sent else "")
+        self._nonfinite = nonfinite
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -147,6 +171,7 @@ class Run:
             "seconds": dict(self._seconds),
             "bytes_in": self._bytes_in,
             "skipped": self._skipped,
+            "idle": (self._idle, self._why),
         }
 
     def _summary(self, scores: Scores) -> dict[str, Any]:

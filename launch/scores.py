@@ -1,11 +1,13 @@
 """What a task's evaluation says of a model, as numbers that a file and a table can hold."""
 
 import math
-import traceback
 from typing import Any, Protocol
 
+from detox.tasks import TaskError
+from detox.tasks.metrics import as_metrics
+from detox.tasks.users import users_code
+
 Scores = dict[str, float | None]
-TAKEN = {"step", "seconds", "bytes_in", "skipped"}  # names of a line of metrics.jsonl
 
 
 class EvaluationError(RuntimeError):
@@ -26,33 +28,8 @@ def evaluate(model: Evaluated) -> Scores:
         EvaluationError: there are none.
     """
     try:
-        return numbers(model.evaluate())
-    except EvaluationError:
-        raise
-    except (Exception, SystemExit) as error:  # the user's own code
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        raise EvaluationError(
-            f"the task's evaluate failed: {type(error).__name__}: {error} ({last.filename}, line {last.lineno})"
-        ) from error
-
-
-def numbers(scores: Any) -> Scores:
-    """What `evaluate` returned, as plain numbers: of Python, numpy or torch, of any type with one value.
-
-    Raises:
-        EvaluationError: something else, or no `loss`.
-    """
-    if not isinstance(scores, dict) or "loss" not in scores:
-        raise EvaluationError(f'the task\'s evaluate has to return a dict with a "loss", not {scores!r:.80}')
-    found: Scores = {}
-    for name, score in scores.items():
-        if not isinstance(name, str) or name in TAKEN:
-            raise EvaluationError(f"the task's evaluate returned a score named {name!r}; give it another name")
-        try:
-            value = float(score)
-        except (TypeError, ValueError, RuntimeError, OverflowError):
-            raise EvaluationError(
-                f"the task's evaluate returned {name} = {score!r:.80}, a {type(score).__name__}; a number is needed"
-            ) from None
-        found[name] = value if math.isfinite(value) else None
-    return found
+        with users_code("the task's evaluate"):
+            scores = as_metrics(model.evaluate())
+    except TaskError as error:
+        raise EvaluationError(str(error)) from error
+    return {name: score if math.isfinite(score) else None for name, score in scores.items()}

@@ -129,7 +129,7 @@ class GlobalModel:
         """
         with preserved(self._flat):
             self._flat.module.eval()
-            with users_code("evaluate"):
+            with users_code("the task's evaluate"):
                 found = self._task.evaluate(self._flat.module)
         return as_metrics(found)
 

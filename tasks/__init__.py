@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     from detox.tasks.models import MODELS
     from detox.tasks.task import Task, TaskError
 
-__all__ = ["MODELS", "TASKS", "FlatModel", "Task", "TaskError", "create_task"]
+__all__ = ["MODELS", "TAKEN", "TASKS", "FlatModel", "Task", "TaskError", "create_task"]
+
+TAKEN = frozenset({"step", "seconds", "bytes_in", "skipped"})
+"""What a line of metrics.jsonl says besides the scores: names that no score can have."""
 
 _HOMES = {
     "MODELS": "models",

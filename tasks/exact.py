@@ -53,7 +53,8 @@ class ExactBuffers:
         Where all honest votes are equal and more than half, it is theirs; else it lies between two of theirs.
         """
         if (votes == votes[0]).all():
-            return votes[0]
+            first: np.ndarray = votes[0]
+            return first
         words = np.clip(votes, -(2**15), 2**15 - 1).astype(np.int16)
         agreed = np.empty_like(words[0])
         for dtype, begin, end in self._runs:
@@ -61,4 +62,5 @@ class ExactBuffers:
             values = values.view(np.uint8) != 0 if dtype.kind == "b" else values.view(dtype)
             middle = np.sort(values, axis=0)[(len(values) - 1) // 2]
             agreed[begin // 2 : end // 2] = middle.view(np.int16)
-        return agreed.astype(np.float32)
+        found: np.ndarray = agreed.astype(np.float32)
+        return found

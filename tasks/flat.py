@@ -54,7 +54,7 @@ class FlatModel:
         self._gradients = list(_views(self.gradient, self._trained.values()))
         self._reached: set[int] = set()
         for index, parameter in enumerate(self._trained.values()):
-            parameter.register_post_accumulate_grad_hook(lambda _, index=index: self._reached.add(index))
+            parameter.register_post_accumulate_grad_hook(lambda _, index=index: self._reached.add(index))  # type: ignore[no-untyped-call]
         self.attach_gradient()
         self._places = self._find()
 

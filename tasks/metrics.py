@@ -6,29 +6,22 @@ from typing import Any
 import numpy as np
 import torch
 
+from detox.tasks import TAKEN
 from detox.tasks.checks import kind_of
 from detox.tasks.task import TaskError
 
-_TAKEN = {"step", "seconds", "bytes_in", "skipped"}
-"""What a line of metrics.jsonl has besides."""
-
 
 def as_metrics(found: Any) -> dict[str, float]:
-    """Floats by name, from numbers of any kind.
+    """Floats by name, from numbers of Python, numpy or torch, of any type with one real value.
 
     Raises:
         TaskError: no dict, no "loss" in it, a name that cannot be one, or a value that is no real number.
     """
-    if not isinstance(found, Mapping):
-        raise TaskError(f'evaluate returned {kind_of(found)}; it has to return a dict of numbers with a "loss"')
+    if not isinstance(found, Mapping) or "loss" not in found:
+        raise TaskError(f'the task\'s evaluate has to return a dict with a "loss", not {found!r:.80}')
     for name in found:
-        if not isinstance(name, str) or not name.isprintable() or not name.strip() or name in _TAKEN:
-            raise TaskError(
-                f"evaluate returned a metric named {name!r}; names are strings, other than {', '.join(sorted(_TAKEN))}"
-            )
-    if "loss" not in found:
-        has = ", ".join(found) or "nothing"
-        raise TaskError(f'evaluate returned {has}, and no "loss"; it may return any metrics, but needs that one')
+        if not isinstance(name, str) or not name.isprintable() or not name.strip() or name in TAKEN:
+            raise TaskError(f"the task's evaluate returned a score named {name!r}; give it another name")
     return {name: _number(name, value) for name, value in found.items()}
 
 
@@ -38,5 +31,7 @@ def _number(name: str, value: Any) -> float:
             raise TypeError
         return float(value.item() if isinstance(value, np.ndarray | torch.Tensor) else value)
     except (TypeError, ValueError, OverflowError, RuntimeError):
-        shape = f" of shape {tuple(value.shape)}" if isinstance(value, np.ndarray | torch.Tensor) else ""
-        raise TaskError(f"evaluate returned {kind_of(value)}{shape} as {name}; it has to be a real number") from None
+        said = " ".join(repr(value).split())
+        raise TaskError(
+            f"the task's evaluate returned {name} = {said:.80}, {kind_of(value)}; a number is needed"
+        ) from None

@@ -33,7 +33,7 @@ def preserved(model: FlatModel) -> Iterator[None]:
 def random_state_preserved() -> Iterator[None]:
     """Afterwards the global generators of torch, numpy and Python are in the state that they were in."""
     python, numpy, on_cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    on_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    on_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
     try:
         yield
     finally:

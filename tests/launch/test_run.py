@@ -14,9 +14,9 @@ from detox.launch.run import Run
 from detox.launch.scores import EvaluationError
 from detox.ps.folder import CheckpointError, RunFolder
 from detox.ps.model import GlobalModel
-from detox.ps.server import StepRecord
+from detox.ps.server import ServerError, StepRecord
 from detox.ps.stopwatch import PARTS
-from detox.tasks import create_task
+from detox.tasks import TaskError, create_task
 
 
 class Parts:
@@ -34,13 +34,19 @@ class Parts:
 class Server:
     """Makes steps until it is told to stop, after `steps` of them."""
 
-    def __init__(self, steps):
-        self.steps, self.stopping = steps, False
+    def __init__(self, steps, skipped=()):
+        self.steps, self.stopping, self.skipped = steps, False, skipped
         self.outcomes, self.ledger, self.quarantine = Counter(), Parts(), Parts()
 
     def train(self, first, last):
         for step in range(first, min(last, self.steps) + 1):
-            yield StepRecord(step, "", dict.fromkeys(PARTS, 0.0), 0)
+            if self.stopping:
+                break
+            why = "no votes" if step in self.skipped else ""
+            yield StepRecord(step, why, dict.fromkeys(PARTS, 0.0), 0)
+        self.stopping = True
+
+    def stop(self):
         self.stopping = True
 
     def settle_accounts(self):
@@ -122,8 +128,8 @@ class Failing(Model):
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (KeyError("mae"), "KeyError: 'mae' .*test_run.py, line "),
-        (SystemExit(3), "SystemExit: 3"),
+        (KeyError("mae"), "KeyError: 'mae', in .*test_run.py:"),
+        (SystemExit(3), r"evaluate called sys\.exit\(3\)"),
         ({"accuracy": 0.5}, 'return a dict with a "loss", not '),
         (None, "not None"),
         ({"loss": "low"}, "returned loss = 'low', a str; a number is needed"),
@@ -149,12 +155,74 @@ def test_a_last_evaluation_that_fails_loses_no_training_and_is_all_that_is_made_
     assert folder.summary()["test_loss"] == 0.25
 
 
+def a_run(tmp_path, server, steps, reporter=None, **fields):
+    folder = RunFolder(tmp_path / "run")
+    folder.create("")
+    config = Config(steps=steps, eval_every=100, **fields)
+    return folder, Run(config, folder, reporter or Reporter(), server, Failing({"loss": 1}))
+
+
+@pytest.mark.parametrize(
+    ("steps", "skipped", "stops"),
+    [
+        (100, range(1, 101), 20),
+        (100, range(31, 101), 50),
+        (100, [*range(5, 24), *range(25, 44), *range(82, 101)], None),
+        (7, range(1, 8), 7),
+        (7, range(2, 8), None),
+        (1, [1], 1),
+    ],
+)
+def test_a_run_that_makes_no_update_for_twenty_steps_or_at_all_stops_as_failed_again_and_again(
+    tmp_path, steps, skipped, stops
+):
+    reporter, server = Reporter(), Server(steps, skipped)
+    folder, run = a_run(tmp_path, server, steps, reporter)
+    if stops is None:
+        assert run.train(1)
+        assert sum("made no update: no votes" in line for line in reporter.said) >= 1
+        return
+    words = f"the last {min(20, steps)} steps made no update; step {stops}: no votes"
+    with pytest.raises(ServerError, match=words):
+        run.train(1)
+    assert f"step {skipped[0]} made no update: no votes" in reporter.said
+    assert not folder.done
+    step, state = folder.load_checkpoint(pytest.fail)
+    assert step == stops
+    assert state["idle"] == (min(20, steps), "no votes")
+    _, run = a_run(tmp_path, Server(steps, skipped), steps)
+    run._idle, run._why = state["idle"]
+    with pytest.raises(ServerError, match="steps made no update"):
+        run.train(stops + 1)
+    assert not folder.done
+
+
+def test_gradients_with_nan_are_the_task_s_mistake_and_said_with_the_step(tmp_path):
+    reporter, server = Reporter(), Server(50, range(1, 51))
+    folder, run = a_run(tmp_path, server, 50, reporter)
+    server.ledger = Parts()
+    counts = server.ledger.counts = [Counter(), Counter()]
+    train = server.train
+
+    def growing(first, last):
+        for record in train(first, last):
+            counts[0]["nonfinite"] += 1
+            counts[1]["nonfinite"] += 1
+            yield record
+
+    server.train = growing
+    with pytest.raises(TaskError, match="step 20: no votes; 2 gradients hold NaN or infinity"):
+        run.train(1)
+    assert reporter.said[0] == "step 1 made no update: no votes; 2 gradients hold NaN or infinity"
+    assert not folder.done
+
+
 def test_an_evaluation_before_the_last_step_that_fails_is_said_and_the_training_goes_on(tmp_path):
     config, folder, reporter = Config(steps=4, eval_every=2), RunFolder(tmp_path / "run"), Reporter()
     folder.create("")
     assert Run(config, folder, reporter, Server(4), Failing(ValueError("no data"), {"loss": 1})).train(1)
     assert len(reporter.said) == 1
-    assert "step 2: the task's evaluate failed: ValueError: no data" in reporter.said[0]
+    assert "step 2: the task's evaluate failed with ValueError: no data" in reporter.said[0]
     assert folder.summary()["test_loss"] == 1
 
 

@@ -256,17 +256,17 @@ def test_what_a_task_forgets_is_said_in_words_before_the_first_step(what):
 
 
 METRICS = {
-    "no dict": ([0.5], "evaluate returned a list; it has to return a dict"),
-    "nothing": (None, "evaluate returned None"),
-    "no loss": ({"mae": 1.0}, 'returned mae, and no "loss"'),
-    "an array": ({"loss": np.ones(3)}, r"a ndarray of shape \(3,\) as loss"),
-    "a tensor of two": ({"loss": torch.ones(2)}, r"a Tensor of shape \(2,\) as loss"),
-    "words": ({"loss": "0.5"}, "a str as loss"),
-    "no number": ({"loss": 1.0, "f1": None}, "None as f1"),
-    "a complex number": ({"loss": 1j}, "a complex as loss"),
-    "a name that is taken": ({"loss": 1.0, "step": 3}, "a metric named 'step'"),
-    "a name that is none": ({"loss": 1.0, 3: 3}, "a metric named 3"),
-    "a name with a line in it": ({"loss": 1.0, "a\nb": 3}, "a metric named 'a.nb'"),
+    "no dict": ([0.5], r'has to return a dict with a "loss", not \[0\.5\]'),
+    "nothing": (None, 'a dict with a "loss", not None'),
+    "no loss": ({"mae": 1.0}, 'a dict with a "loss", not {.mae.: 1.0}'),
+    "an array": ({"loss": np.ones(3)}, r"loss = array\(\[1., 1., 1.\]\), a ndarray; a number is needed"),
+    "a tensor of two": ({"loss": torch.ones(2)}, r"loss = tensor\(\[1., 1.\]\), a Tensor"),
+    "words": ({"loss": "0.5"}, "loss = '0.5', a str"),
+    "no number": ({"loss": 1.0, "f1": None}, "f1 = None, None"),
+    "a complex number": ({"loss": 1j}, "loss = 1j, a complex"),
+    "a name that is taken": ({"loss": 1.0, "step": 3}, "a score named 'step'"),
+    "a name that is none": ({"loss": 1.0, 3: 3}, "a score named 3"),
+    "a name with a line in it": ({"loss": 1.0, "a\nb": 3}, "a score named 'a.nb'"),
 }
 
 
