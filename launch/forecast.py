@@ -3,20 +3,24 @@
 import math
 import os
 import time
+from bisect import bisect_left
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
 from detox.aggregators import AggregatorError, create_hierarchy
 from detox.assignment.schemes import worst_case
 from detox.launch.config import Config, ConfigError
-from detox.ps.theory import bad_votes, exceeds
+from detox.ps.theory import bad_votes, effort, exceeds
 from detox.wire import DIGEST_BYTES, digest_of
 from detox.wire.messages import HEADER_BYTES
 
 _REPEATS = 5  # of a timing; the median counts
+_WORKERS = 2**16
+_TIMED = 1000  # votes: some rules take minutes for more
+_EFFORT = 1e12  # of an exact count, see detox.ps.theory.effort; some 20 seconds
 
 
 @dataclass(frozen=True)
@@ -34,15 +38,27 @@ class Setting:
 
     def check(self) -> None:
         """Raises ConfigError where p, q and r do not fit together."""
-        least = {"-p": (self.p, 1), "-q": (self.q, 0), "-r": (self.r, 1), "--steps": (self.steps, 1)}
-        for name, (value, bound) in least.items():
-            if value < bound:
-                raise ConfigError(f"{name} is at least {bound}, got {value}")
+        bounds = {"-p": (self.p, 1, _WORKERS), "-q": (self.q, 0, _WORKERS), "-r": (self.r, 1, _WORKERS)}
+        for name, (value, least, most) in {**bounds, "--steps": (self.steps, 1, 2**32 - 1)}.items():
+            if value < least:
+                raise ConfigError(f"{name} is at least {least}, got {value}")
+            if value > most:
+                raise ConfigError(f"{name} is at most {most}, got {value}")
         Config(p=self.p, q=self.q, r=self.r).check_sizes()
         if self.classes and (min(self.classes) < 1 or sum(self.classes) != self.p):
             raise ConfigError(f"--classes: the sizes have to add up to p = {self.p}, got {sum(self.classes)}")
         if not self.votes:
             raise ConfigError(f"--classes: none of them has the r = {self.r} workers of a group")
+        if self.effort > _EFFORT:
+            raise ConfigError(
+                f"p = {self.p}, q = {self.q}, r = {self.r}: counting the placements exactly would take minutes to "
+                "days; ask for fewer workers or fewer liars"
+            )
+
+    @property
+    def effort(self) -> float:
+        """What the distribution takes, see detox.ps.theory.effort."""
+        return effort(self.p, self.q, self.r, self.votes)
 
     @property
     def votes(self) -> int:
@@ -52,7 +68,7 @@ class Setting:
     @cached_property
     def distribution(self) -> list[Fraction]:
         """P(q_e = k)."""
-        return bad_votes(self.p, self.q, self.r, self.votes)
+        return _bad_votes(self.p, self.q, self.r, self.votes)
 
     @property
     def worst(self) -> int:
@@ -63,6 +79,9 @@ class Setting:
         """The probability of more than f bad votes in any of the steps, groups redrawn in each."""
         share = float(exceeds(self.distribution, f))
         return share if share in (0.0, 1.0) else -math.expm1(self.steps * math.log1p(-share))
+
+
+_bad_votes = lru_cache(maxsize=64)(bad_votes)
 
 
 @dataclass(frozen=True)
@@ -96,13 +115,15 @@ def stands(name: str, n: int) -> int:
         AggregatorError: no such aggregator.
     """
     hierarchy = create_hierarchy(name)
-    for f in range(n, -1, -1):
+
+    def refused(f: int) -> bool:
         try:
             hierarchy.check(n, f)
         except AggregatorError:
-            continue
-        return f
-    return -1
+            return True
+        return False
+
+    return bisect_left(range(n + 1), True, key=refused) - 1  # what stands f stands fewer
 
 
 def defend(setting: Setting, name: str) -> Defence:
@@ -119,9 +140,18 @@ def defend(setting: Setting, name: str) -> Defence:
 
 
 def find(setting: Setting, name: str, wanted: float) -> int | None:
-    """The least odd r that divides p with a failure probability of at most `wanted`; None if there is none."""
+    """The least odd r that divides p with a failure probability of at most `wanted`; None if there is none.
+
+    Raises:
+        ConfigError: to count the placements for one of them would take too long.
+    """
     for r in range(1, setting.p + 1, 2):
-        if setting.p % r == 0 and defend(replace(setting, r=r), name).failure <= wanted:
+        at = replace(setting, r=r)
+        if setting.p % r or not at.votes:
+            continue
+        if at.effort > _EFFORT:
+            raise ConfigError(f"--find: at r = {r} counting the placements exactly would take too long; leave it out")
+        if defend(at, name).failure <= wanted:
             return r
     return None
 
@@ -142,8 +172,10 @@ def server_seconds(setting: Setting, defence: Defence, d: int) -> tuple[float, f
     NaN where the aggregator cannot serve so many votes or gradients.
 
     Raises:
-        ConfigError: p gradients would take more than half of this machine's memory.
+        ConfigError: p gradients would take more than half of this machine's memory, or are too many to time.
     """
+    if setting.p > _TIMED:
+        raise ConfigError(f"p = {setting.p}: more than {_TIMED} gradients are not timed; --no-measure leaves that out")
     wanted, memory = 4 * setting.p * d, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if 2 * wanted > memory:
         raise ConfigError(

@@ -5,19 +5,23 @@ import math
 import sys
 from argparse import ArgumentParser
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 
 from detox.aggregators import AggregatorError
 from detox.aggregators.hierarchy import PAIRS
 from detox.launch.config import ConfigError
-from detox.launch.figures import figure_of, picture
+from detox.launch.console import printer
+from detox.launch.figures import figure_of, picture, picture_file
 from detox.launch.forecast import Defence, Setting, bytes_into_ps, defend, find, server_seconds
 from detox.ps.theory import enough_redundancy, expected_bad_votes, tail, tail_bound, tail_bound_holds
+
+_PARAMETERS = 10**15
+_ROWS = 60  # of the table
+_RARE = 1e-12
+_EFFORT_OF_ALL = 1e12  # of the exact counts of a chart, see detox.ps.theory.effort
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,7 +30,9 @@ if TYPE_CHECKING:
 def plan(argv: list[str]) -> int:
     """Prints the plan and draws the chart; returns the exit status."""
     parser = ArgumentParser(
-        "detox-ps plan", description="How many votes q liars win, what withstands them, and what it costs."
+        "detox-ps plan",
+        description="How many votes q liars win, what withstands them, and what it costs.",
+        allow_abbrev=False,
     )
     parser.add_argument("-p", type=int, required=True, help="workers")
     parser.add_argument("-q", type=int, required=True, help="Byzantine workers among them")
@@ -41,14 +47,16 @@ def plan(argv: list[str]) -> int:
     )
     parser.add_argument("--find", type=float, metavar="P", help="least r with a failure probability of at most P")
     parser.add_argument("--no-measure", action="store_true", help="leave out the seconds of the PS, measured here")
-    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the chart (extra `plot`)")
+    parser.add_argument(
+        "--plot", type=picture_file, metavar="FILE", help="draw the chart: .png, .pdf, .svg (extra `plot`)"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     options = parser.parse_args(argv)
     setting = Setting(options.p, options.q, options.r, options.steps, tuple(options.classes))
     try:
         setting.check()
-        if options.d < 1 or not (options.find is None or 0 <= options.find <= 1):
-            raise ConfigError("-d is at least 1, and --find a probability, 0 to 1")
+        if not 1 <= options.d <= _PARAMETERS or not (options.find is None or 0 <= options.find <= 1):
+            raise ConfigError(f"-d is at least 1 and at most {_PARAMETERS}, and --find a probability, 0 to 1")
         defences = [defend(setting, name) for name in options.aggregator]
         facts = as_json(setting, defences, options.d, options.find, not options.no_measure)
     except (ConfigError, AggregatorError) as error:
@@ -100,7 +108,7 @@ def as_json(setting: Setting, defences: list[Defence], d: int, wanted: float | N
 
 
 def _print(facts: dict[str, Any]) -> None:
-    console = Console(highlight=False, markup=False, width=200)
+    console = printer()
     p, q, r, votes, steps = (facts[name] for name in ("p", "q", "r", "votes", "steps"))
     within = ""
     if facts["classes"]:
@@ -111,10 +119,16 @@ def _print(facts: dict[str, Any]) -> None:
     table = Table("bad votes", "exactly", "so many or more", box=SIMPLE_HEAD, show_edge=False)
     if facts["paper_bound_applies"]:
         table.add_column("the paper's bound")
-    for k in range(facts["worst_case"] + 1):
+    rows = range(facts["worst_case"] + 1)
+    seen = rows if len(rows) <= _ROWS else [k for k in rows if facts["distribution"][k] >= _RARE][:_ROWS]
+    for k in seen:
         bound = [_chance(facts["paper_tail_bound"][k])] if facts["paper_bound_applies"] else []
         table.add_row(str(k), _chance(facts["distribution"][k]), _chance(facts["tail"][k]), *bound)
     console.print(table)
+    if len(seen) < len(rows):
+        console.print(
+            f"{len(rows) - len(seen)} rows, below {_RARE:g} or beyond {_ROWS}, are left out; --json has them."
+        )
     console.print(f"{facts['expected_bad_votes']:.4f} on average; {facts['worst_case']} if the liars know the groups.")
     console.print(_bounds_in_words(facts))
     in_steps = f"in {steps} steps" if steps > 1 else "a step"
@@ -174,12 +188,17 @@ def _chance(share: float) -> str:
 
 
 def chart(setting: Setting, defences: list[Defence]) -> "Figure":
-    """Left the tail of the bad votes for each r that divides p; right failures over q, at this r."""
+    """Left the tail of the bad votes for each r that divides p; right failures over q, at this r.
+
+    Where these take too long to count, some are left out.
+    """
     figure, axes = figure_of(1, 2, 12, 4.5)
     tails, failures = axes[0]
     bounded = []
     for r in (r for r in range(1, setting.p // 2 + 1, 2) if setting.p % r == 0):
         at = replace(setting, r=r)
+        if at.effort > _EFFORT_OF_ALL / 10:
+            continue
         shares = [float(share) for share in tail(at.distribution)[: at.worst + 1]]
         tails.plot(range(len(shares)), shares, "o-", markersize=4, label=f"r = {r}" + " (this)" * (r == setting.r))
         if enough_redundancy(setting.q, r) and r > 1 and tail_bound_holds(at.distribution):
@@ -189,18 +208,23 @@ def chart(setting: Setting, defences: list[Defence]) -> "Figure":
         tails.plot(range(len(bound)), bound, "k:", label=f"the paper's bound, from r = {bounded[0]} on")
     tails.set(xlabel="k bad votes", ylabel="probability of k or more, a step", yscale="log", ylim=(1e-9, 2))
     tails.set_title(f"p = {setting.p}, q = {setting.q}")
-    liars = [replace(setting, q=q) for q in range(max(setting.p // 2, setting.q) + 1)]
+    last = max(setting.p // 2, setting.q)
+    points = min(last, max(4, int(_EFFORT_OF_ALL / (1 + replace(setting, q=last).effort))), 200)
+    liars = [replace(setting, q=last * point // max(points, 1)) for point in range(points + 1)]
     for number, defence in enumerate(defences):
         if defence.stands >= 0:
             chances = [at.failure(defence.stands) for at in liars]
             label = f"{defence.name}: stands {defence.stands}"
-            failures.plot(range(len(liars)), chances, ("-", "--", ":")[number % 3], label=label)
+            failures.plot([at.q for at in liars], chances, ("-", "--", ":")[number % 3], label=label)
+    failures.set(xlabel="q Byzantine workers")
+    if any(chance > 0 for line in failures.lines for chance in line.get_ydata()):
+        failures.set(yscale="log", ylim=(1e-9, 2))
     failures.axvline(setting.q, color="grey", linewidth=0.8)
-    failures.set(xlabel="q Byzantine workers", yscale="log", ylim=(1e-9, 2))
     failures.set_ylabel("probability of failure, " + (f"{setting.steps} steps" if setting.steps > 1 else "a step"))
     failures.set_title(f"p = {setting.p}, r = {setting.r}")
     for one in (tails, failures):
         one.xaxis.get_major_locator().set_params(integer=True)
         one.grid(alpha=0.3)
-        one.legend(fontsize=9)
+        if one.get_legend_handles_labels()[0]:
+            one.legend(fontsize=9)
     return figure

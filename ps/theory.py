@@ -31,6 +31,8 @@ def bad_votes(p: int, q: int, r: int, m: int | None = None) -> list[Fraction]:
     generate the ways to place i < (r+1)/2 and i >= (r+1)/2 liars in one group, and the rest those without a group.
     """
     m = p // r if m is None else m
+    if r == 1:
+        return [Fraction(k == q) for k in range(m + 1)]
     majority, worst, idle = (r + 1) // 2, worst_case(q, r, m), p - m * r
     # A polynomial, up to x^q, is one integer, `bits` a coefficient: that of x^i is at most C(p, i), and stays in them.
     bits = math.comb(p, min(q, p // 2)).bit_length()
@@ -48,6 +50,15 @@ def bad_votes(p: int, q: int, r: int, m: int | None = None) -> list[Fraction]:
         math.comb(m, k) * ((power * goods.pop() & kept) >> bits * q) for k, power in enumerate(powers(bad, worst, 1))
     ]
     return [Fraction(count, math.comb(p, q)) for count in ways] + [Fraction(0)] * (m - worst)
+
+
+def effort(p: int, q: int, r: int, m: int) -> float:
+    """What bad_votes takes, roughly, in units of its own: m products of integers of so many bits."""
+    if r == 1:
+        return 0.0
+    kept = min(q, p // 2)
+    bits = (math.lgamma(p + 1) - math.lgamma(kept + 1) - math.lgamma(p - kept + 1)) / math.log(2) + 1
+    return float(m * (bits * (q + 1)) ** 1.6)
 
 
 def exceeds(distribution: list[Fraction], f: int) -> Fraction:

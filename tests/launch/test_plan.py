@@ -160,11 +160,34 @@ def test_the_chart_is_drawn(tmp_path):
         ("-p 45 -q 5 --aggregator nonsense", "unknown aggregator 'nonsense'"),
         ("-p 45 -q 5 --find 2", "a probability, 0 to 1"),
         ("-p 45 -q 5 -d 0", "-d is at least 1"),
+        ("-p 45 -q 5 -d 99999999999999999999", "-d is at least 1 and at most"),
+        ("-p 45 -q 5 --find nan", "a probability, 0 to 1"),
+        ("-p 99999999999999999999 -q 1", "-p is at most 65536"),
+        ("-p 45 -q 99999999999999999999", "-q is at most 65536"),
+        ("-p 45 -q 5 --steps 99999999999999999999", "--steps is at most 4294967295"),
+        ("-p 65535 -q 20000 --no-measure", "counting the placements exactly would take"),
+        ("-p 9999 -q 1", "more than 1000 gradients are not timed; --no-measure"),
+        ("-p 9999 -q 200 -r 909 --no-measure --find 0 --aggregator mean", "--find: at r = 3 counting"),
+        ("-p 45 -q 5 --classes -1 46", "--classes"),
     ],
 )
 def test_a_mistake_is_told_in_words(line, words, capsys):
     assert plan(line.split()) == 2
     assert words in capsys.readouterr().err
+
+
+def test_as_many_workers_as_a_run_may_have_are_planned_for_in_a_table_of_few_rows(capsys):
+    assert plan(["-p", "65536", "-q", "65536", "-r", "1", "--no-measure"]) == 0
+    printed = capsys.readouterr().out
+    assert "65536 rows, below 1e-12 or beyond 60, are left out" in printed
+    assert printed.count("\n") < 30
+
+
+@pytest.mark.parametrize("line", ["-p 45 -q 0 -r 45", "-p 1 -q 1 -r 1", "-p 1 -q 0 -r 1", "-p 3 -q 3 --find 0"])
+def test_a_chart_of_the_extremes_is_drawn_without_a_warning(line, tmp_path):
+    pytest.importorskip("matplotlib")
+    assert plan([*line.split(), "--no-measure", "--plot", str(tmp_path / "a.svg")]) == 0
+    assert (tmp_path / "a.svg").read_bytes().startswith(b"<?xml")
 
 
 def test_within_classes_votes_are_lost_and_said(capsys):
