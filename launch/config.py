@@ -253,9 +253,10 @@ class Config(Section):
         """The run's folder; a leading ~ of `output` is the home folder."""
         return Path(self.output).expanduser() / f"{self.name}-{self.digest}"
 
-    def toml(self) -> str:
-        """The resolved config as TOML; fields that are unset are left out."""
-        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+    def toml(self, secret: bool = False) -> str:
+        """The resolved config as TOML; fields that are unset are left out, and the secret seed unless asked for."""
+        left_out = None if secret else {"secret_seed"}
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True, exclude=left_out))
 
     def ranks(self) -> int | None:
         """Ranks that the run needs, PS included; None where any number does."""

@@ -8,6 +8,7 @@ from argparse import ArgumentParser
 from detox.launch.config import ConfigError
 from detox.launch.launcher import hosts_in
 from detox.launch.mpirun import MpirunError, find_mpirun, mpirun_line, what_is_lost
+from detox.launch.secret import without
 
 
 def doctor(argv: list[str]) -> int:
@@ -27,7 +28,7 @@ def doctor(argv: list[str]) -> int:
             raise ConfigError(f"a PS and at least one worker's rank are needed, got {n} ranks")
         lost = what_is_lost(find_mpirun())
         command = [sys.executable, "-m", "detox.launch", "examine", *(["--lost", lost] if lost else [])]
-        command += [*(["--colour"] if sys.stdout.isatty() else []), *rest]
+        command += [*(["--colour"] if sys.stdout.isatty() else []), *without(rest)]
         line = mpirun_line(n, options.hostfile, command)
     except (ConfigError, MpirunError) as error:
         print(f"detox-ps: {error}", file=sys.stderr)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from detox.launch.config import ConfigError
 from detox.launch.mpirun import MpirunError, local_ranks, mpirun_line, what_is_lost
+from detox.launch.secret import hide
 from detox.launch.train import parse
 from detox.ps.folder import RunFolder
 from detox.ps.lock import LockedError, is_locked
@@ -33,18 +34,21 @@ def launch(argv: list[str]) -> int:
     options, rest = parser.parse_known_args(argv)
     try:
         config, train = parse(rest)
+        folder = RunFolder(config.folder)
         n = options.n or (hosts_in(options.hostfile) if options.hostfile else local_ranks(config))
         if n < 2:
             raise ConfigError(f"a PS and at least one worker's rank are needed, got {n} ranks")
         progress = options.progress or ("bar" if sys.stdout.isatty() else "lines")
-        command = [sys.executable, "-m", "detox.launch", "train", *rest, "--progress", progress]
+        command = [sys.executable, "-m", "detox.launch", "train", *hide(rest, config, folder), "--progress", progress]
         line = mpirun_line(n, options.hostfile, command)
     except (ConfigError, MpirunError) as error:
         print(f"detox-ps: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"detox-ps: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 1
     if lost := what_is_lost(line[0]):
         print(f"warning: {lost}", file=sys.stderr)
-    folder = RunFolder(config.folder)
     try:
         is_locked(folder.path, lambda text: print(f"detox-ps: {text}", file=sys.stderr))
     except LockedError as error:
@@ -65,15 +69,16 @@ def _start(line: list[str], folder: RunFolder, restarts: int, resume: bool) -> i
         now = folder.read_status()
         if folder.done and (resume or (now.get("status") == "finished" and now != before and "start_over" not in now)):
             return 0
+        replaces = folder.replaces or "start_over" in now
+        _bring_back(folder)
         now = now.get("start_over", now)
         why = now.get("why") or "the job died"
         if number or now == before or not now.get("again") or not restarts:
             break
         restarts -= 1
         print(f"detox-ps: {why}; starting it again, at most {restarts} times more", file=sys.stderr)
-        if not resume and not folder.replaces and "start_over" not in folder.read_status():
+        if not resume and not replaces:
             line, resume = [*line, "--resume"], True  # what it was to replace is gone
-    _bring_back(folder)
     print(f"detox-ps: the run did not finish; the same command resumes it from {folder.path}", file=sys.stderr)
     return 128 + number if number else status or 1
 

@@ -65,7 +65,7 @@ def page(title: str, rows: list[dict[str, str]], pictures: dict[str, bytes], run
         counts = run.summary["ledger"]
         kinds = [kind for kind in KINDS if any(kind in of for of in counts)]
         workers = zip(range(len(counts)), run.summary["hosts"], counts, strict=True)
-        ledgers.append({"name": run.config.folder.name, "kinds": kinds, "rows": list(workers)})
+        ledgers.append({"name": run.folder_name, "kinds": kinds, "rows": list(workers)})
     return (
         Environment(autoescape=True)
         .from_string(_PAGE)

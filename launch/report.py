@@ -250,7 +250,7 @@ def write_events(runs: list[FinishedRun], folder: Path) -> None:
     from torch.utils.tensorboard import SummaryWriter
 
     for run in runs:
-        writer = SummaryWriter(str(folder / run.config.folder.name))
+        writer = SummaryWriter(str(folder / run.folder_name))
         for line in run.metrics:
             scalars = {f"seconds/{part}": line["seconds"][part] for part in PARTS} | {"bytes_in": line["bytes_in"]}
             scalars |= {f"test/{name}": value for name, value in scores_in(line).items() if value is not None}

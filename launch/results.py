@@ -71,6 +71,11 @@ class FinishedRun:
         except OSError as error:
             raise RunError(f"{path}: {error.strerror}") from None
 
+    @property
+    def folder_name(self) -> str:
+        """Of the run's folder; the config in it lacks the secret seed, so its hash may be another."""
+        return f"{self.config.name}-{self.summary.get('config_hash', self.config.digest)}"
+
     @cached_property
     def named(self) -> tuple[int, int]:
         """Dissents of workers that were Byzantine in that step, and of workers that were not."""

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from detox.launch.config import Config, ConfigError, config_from, read_toml
 from detox.launch.fields import in_words
+from detox.ps.files import write_whole
 from detox.ps.folder import RunFolder
 
 
@@ -115,10 +116,11 @@ def configs(path: str) -> list[Config]:
 
 
 def _write(config: Config) -> Path:
-    """The config's file, beside the folder of its run."""
+    """The config's file, beside the folder of its run; with a secret seed in it only its owner can read it."""
     path = config.folder.with_name(config.folder.name + ".toml")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(config.toml())
+    mode = 0o644 if config.secret_seed is None else 0o600
+    write_whole(path, config.toml(secret=True).encode(), mode)
     return path
 
 

@@ -12,6 +12,7 @@ from detox.launch.config import Config, ConfigError, override, read_config
 from detox.launch.console import ProgressKind
 from detox.launch.environment import fix_torch
 from detox.launch.mpirun import MpirunError, local_ranks, mpirun_line
+from detox.launch.secret import read, without
 
 PS = 0
 
@@ -70,7 +71,12 @@ def parse(argv: list[str]) -> tuple[Config, Options]:
     parser.add_argument("--progress", choices=["bar", "lines", "none"], default="lines")
     parser.add_argument("--resume", action=BooleanOptionalAction, default=True)
     parser.add_argument("--accept-changes", dest="accept", action="store_true")
+    parser.add_argument("--secret-seed-file", metavar="FILE")
     known, rest = parser.parse_known_args(argv)
+    if known.secret_seed_file is not None:
+        if without(rest) != rest:
+            raise ConfigError("--secret-seed and --secret-seed-file: one of them, please")
+        rest += ["--secret-seed", str(read(known.secret_seed_file))]
     config, overrides = config_first(rest)
     if config is None:
         if {"-h", "--help"} & set(overrides):

@@ -18,7 +18,8 @@ def write_whole(path: Path, content: bytes, mode: int = 0o644) -> None:
 
 def write_through(path: Path, write: Callable[[BinaryIO], object], mode: int = 0o644) -> None:
     """Writes a file to the disk itself; one that could not be written is removed, for the disk may be full."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    path.unlink(missing_ok=True)  # one that a kill left may have another mode
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
             write(file)

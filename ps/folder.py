@@ -34,6 +34,7 @@ class RunFolder:
         self.path = path.expanduser().absolute()  # a task may change the current folder
         self.metrics = self.path / "metrics.jsonl"
         self.ledger = self.path / "ledger.jsonl"
+        self.secret = self.path / "secret_seed"
         self._checkpoints = Checkpoints(self.path / "checkpoints", checkpoints_kept)
         self._previous = Aside(self.path)
         self._lock: Lock | None = None
@@ -92,17 +93,16 @@ class RunFolder:
         Raises:
             CheckpointError: the folder has checkpoints, but their seed is lost.
         """
-        path = self.path / "secret_seed"
-        kept = _number(path)
+        kept = _number(self.secret)
         if kept is not None and known in (None, kept):
             return kept
         if known is None and self._checkpoints.found():
             raise CheckpointError(
-                f"{path} is missing or damaged, and without the seed the run cannot be resumed to the same bits; "
+                f"{self.secret} is missing or damaged, and without it the run cannot be resumed to the same bits; "
                 "--no-resume starts over"
             )
         seed = draw() if known is None else known
-        write_whole(path, f"{seed}\n".encode(), mode=0o600)
+        write_whole(self.secret, f"{seed}\n".encode(), mode=0o600)
         return seed
 
     def write_status(self, status: Status, why: str = "", again: bool = True) -> None:
