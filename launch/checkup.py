@@ -190,14 +190,14 @@ def of_memory(patients: Sequence[Patient], config: Config, gradient: int, ps_hos
     return [Check("green", "memory", found)]
 
 
-def of_bits(patients: Sequence[Patient], own: bytes | None, config: Config, d: int) -> list[Check]:
+def of_bits(patients: Sequence[Patient], own: bytes | None, config: Config, d: int, exact: int = 0) -> list[Check]:
     """Which ranks compute equal bits, why those that differ may do so, and how far they are apart.
 
     Args:
         patients: ranks of workers, with digests of the probe.
         own: the PS's digest; None where it has none.
         config: the run's.
-        d: entries of the gradient.
+        d, exact: entries of the gradient, and of the buffers that have to be equal; see distance.
     """
     classes: dict[bytes, list[Patient]] = {}
     for patient in patients:
@@ -217,7 +217,7 @@ def of_bits(patients: Sequence[Patient], own: bytes | None, config: Config, d: i
             lines.append(f"       ranks {', '.join(str(p.rank) for p in members)}: {words}")
         advice = 'groups whose members differ never agree: use hosts of one class, or groups_within = "class", or r = 1'
         kept = [p.gradient for members in ordered for p in members if p.gradient is not None]
-        apart = max((distance(a, b, d) for a, b in combinations(kept, 2)), default=0.0)
+        apart = max((distance(a, b, d, exact) for a, b in combinations(kept, 2)), default=0.0)
         if 0 < _MARGIN * apart < 1:
             lines.append(f"       their gradients are up to {apart:.1e} of their length apart")
             advice += (

@@ -218,10 +218,10 @@ class Config(Section):
         kind = SCHEMES[self.groups]
         return kind(self.r, secret_seed if kind.secret else self.seed, classes)
 
-    def create_ballot(self, d: int) -> CreateBallot:
+    def create_ballot(self, d: int, words: int = 0) -> CreateBallot:
         """Makes the vote on a file; where a file has one holder, its gradient is the vote."""
         if self.vote == "tolerance":
-            return partial(ToleranceBallot, tolerance=self.vote_tolerance, d=d)
+            return partial(ToleranceBallot, tolerance=self.vote_tolerance, d=d, words=words)
         return FullBallot if self.r == 1 else VOTES[self.vote]
 
     @property

@@ -55,7 +55,8 @@ def _examine(transport: Transport, config: Config, lost: str, colour: bool) -> i
     checks += of_ranks(patients, missing, platform.node())
     checks += of_network(patients, 4 * (size or 0))
     checks += of_memory(patients, config, 4 * (size or 0), platform.node(), available_memory())
-    checks += of_folder(config, size) + of_bits(patients, own, config, 0 if model is None else model.d)
+    d, exact = (0, 0) if model is None else (model.d, model.words)
+    checks += of_folder(config, size) + of_bits(patients, own, config, d, exact)
     # mpirun gives each rank a terminal, whatever its own output is.
     console = Console(highlight=False, width=160, force_terminal=colour)
     console.print(_table(patients), "", sep="\n")

@@ -193,7 +193,7 @@ def _train(transport: Transport, config: Config, options: Options, ranks: list[i
         create_codec(config, model),
         files=files,
         scheme=scheme,
-        create_ballot=config.create_ballot(model.d),
+        create_ballot=config.create_ballot(model.d, model.words),
         aggregation=Aggregation(config.hierarchy, scheme, config.aggregator.f, secret),
         ledger=ledger,
         quarantine=config.quarantine.create(),

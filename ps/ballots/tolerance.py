@@ -4,23 +4,27 @@ from collections.abc import Mapping, Sequence, Set
 
 import numpy as np
 
-from detox.ps.ballots.ballot import Ballot, is_finite
+from detox.ps.ballots.ballot import NONFINITE, Ballot, is_finite
 from detox.ps.ballots.tally import Tally
 from detox.ps.events import Event, EventKind
 
 _CHUNK = 2**16  # entries that are float64 at a time
 
 
-def distance(a: np.ndarray, b: np.ndarray, d: int) -> float:
+def distance(a: np.ndarray, b: np.ndarray, d: int, words: int = 0) -> float:
     """|a - b| / max(|a|, |b|) of two gradients, or of the buffers behind them, whichever are farther apart.
 
-    A metric; in float64. 0 where both vectors are 0, infinite where one is not finite.
+    A metric; in float64. 0 where both vectors are 0, infinite where one is not finite, or exact buffers differ.
 
     Args:
         a, b: (d + b,) each.
         d: entries of the gradient. Batch-norm statistics are far longer than it: in one norm with them it would hide.
+        words: the last entries, of the exact buffers; see ExactBuffers.
     """
-    return max(_relative(a[:d], b[:d]), _relative(a[d:], b[d:]))
+    end = len(a) - words
+    if not np.array_equal(a[end:], b[end:]):
+        return float("inf")
+    return max(_relative(a[:d], b[:d]), _relative(a[d:end], b[d:end]))
 
 
 def _relative(a: np.ndarray, b: np.ndarray) -> float:
@@ -103,17 +107,17 @@ class ToleranceBallot(Ballot):
         step, file, row: see Ballot.
         holders: of the file.
         tolerance: the greatest distance of two copies that agree.
-        d: entries of the gradient in a vector; the rest are buffers.
+        d, words: entries of the gradient in a vector, and of exact buffers at its end.
     """
 
     direct = True
     tally: NearTally
 
     def __init__(
-        self, step: int, file: int, holders: Sequence[int], row: np.ndarray, *, tolerance: float, d: int
+        self, step: int, file: int, holders: Sequence[int], row: np.ndarray, *, tolerance: float, d: int, words: int = 0
     ) -> None:
         super().__init__(step, file, NearTally(holders, tolerance), row)
-        self._d = d
+        self._d, self._words = d, words
         self._copies: dict[int, np.ndarray] = {}
 
     def expects(self, worker: int, claim: bool) -> bool:
@@ -126,13 +130,14 @@ class ToleranceBallot(Ballot):
 
     def deliver(self, worker: int, vector: np.ndarray) -> list[Event]:
         """Counts a copy as near to those that it is near to; the row is the vote so far."""
-        apart = {other: distance(vector, theirs, self._d) for other, theirs in self._copies.items()}
+        apart = {other: distance(vector, theirs, self._d, self._words) for other, theirs in self._copies.items()}
         self._copies[worker] = vector
-        self.tally.compare(worker, {**apart, worker: 0.0 if is_finite(vector) else float("inf")})
+        finite = is_finite(vector)
+        self.tally.compare(worker, {**apart, worker: 0.0 if finite else float("inf")})
         if self.tally.majority is not None:
             self._row[:] = self._copies[self.tally.majority]
             self.settled = True
-        return []
+        return [] if finite else [self._event(EventKind.NONFINITE, worker, NONFINITE)]
 
     def garbled(self, worker: int, why: str) -> list[Event]:
         """Such a copy is near to none."""

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detox.ps.ballots import Outcome
-from detox.ps.ballots.tolerance import NearTally, distance
+from detox.ps.ballots.tolerance import NearTally, ToleranceBallot, distance
 from detox.ps.events import EventKind
 
 BOUND = 0.01
@@ -55,6 +55,27 @@ def test_the_distance_is_the_definition_at_every_length(n, seed):
     wide = a.astype(float), b.astype(float)
     expected = np.linalg.norm(wide[0] - wide[1]) / max(map(np.linalg.norm, wide))
     assert distance(a, b, n) == distance(b, a, n) == pytest.approx(expected)
+
+
+def test_exact_buffers_are_equal_or_the_copies_do_not_agree_however_long_they_are():
+    exact, statistics = np.full(8, 32767, np.float32), np.ones(4, np.float32)
+    honest = np.concatenate([HONEST, statistics, exact])
+    lie = np.concatenate([HONEST, np.float32(1.1) * statistics, exact])
+    assert distance(honest, lie, D, 8) == pytest.approx(1 / 11)
+    other = honest.copy()
+    other[-1] -= 1
+    assert distance(honest, other, D, 8) == float("inf")
+    assert distance(honest, honest, D, 8) == 0
+
+
+def test_a_copy_that_is_not_finite_is_noted():
+    row = np.zeros(D, np.float32)
+    ballot = ToleranceBallot(1, 0, (3, 4, 5), row, tolerance=BOUND, d=D)
+    assert ballot.deliver(3, HONEST) == []
+    (event,) = ballot.deliver(4, np.where(np.arange(D) == 7, np.float32(np.inf), HONEST))
+    assert (event.kind, event.worker) == (EventKind.NONFINITE, 4)
+    assert ballot.deliver(5, HONEST) == []
+    assert np.array_equal(row, HONEST)
 
 
 def test_nearly_equal_copies_outvote_a_lie_and_none_of_them_is_blamed():
