@@ -4,12 +4,11 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from detox.assignment import Edge
-from detox.tasks import Task
 from detox.tasks.seeds import stream
 from detox.wire import PROBE, Header, Kind
 from detox.worker.attacks import ATTACKS
@@ -17,6 +16,9 @@ from detox.worker.attacks import Kind as AttackKind
 from detox.worker.defence import Defence
 from detox.worker.knowledge import Knowledge, Perturbation
 from detox.worker.placement import Placement
+
+if TYPE_CHECKING:
+    from detox.tasks import Task
 
 
 @dataclass
@@ -87,7 +89,7 @@ class Adversary:
         """Whether the worker is Byzantine in this step."""
         return step != PROBE and worker in self._placement.byzantine(step)
 
-    def poison(self, task: Task) -> Task:
+    def poison(self, task: "Task") -> "Task":
         """What Byzantine workers train on; raises TaskError where the task cannot be attacked like that."""
         return task if self._kind.data is None else self._kind.data(task)
 
