@@ -1,9 +1,10 @@
 """`detox-ps sweep`: writes one config a run of a grid, and prints one command a run."""
 
 import itertools
+import math
 import shlex
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, BooleanOptionalAction
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from detox.launch.config import Config, ConfigError, config_from, read_toml
 from detox.launch.fields import in_words
 from detox.ps.files import write_whole
 from detox.ps.folder import RunFolder
+
+_RUNS = 10_000
 
 
 class Grid(BaseModel):
@@ -46,6 +49,7 @@ def sweep(argv: list[str]) -> int:
     options, rest = parser.parse_known_args(argv)
     changed = []
     try:
+        check_launch(rest)
         runs = configs(options.grid)
         finished = _Finished()
         for config in runs:
@@ -54,12 +58,39 @@ def sweep(argv: list[str]) -> int:
                     changed += finished.what_changed(config)
             else:
                 print(shlex.join(["detox-ps", "launch", *rest, str(_write(config))]))
+    except BrokenPipeError:
+        raise
     except (ConfigError, OSError) as error:
         print(f"detox-ps: {error}", file=sys.stderr)
         return 2
     for text in changed:
         print(f"detox-ps: {text}", file=sys.stderr)
     return 2 if changed else 0
+
+
+def check_launch(words: list[str]) -> None:
+    """Checks the options of detox-ps launch, which would fail once a run.
+
+    Raises:
+        ConfigError: one that cannot be, or a field, which belongs into the grid.
+        SystemExit: something else than a number; argparse has said so.
+    """
+    parser = ArgumentParser("detox-ps sweep", allow_abbrev=False, add_help=False)
+    parser.add_argument("-n", type=int)
+    parser.add_argument("--restarts", type=int, default=0)
+    parser.add_argument("--hostfile")
+    parser.add_argument("--progress", choices=["bar", "lines", "none"])
+    parser.add_argument("--resume", action=BooleanOptionalAction)
+    parser.add_argument("--accept-changes", action="store_true")
+    options, rest = parser.parse_known_args(words)
+    if options.n is not None and options.n < 2:
+        raise ConfigError(f"-n {options.n}: a PS and at least one worker's rank are needed")
+    if options.restarts < 0:
+        raise ConfigError(f"--restarts {options.restarts}: give 0 or more")
+    if rest:
+        raise ConfigError(
+            f"{rest[0]} is no option of detox-ps sweep or launch; fields of all runs go into [set] of the grid"
+        )
 
 
 class _Finished:
@@ -94,6 +125,11 @@ def configs(path: str) -> list[Config]:
         grid = Grid(**read_toml(path))
     except ValidationError as error:
         raise ConfigError(in_words(path, error, Grid)) from None
+    count = math.prod(len(values) for values in _flat(grid.grid).values() if isinstance(values, list)) * len(grid.case)
+    if count > _RUNS:
+        raise ConfigError(f"{path}: {count} runs; a grid has at most {_RUNS}")
+    if not grid.case:
+        raise ConfigError(f"{path}: case: a list of tables is needed, or none at all; got []")
     base = _flat(read_toml(str(Path(path).parent / grid.base)))
     output = grid.output or str(Path("runs") / Path(path).stem)
     axes = _flat(grid.grid)
@@ -140,5 +176,8 @@ def _nested(fields: Mapping[str, Any]) -> dict[str, Any]:
         inner = nested
         for section in sections:
             inner = inner.setdefault(section, {})
-        inner[last] = value
+            if not isinstance(inner, dict):
+                break  # a value where there is a section: what is wrong with it is the config's to say
+        else:
+            inner[last] = value
     return nested

@@ -1,3 +1,4 @@
+import contextlib
 import shlex
 import shutil
 import subprocess
@@ -141,7 +142,20 @@ def test_gnu_parallel_runs_again_only_what_failed(grid, shell, tmp_path):
         ("r = 1", "r = 2", "vanilla, seed = 0, optimizer.lr = 0.1: r = 2 is even"),
         ('base = "base.toml"', "", "tried.toml: base is missing"),
         ('base = "base.toml"', 'base = "nowhere.toml"', "nowhere.toml: No such file"),
-        ("[set]", "[sets]", "sets: there is no such field"),
+        ("[set]", "[sets]", "sets: there is no such field; did you mean set"),
+        ("seed = [0, 1]", "sead = [0, 1]", "sead: there is no such field; did you mean seed"),
+        ("seed = [0, 1]", "seed = []", "grid.seed: a list of values is needed, got []"),
+        ("seed = [0, 1]", "seed = [0, nan]", "seed: Input should be a valid integer, got nan"),
+        ("seed = [0, 1]", "seed = [0, true]", "seed: Input should be a valid integer, got True"),
+        ("seed = [0, 1]", "attack = [{kind = 3}]", "attack.kind: "),
+        ('name = "detox"', 'name = "../detox"', "name: "),
+        ("optimizer.lr = [0.1, 0.2, 0.3]", "optimizer = [0.1]", "optimizer is a section, [optimizer], got 0.1"),
+        ('attack.kind = "alie"', 'attack = "alie"', "attack is a section, [attack], got 'alie'"),
+        ("[grid]\n", f"[grid]\np = {[9] * 5000}\n", "a grid has at most 10000"),
+        ('base = "base.toml"', "base = 3", "base: "),
+        ('base = "base.toml"', 'base = "."', "is no file"),
+        ('base = "base.toml"', 'base = "tried.toml"', "base: there is no such field"),
+        ('base = "base.toml"', "\0", "not TOML"),
     ],
 )
 def test_a_mistake_is_told_before_anything_runs(grid, capsys, old, new, words):
@@ -149,6 +163,20 @@ def test_a_mistake_is_told_before_anything_runs(grid, capsys, old, new, words):
     assert sweep([str(grid)]) == 2
     printed = capsys.readouterr()
     assert words in printed.err
+    assert printed.out == ""
+    assert not (grid.parent / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["-n", "0"], ["-n", "-1"], ["-n", "1"], ["-n", "x"], ["--restarts", "-1"], ["--steps", "5"], ["other.toml"],
+     ["--progress", "loud"]],
+)  # fmt: skip
+def test_what_every_launch_would_refuse_is_refused_once(grid, capsys, words):
+    with contextlib.suppress(SystemExit):
+        assert sweep([str(grid), *words]) == 2
+    printed = capsys.readouterr()
+    assert words[0] in printed.err
     assert printed.out == ""
     assert not (grid.parent / "runs").exists()
 
