@@ -3,12 +3,22 @@
 import numpy as np
 
 from detox.aggregators.errors import AggregatorError
-from detox.aggregators.geometry import about, average, distances_to, finite, squared_distances, squared_norms
+from detox.aggregators.geometry import (
+    ROUNDING,
+    about,
+    average,
+    distances_to,
+    finite,
+    squared_distances,
+    squared_norms,
+)
 from detox.aggregators.rows import Array, Floats, Rows, as_rows
 from detox.aggregators.rule import MAJORITY, rule
 
 ITERATIONS = 10_000
 TOLERANCE = 1e-12
+STEP = 1e-9
+"""Steps of the geometric median, relative to the distances, that end its search."""
 
 
 @rule(MAJORITY, "Chen, Su and Xu 2017, arXiv 1705.05491")
@@ -53,11 +63,11 @@ def centered_clipping(
         raise AggregatorError(
             f"centered_clipping needs tau > 0 and 1 <= iterations <= 1000, got tau = {tau}, iterations = {iterations}"
         )
-    start = rows.median() if previous is None else previous
+    start = rows.median() if previous is None else rows.reference("previous", previous)
     gram = rows.gram(start)
     counted = finite(squared_distances(gram))
     if counted[-1] != rows.n:
-        raise AggregatorError("centered_clipping needs a previous vector without NaN or infinity")
+        return start  # the median of more than f vectors with a NaN or an infinity
     products = about(gram[np.ix_(counted, counted)], len(counted) - 1)
     weights = np.eye(len(counted))[-1]
     for _ in range(iterations):
@@ -100,7 +110,7 @@ def geometric_median_weights(gram: Floats) -> Floats:
 def _weiszfeld(gram: Floats, s: Floats) -> Floats:
     n = len(s)
     distances = np.sqrt(s)
-    best = int(np.argmin(distances.sum(axis=1)))
+    best = _most_central(gram, distances)
     apart = distances[best] > 0
     if not apart.any():
         return average(n, [best])
@@ -114,20 +124,37 @@ def _weiszfeld(gram: Floats, s: Floats) -> Floats:
     # Start at the mean of the half that lies closest together: a vector at 1e38 need not be left behind.
     close = np.argsort(np.sort(s, axis=1)[:, n // 2], kind="stable")[: n // 2 + 1]
     w = average(n, close)
-    smoothing = 1e-12 * to.min()
+    smoothing, scale = 1e-12 * to.min(), float(np.median(to))
     for _ in range(ITERATIONS):
         new = 1 / np.maximum(distances_to(products, w), smoothing)
         new /= new.sum()
-        change = np.abs(new - w).max()
+        change = new - w
         w = new
-        if change < TOLERANCE:
+        # A weight that hardly changes can be that of a vector very far away.
+        if np.abs(change).max() < TOLERANCE and change @ products @ change <= (STEP * scale) ** 2:
             break
     return w
 
 
+def _most_central(gram: Floats, distances: Floats) -> int:
+    """The vector with the least sum of distances, (n, n), to all: the lower index, unless another's is clearly less.
+
+    Sums cannot tell vectors apart beside one that is far away, but sums of differences can.
+    """
+    norms = np.diagonal(gram)
+    best = int(np.argmin(distances.sum(axis=1)))
+    with np.errstate(invalid="ignore"):
+        squares = norms[:, None] - norms[best] - 2 * (gram - gram[best])  # to i less to best, for each vector j
+    both = distances + distances[best]
+    differences = np.divide(squares, both, where=both > 0, out=np.zeros_like(both)).sum(axis=1)
+    other = int(np.argmin(differences))
+    return other if differences[other] < -ROUNDING * np.median(distances[best]) else best
+
+
 def _weiszfeld_of_points(x: Floats) -> Floats:
     """Geometric median (d,) of points (n, d): where they are many and short, their n x n inner products cost more."""
-    y: Floats = np.median(x, axis=0)
+    origin = np.median(x, axis=0)
+    x, y = x - origin, np.zeros_like(origin)
     for _ in range(ITERATIONS):
         toward = x - y
         distances = np.linalg.norm(toward, axis=1)
@@ -143,4 +170,5 @@ def _weiszfeld_of_points(x: Floats) -> Floats:
         y = y + step
         if np.linalg.norm(step) <= reach:
             break
-    return y
+    result: Floats = origin + y
+    return result

@@ -84,39 +84,54 @@ class FastRows(Rows):
         changes = member != shared
         starts = np.concatenate([[0], np.cumsum(changes.sum(axis=1))])
         which, members = np.nonzero(changes)
-        signs = np.where(member[which, members], np.float32(1), np.float32(-1))
+        scale = np.float32(2.0 ** -self.n.bit_length())  # a sum of rows may be greater than any float32
+        signs = np.where(member[which, members], scale, -scale)
         members = np.ascontiguousarray(members)  # the kernel reads by address
-        factors = (1 / member.sum(axis=1)).astype(np.float32)
-        terms = (self._addresses, shared.astype(np.float32), starts, members, signs, factors)
+        factors = (1 / member.sum(axis=1)).astype(np.float32) / scale
+        terms = (self._addresses, shared * scale, starts, members, signs, factors)
         target = _stored(out)
         self._each(lambda start, stop: linear.set_means(*terms, max(0, min(start, stop - linear.WIDE)), stop, target))
         return out
 
     def trimmed_mean(self, trim: int) -> Array:
-        return self._reduce(trim, 0) if self._served_by_kernel() else super().trimmed_mean(trim)
+        return self._reduce(trim, 0, self._addresses) if self._served_by_kernel() else super().trimmed_mean(trim)
 
     def nearest_mean(self, trim: int, keep: int) -> Array:
-        return self._reduce(trim, keep) if self._served_by_kernel() else super().nearest_mean(trim, keep)
+        if not self._served_by_kernel():
+            return super().nearest_mean(trim, keep)
+        return self._reduce(trim, keep, self._addresses)
+
+    def middle(self) -> list[Array]:
+        if not self._served_by_kernel() or self.n == order.MAX_NETWORK:
+            return super().middle()
+        if self.n % 2:
+            return [self.median()]
+        pair, end = [], self.empty(1)
+        for infinity in (-np.inf, np.inf):  # with one more row, of infinities, the median is one of the middle two
+            end[0, :] = infinity
+            pair.append(self._reduce(self.n // 2, 0, np.append(self._addresses, _stored(end).ctypes.data)))
+        return pair
 
     def sign_sum(self) -> Array:
-        return self._fill(linear.sign_sum)
+        return self._fill(linear.sign_sum, self._addresses)
 
     def _served_by_kernel(self) -> bool:
         return self.n <= order.MAX_NETWORK or self._kind.dtype == np.float32
 
-    def _reduce(self, trim: int, keep: int) -> Array:
-        if self.n <= order.MAX_NETWORK:
-            return self._fill(order.reduction(self.n, trim, keep))
-        network = order.comparators(self.n if trim or keep else 1)  # a mean needs no order
+    def _reduce(self, trim: int, keep: int, addresses: npt.NDArray[np.int64]) -> Array:
+        n = len(addresses)
+        if n <= order.MAX_NETWORK:
+            return self._fill(order.reduction(n, trim, keep), addresses)
+        network = order.comparators(n if trim or keep else 1)  # a mean needs no order
         return self._fill(
-            lambda rows, start, stop, out: order.reduce_tiles(rows, start, stop, out, network, trim, keep)
+            lambda rows, start, stop, out: order.reduce_tiles(rows, start, stop, out, network, trim, keep), addresses
         )
 
-    def _fill(self, kernel: Callable[..., None]) -> Array:
+    def _fill(self, kernel: Callable[..., None], addresses: npt.NDArray[np.int64]) -> Array:
         """One output value a column."""
         out = self.empty(1)
         target = _stored(out)[0]
-        self._each(lambda start, stop: kernel(self._addresses, _wide_enough(start, stop), stop, target))
+        self._each(lambda start, stop: kernel(addresses, _wide_enough(start, stop), stop, target))
         return out[0, :]
 
     def _each(self, work: Callable[[int, int], None]) -> None:
@@ -128,7 +143,8 @@ class FastRows(Rows):
 
     def _same(self, v: Array) -> npt.NDArray[Any]:
         """A vector (d,) in the votes' dtype, contiguous."""
-        return np.ascontiguousarray(_stored(self.xp.astype(self._vector(v), self.x.dtype, copy=False)))
+        with np.errstate(over="ignore"):
+            return np.ascontiguousarray(_stored(self.xp.astype(self._vector(v), self.dtype, copy=False)))
 
 
 def _wide_enough(start: int, stop: int) -> int:

@@ -8,19 +8,23 @@ import numpy as np
 from detox.aggregators.rows import Floats, Index, Rows
 
 T = TypeVar("T")
+HUGE = 1e300
+"""Squared norms from which sums of them can leave float64's range."""
+ROUNDING = 1e-10
+"""Relative gap between two scores, below which they tie: float64 sums in another order differ by less."""
 CLOSE = 2e-7
 """Relative gap between two sums of squared distances, below which float32 products may order them wrongly."""
 
 
 def squared_distances(gram: Floats) -> Floats:
-    """Squared distances between all pairs, (n, n), from their inner products.
+    """Squared distances between all pairs, (n, n), from their inner products; symmetric to the bit, diagonal 0.
 
-    A vector with a NaN or an infinity is infinitely far from all others. Diagonal 0.
+    A vector with a NaN or an infinity, or farther than 1e150 from the others, is infinitely far from all.
     """
     norms = np.diagonal(gram)
     with np.errstate(all="ignore"):
-        squares = norms[:, None] + norms[None, :] - 2 * gram
-    far = ~np.isfinite(norms)
+        squares = norms[:, None] + norms[None, :] - (gram + gram.T)
+        far = ~(norms < HUGE)
     squares[far, :] = np.inf
     squares[:, far] = np.inf
     np.fill_diagonal(squares, 0)
@@ -48,9 +52,9 @@ def gap_after(scores: Floats, m: int) -> float:
 
 
 def squared_norms(rows: Rows) -> Floats:
-    """Squared norms, (n,), in one pass; infinite for a vector with a NaN or an infinity."""
+    """Squared norms, (n,), in one pass; infinite for a vector with a NaN or an infinity, or longer than 1e150."""
     norms = rows.squared_norms()
-    norms[~np.isfinite(norms)] = np.inf
+    norms[~(norms < HUGE)] = np.inf
     return norms
 
 
@@ -80,7 +84,19 @@ def finite(squares: Floats) -> Index:
 
 def least(scores: Floats, m: int) -> Index:
     """Indices of the m least scores, ties to the lower index, in ascending order of index."""
-    return np.sort(np.argsort(scores, kind="stable")[:m])
+    return np.sort(np.argsort(levelled(scores), kind="stable")[:m])
+
+
+def levelled(scores: Floats) -> Floats:
+    """The scores (n,), none negative, with those equal that differ by no more than rounding."""
+    order = np.argsort(scores, kind="stable")
+    ascending = scores[order]
+    with np.errstate(invalid="ignore"):
+        steps = np.diff(ascending) > ROUNDING * ascending[1:]
+    steps |= np.isinf(ascending[1:]) & ~np.isinf(ascending[:-1])
+    level = np.empty_like(scores)
+    level[order] = ascending[np.concatenate([[0], np.flatnonzero(steps) + 1])][np.concatenate([[0], np.cumsum(steps)])]
+    return level
 
 
 def average(n: int, chosen: Index | Sequence[int]) -> Floats:

@@ -1,13 +1,14 @@
 """DETOX's second stage: aggregate within vote groups (A0), then across them (A1)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from detox.aggregators.arguments import generator, integer, nearest, text
 from detox.aggregators.errors import AggregatorError
-from detox.aggregators.registry import PREAGGREGATORS, RULES, find
+from detox.aggregators.registry import PREAGGREGATORS, RULES
 from detox.aggregators.rows import Array, Rows, Weighted, as_rows
 from detox.aggregators.rule import Rule
 
@@ -39,16 +40,30 @@ class Hierarchy:
     def __post_init__(self) -> None:
         if self.k is not None and self.groups is not None:
             raise AggregatorError(f"k and groups exclude each other, got k = {self.k}, groups = {self.groups}")
-        for name, value in (("k", self.k), ("groups", self.groups), ("threads", self.threads)):
-            if value is not None and value < 1:
-                raise AggregatorError(f"{name} must be at least 1, got {value}")
-        stages = [*(find(PREAGGREGATORS, p, "pre-aggregator") for p in self.pre), self._a0, self._a1]
+        for name in ("k", "groups", "threads"):
+            if (value := getattr(self, name)) is not None or name == "threads":
+                object.__setattr__(self, name, integer(name, value, least=1))
+        if not isinstance(self.pre, Sequence) or isinstance(self.pre, str):
+            raise AggregatorError(f"pre must be a sequence of names, got {self.pre!r}")
+        object.__setattr__(self, "pre", tuple(self.pre))
+        stages = [*map(PREAGGREGATORS.find, self.pre), self._a0, self._a1]
+        object.__setattr__(self, "options", self._fitted({stage.name: stage for stage in stages}))
+
+    def _fitted(self, stages: Mapping[str, Rule]) -> dict[str, dict[str, Any]]:
+        """The options as the stages, by name, take them."""
+        if not isinstance(self.options, Mapping):
+            raise AggregatorError(f"options must be a mapping by name of a rule, got {self.options!r}")
+        fitted = {}
         for name, options in self.options.items():
-            users = [stage for stage in stages if stage.name == name]
-            if not users:
-                used = ", ".join(dict.fromkeys(stage.name for stage in stages))
-                raise AggregatorError(f"options given for {name!r}, which is not used here (used: {used})")
-            users[0].check_options(options)
+            if name not in stages:
+                hint = nearest(str(name), stages)
+                raise AggregatorError(
+                    f"options given for {name!r}, which is not used here (used: {', '.join(stages)}){hint}"
+                )
+            if not isinstance(options, Mapping):
+                raise AggregatorError(f"options of {name} must be a mapping by name of an option, got {options!r}")
+            fitted[name] = stages[name].fit(options)
+        return fitted
 
     def check(self, n: int, f: int) -> None:
         """Raise `AggregatorError`, in words, unless n votes of which f are bad can be served."""
@@ -59,15 +74,11 @@ class Hierarchy:
 
         Not where n > 128: some rules take minutes for a thousand votes.
         """
+        self.check(n, f)
         if n > _REHEARSED:
-            self.check(n, f)
             return
         toy = np.random.default_rng(0).standard_normal((n, 4), np.float32)
-        try:
-            self.check(n, f)
-            self(toy, f=f, rng=np.random.default_rng(0))
-        except (ArithmeticError, TypeError) as error:
-            raise AggregatorError(str(error)) from None
+        self(toy, f=f, rng=np.random.default_rng(0))
 
     def uses(self, option: str) -> bool:
         """Whether some stage takes the option and was not given it: "previous" is then worth remembering."""
@@ -83,9 +94,9 @@ class Hierarchy:
             rng: permutes the votes, and serves stages with a random part.
             previous: (d,), the last result, for stages that start from it (centered_clipping); in each vote group too.
         """
-        self._plan(len(votes), f)
-        given = {"rng": rng} if previous is None else {"rng": rng, "previous": previous}
-        rows = as_rows(votes, self.threads)
+        rows, f = as_rows(votes, self.threads), integer("f", f)
+        self._plan(rows.n, f)
+        given = {"rng": generator("rng", rng)} | ({} if previous is None else {"previous": previous})
         for name in self.pre:
             rows = as_rows(self._run(PREAGGREGATORS[name], rows, f, given), self.threads)
         sizes, faults, bad_groups = self._group(rows.n, f)
@@ -113,11 +124,11 @@ class Hierarchy:
 
     @property
     def _a0(self) -> Rule:
-        return find(RULES, self.a0, "rule")
+        return RULES.find(self.a0)
 
     @property
     def _a1(self) -> Rule:
-        return find(RULES, self.a1, "rule")
+        return RULES.find(self.a1)
 
     def _run(self, rule: Rule, rows: Rows, f: int, given: Mapping[str, Any]) -> Array:
         return rule.apply(rows, f, **self._options(rule, given))
@@ -128,8 +139,11 @@ class Hierarchy:
 
     def _plan(self, n: int, f: int) -> None:
         """Check each stage in turn."""
+        n, f = integer("n", n), integer("f", f)
         if f < 0:
             raise AggregatorError(f"f must not be negative, got f = {f}")
+        if n < 1:
+            raise AggregatorError(f"there must be at least one vote, got n = {n}")
         for name in self.pre:
             stage = PREAGGREGATORS[name]
             stage.check(n, f)
@@ -190,7 +204,7 @@ def create_hierarchy(
     a0: str | None = None,
     a1: str | None = None,
     k: int | None = None,
-    pre: tuple[str, ...] = (),
+    pre: Sequence[str] = (),
     options: Mapping[str, Mapping[str, Any]] | None = None,
     threads: int = 1,
 ) -> Hierarchy:
@@ -201,13 +215,17 @@ def create_hierarchy(
     """
     if name is None and a0 is None:
         raise AggregatorError("give the name of a pair or a rule, or a0")
-    pairs = PAIRS | BASELINES
+    pairs, name = PAIRS | BASELINES, None if name is None else text("the name of an aggregator", name)
     if name in pairs:
         base = pairs[name]
     elif name is None or name in RULES:
-        base = Hierarchy(a0 or name or "")
+        base = Hierarchy(name if a0 is None else a0)
     else:
-        raise AggregatorError(f"unknown aggregator {name!r}; pairs: {', '.join(pairs)}; rules: {', '.join(RULES)}")
+        hint = nearest(name, [*pairs, *RULES])
+        raise AggregatorError(
+            f"unknown aggregator {name!r}; pairs: {', '.join(pairs)}; rules: {', '.join(RULES)}{hint}"
+        )
     if k is not None:
         base = replace(base, k=k, groups=None)
-    return replace(base, a0=a0 or base.a0, a1=a1 or base.a1, pre=tuple(pre), options=options or {}, threads=threads)
+    a0, a1 = base.a0 if a0 is None else a0, base.a1 if a1 is None else a1
+    return replace(base, a0=a0, a1=a1, pre=pre, options={} if options is None else options, threads=threads)

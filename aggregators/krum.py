@@ -45,7 +45,7 @@ def bulyan(rows: Rows, f: int) -> Array:
         left, chosen, gap = np.arange(rows.n), [], np.inf
         for _ in range(theta):
             scores = krum_scores(squares[np.ix_(left, left)], max(1, len(left) - f - 2))
-            winner = int(np.argmin(scores))
+            winner = int(least(scores, 1)[0])
             gap = min(gap, gap_after(scores, 1) or np.inf)
             chosen.append(left[winner])
             left = np.delete(left, winner)

@@ -8,7 +8,7 @@ from detox.aggregators.rows import Array, Floats, Index, Rows
 from detox.aggregators.rule import ANY, MAJORITY, rule
 
 
-@rule(ANY, "Karimireddy et al. 2022, arXiv 2006.09365", size=lambda n, s=2, **_: -(-n // s))
+@rule(ANY, "Karimireddy et al. 2022, arXiv 2006.09365", size=lambda n, s=2, **_: -(-n // max(s, 1)))
 def bucketing(rows: Rows, f: int, *, s: int = 2, rng: np.random.Generator | None = None) -> Array:
     """Permute the vectors and average s at a time: ceil(n / s) vectors, of which up to f are bad.
 
@@ -66,5 +66,5 @@ def arc(rows: Rows, f: int) -> Array:
 
 def _clip(rows: Rows, norms: Floats, c: float) -> Array:
     with np.errstate(divide="ignore", invalid="ignore"):
-        factors = np.where(norms > c, c / norms, 1)
+        factors = np.where(np.isinf(norms), 0, np.where(norms > c, c / norms, 1))
     return rows.mix(np.diag(factors))

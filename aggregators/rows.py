@@ -12,6 +12,7 @@ import array_api_compat
 import numpy as np
 import numpy.typing as npt
 
+from detox.aggregators.arguments import integer
 from detox.aggregators.chunks import over_chunks
 from detox.aggregators.errors import AggregatorError
 
@@ -26,6 +27,14 @@ SLAB = 1 << 18
 """Columns of a slab: its results stay in the cache until they are used."""
 NARROWEST = 16
 """Columns that the kernels need at least."""
+DTYPES = ("float16", "bfloat16", "float32", "float64")
+FAR = 16.0
+"""A point is among the vectors where its squared distance to one of them is at most this times that one's median
+squared distance to the others."""
+MOST_POINTS = 3
+"""The first is 0; the next is as good as the norms' precision, the last as good as the distances'."""
+TINY = 2.0**-600
+"""Takes products of any float64 into its range."""
 FAST_FROM = 1 << 16
 """Elements from which the kernels are worth the import of numba."""
 
@@ -50,6 +59,7 @@ class Rows:
         self.x = x
         self.xp = array_api_compat.array_namespace(x)
         self.device = array_api_compat.device(x)
+        self.dtype = x.dtype if array_api_compat.is_torch_array(x) else x.dtype.newbyteorder("=")
         self.threads = threads
         self.index = np.arange(len(x)) if index is None else index
         self.n, self.d = len(self.index), x.shape[1]
@@ -73,12 +83,20 @@ class Rows:
         return out
 
     def empty(self, n: int) -> Array:
-        """A new (n, d) array of the votes' library, dtype and device."""
-        return self.xp.empty((n, self.d), dtype=self.x.dtype, device=self.device)
+        """A new (n, d) array of the votes' library, dtype (in native byte order) and device."""
+        return self.xp.empty((n, self.d), dtype=self.dtype, device=self.device)
+
+    def reference(self, name: str, v: Array) -> Array:
+        """A vector (d,) that the caller gives; `AggregatorError` unless it is finite, as the votes' dtype too."""
+        v = self._vector(v, name)
+        with np.errstate(over="ignore"):
+            if not self.xp.all(self.xp.isfinite(self.xp.astype(v, self.dtype))):
+                raise AggregatorError(f"{name} must be a vector without NaN or infinity")
+        return v
 
     def vector(self, v: Floats) -> Array:
         """A vector (d,) from the host as one of the votes' library, dtype and device."""
-        return self.xp.astype(self.xp.asarray(v, device=self.device), self.x.dtype)
+        return self.xp.astype(self.xp.asarray(v, device=self.device), self.dtype)
 
     def like(self, x: Array) -> Self:
         """Another array of the same library, dtype and number of columns."""
@@ -87,8 +105,9 @@ class Rows:
     def gram(self, *extra: Array, precise: bool = False) -> Floats:
         """Inner products of all rows and the `extra` vectors about some point, (n + e, n + e), summed in float64.
 
-        Kernels may choose a point near the vectors and take products in float32, unless `precise`; then an error is
-        some 1e-8 of the product of two vectors' distances to it.
+        In each chunk of columns the point is near the vectors, so that distances that are small beside the norms
+        keep their precision. Kernels may take products in float32, unless `precise`; then an error is some 1e-8 of
+        the product of two vectors' distances to the point.
         """
         xp, e = self.xp, [self._vector(v) for v in extra]
 
@@ -97,10 +116,17 @@ class Rows:
             if e:
                 chunk = xp.concat([chunk, *(self._wide(v[None, start:stop]) for v in e)])
             with np.errstate(all="ignore"):
-                return _numpy(chunk @ chunk.T)
+                for _ in range(MOST_POINTS):
+                    g = _numpy(chunk @ chunk.T)
+                    point, median = _central((g + g.T) / 2)
+                    if g[point, point] <= FAR * median < np.inf:
+                        break
+                    if median == np.inf:  # perhaps only for the size of what they have in common
+                        point, _ = _central(_numpy((chunk * TINY) @ (chunk * TINY).T))
+                    chunk = chunk - chunk[point, :]
+                return (g + g.T) / 2  # a product of matrices need not be symmetric to the bit
 
-        with np.errstate(all="ignore"):
-            return sum(self._chunks(products), np.zeros((self.n + len(e),) * 2))
+        return sum(self._chunks(products), np.zeros((self.n + len(e),) * 2))
 
     def squared_norms(self) -> Floats:
         """Squared norms, (n,), summed in float64."""
@@ -174,8 +200,9 @@ class Rows:
             # The values kept are a window of the sorted ones. It moves up while the next value is nearer than
             # its lowest: value i gives way to value i + keep.
             for i in range(drop):
-                s[i + keep, :] = xp.where(s[i, :] + s[i + keep, :] < 2 * centre, s[i + keep, :], s[i, :])
-            return xp.mean(s[drop:, :], axis=0)
+                nearer = s[i, :] / 2 + s[i + keep, :] / 2 < centre
+                s[i + keep, :] = xp.where(nearer, s[i + keep, :], s[i, :])
+            return self._mean(s[drop:, :])
 
         return self._per_coordinate(nearest)
 
@@ -186,7 +213,7 @@ class Rows:
         def sign(start: int, stop: int) -> Array:
             x = self._chunk(start, stop)
             total = xp.sum(xp.astype(x > 0, xp.int32) - xp.astype(x < 0, xp.int32), axis=0)
-            return xp.astype(xp.sign(total), self.x.dtype)
+            return xp.astype(xp.sign(total), self.dtype)
 
         return xp.concat(list(self._chunks(sign)))
 
@@ -200,8 +227,34 @@ class Rows:
         """Coordinate-wise median, (d,)."""
         return self.trimmed_mean((self.n - 1) // 2)
 
+    def middle(self) -> list[Array]:
+        """Per coordinate the middle value, or the two middle ones where n is even: one or two vectors (d,)."""
+        pair = self._per_coordinate(lambda s: s[[(self.n - 1) // 2, self.n // 2], :])
+        return [pair[0, :], pair[1, :]][: 2 - self.n % 2]
+
+    def squared_distances(self, others: Sequence[Array]) -> Floats:
+        """Sum of squared distances to the others, (n,), in float64 from differences; infinite as in `gram`.
+
+        Equal for vectors that differ from the others by the same numbers, whatever their order and sign.
+        """
+        vectors = [self._vector(v) for v in others]
+
+        def squares(start: int, stop: int) -> Floats:
+            chunk = self._wide(self._chunk(start, stop))
+            with np.errstate(all="ignore"):
+                each = [(chunk - self._wide(v[start:stop])) ** 2 for v in vectors]
+                return _numpy(self.xp.sum(sum(each[1:], each[0]), axis=1))
+
+        total = sum(self._chunks(squares), np.zeros(self.n))
+        return np.where(np.isfinite(total), total, np.inf)
+
     def _trimmed(self, s: Array, trim: int) -> Array:
-        return self.xp.mean(self._wide(s[trim : s.shape[0] - trim, :]), axis=0)
+        return self._mean(s[trim : s.shape[0] - trim, :])
+
+    def _mean(self, s: Array) -> Array:
+        """Mean over the rows, in float64; their sum may be greater than any float64."""
+        scale = 2.0 ** -s.shape[0].bit_length()
+        return self.xp.sum(self._wide(s) * scale, axis=0) / (s.shape[0] * scale)
 
     def _per_coordinate(self, reduce: Any) -> Array:
         """Concatenate reduce(sorted chunk) over the chunks, in the input's dtype."""
@@ -209,7 +262,7 @@ class Rows:
 
         def reduced(start: int, stop: int) -> Array:
             with np.errstate(all="ignore"):
-                return xp.astype(reduce(xp.sort(self._chunk(start, stop), axis=0)), self.x.dtype)
+                return xp.astype(reduce(xp.sort(self._chunk(start, stop), axis=0)), self.dtype)
 
         return xp.concat(list(self._chunks(reduced)))
 
@@ -223,26 +276,22 @@ class Rows:
     def _wide(self, x: Array) -> Array:
         return self.xp.astype(x, self.xp.float64)
 
-    def _vector(self, v: Array) -> Array:
-        v = self.xp.asarray(v, device=self.device)
+    def _vector(self, v: Array, name: str = "a vector") -> Array:
+        v = _served(v, name)
         if v.shape != (self.d,):
-            raise AggregatorError(f"a reference vector must have shape ({self.d},), got {tuple(v.shape)}")
-        return v
+            raise AggregatorError(f"{name}: a reference vector must have shape ({self.d},), got {tuple(v.shape)}")
+        if array_api_compat.is_torch_array(self.x):
+            # A copy, for torch takes neither another byte order nor what must not be written.
+            v = v if array_api_compat.is_torch_array(v) else v.astype(v.dtype.newbyteorder("="))
+            return self.xp.asarray(v, device=self.device)
+        return _numpy(v) if array_api_compat.is_torch_array(v) else v
 
 
 def as_rows(gradients: Array, threads: int = 1) -> Rows:
     """The votes (n, d) as `Rows`, in the fastest form for where they lie."""
-    if not (array_api_compat.is_numpy_array(gradients) or array_api_compat.is_torch_array(gradients)):
-        raise AggregatorError(f"gradients must be a numpy array or a torch tensor, got {type(gradients).__name__}")
-    xp = array_api_compat.array_namespace(gradients)
+    gradients, threads = _served(gradients, "gradients"), integer("threads", threads, least=1)
     if gradients.ndim != 2 or 0 in gradients.shape:
         raise AggregatorError(f"gradients must have shape (n, d), neither 0; got {tuple(gradients.shape)}")
-    if not xp.isdtype(gradients.dtype, "real floating"):
-        raise AggregatorError(f"gradients must be of a floating dtype, got {gradients.dtype}")
-    if threads < 1:
-        raise AggregatorError(f"threads must be at least 1, got {threads}")
-    if array_api_compat.is_torch_array(gradients):
-        gradients = gradients.detach()
     if gradients.shape[0] * gradients.shape[1] >= FAST_FROM:
         from detox.aggregators.fast import FastRows  # imports numba
 
@@ -251,7 +300,38 @@ def as_rows(gradients: Array, threads: int = 1) -> Rows:
     return Rows(gradients, threads)
 
 
+def _served(x: Array, name: str) -> Array:
+    """The array or tensor as it can be read: without a graph, a lazy sign or a subclass of its own.
+
+    Raises:
+        AggregatorError: it is something else, or its dtype, layout or device cannot be served.
+    """
+    tensor = array_api_compat.is_torch_array(x)
+    if isinstance(x, np.ma.MaskedArray) or not (tensor or isinstance(x, np.ndarray)):
+        raise AggregatorError(f"{name} must be a numpy array or a torch tensor, got {type(x).__name__}")
+    dtype = str(x.dtype).removeprefix("torch.") if tensor else x.dtype.name
+    if dtype not in DTYPES:
+        raise AggregatorError(f"{name} must be of a floating dtype, got {dtype} (served: {', '.join(DTYPES)})")
+    if not tensor:
+        return np.asarray(x)
+    if x.device.type == "meta":
+        raise AggregatorError(f"{name} must have values, got a tensor on the device meta")
+    if str(x.layout) != "torch.strided":
+        raise AggregatorError(f"{name} must be dense, got a tensor of layout {x.layout}")
+    return x.detach().resolve_neg()
+
+
+def _central(g: Floats) -> tuple[int, float]:
+    """The vector of least median squared distance to the others, and that median, from inner products (n, n)."""
+    norms = np.diagonal(g)
+    squares = norms[:, None] + norms[None, :] - 2 * g
+    squares[~np.isfinite(squares)] = np.inf
+    medians = np.partition(np.maximum(squares, 0), len(g) // 2, axis=1)[:, len(g) // 2]
+    point = int(np.argmin(medians))
+    return point, float(medians[point])
+
+
 def _numpy(x: Array) -> Floats:
     """The array on the host, float64."""
-    host = x.cpu().numpy() if array_api_compat.is_torch_array(x) else x
+    host = x.cpu().double().numpy() if array_api_compat.is_torch_array(x) else x
     return np.asarray(host, np.float64)

@@ -1,11 +1,12 @@
 """What a rule is: a function on the votes, its condition on (n, f), and its source."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from detox.aggregators.arguments import fitted, integer, nearest
 from detox.aggregators.errors import AggregatorError
 from detox.aggregators.rows import Array, Rows, Weighted, as_rows
 
@@ -35,7 +36,7 @@ class Rule:
     """An aggregation rule, (n, d) -> (d,), or a pre-aggregator, (n, d) -> (m, d).
 
     Calling it checks (n, f) and the options, and then aggregates. The input is never changed; the output is a
-    new array of the input's library, dtype and device.
+    new array of the input's library, dtype (in native byte order) and device, without a graph.
 
     Args:
         function: ``function(rows, f, **options)``, which returns the result or `Weighted`; its keyword-only
@@ -62,38 +63,45 @@ class Rule:
         return " ".join((inspect.getdoc(self.function) or "").split("\n\n")[0].split())
 
     @cached_property
-    def options(self) -> frozenset[str]:
-        """Names of the options that the rule takes besides f and threads."""
+    def options(self) -> Mapping[str, Any]:
+        """Names of the options that the rule takes besides f and threads, and their types."""
         parameters = inspect.signature(self.function).parameters.values()
-        return frozenset(p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY)
+        return {p.name: p.annotation for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
     def tolerates(self, n: int) -> int:
         """Greatest f for which the rule accepts n vectors; -1 if there is none."""
+        n = integer("n", n)
         return max(-1, self.condition.max_f(n)) if n > 0 else -1
 
     def check(self, n: int, f: int) -> None:
         """Raise `AggregatorError` unless the rule serves n vectors of which f are Byzantine."""
-        if not 0 <= f <= self.tolerates(n):
+        if not 0 <= integer("f", f) <= self.tolerates(n):
             raise AggregatorError(f"{self.name} needs {self.condition.text}, got n = {n}, f = {f}")
 
-    def check_options(self, options: Any) -> None:
-        """Raise `AggregatorError` for an option that the rule does not have."""
+    def fit(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options with their values as the rule takes them.
+
+        Raises:
+            AggregatorError: one that the rule does not have, or whose value is of another type.
+        """
         for option in options:
             if option not in self.options:
                 known = ", ".join(sorted(self.options)) or "none"
-                raise AggregatorError(f"{self.name} has no option {option!r}; its options: {known}")
+                hint = nearest(str(option), self.options)
+                raise AggregatorError(f"{self.name} has no option {option!r}; its options: {known}{hint}")
+        return {name: fitted(self.options[name], f"{self.name}: {name}", value) for name, value in options.items()}
 
     def __call__(self, gradients: Array, *, f: int = 0, threads: int = 1, **options: Any) -> Array:
         """Aggregate.
 
         Args:
-            gradients: (n, d), numpy or torch, any floating dtype; columns contiguous, rows may be strided.
-            f: upper bound on the number of Byzantine rows.
+            gradients: (n, d), numpy or torch; float16, bfloat16, float32 or float64; in any layout and byte order.
+            f: upper bound on the number of Byzantine rows; any integer type, but no boolean.
             threads: size of the thread pool over chunks of columns; the result does not depend on it.
-            options: the rule's own.
+            options: the rule's own; numbers of any integer or real type.
 
         Raises:
-            AggregatorError: the shape, (n, f) or an option cannot be served.
+            AggregatorError: the array, (n, f) or an option cannot be served.
         """
         return self.apply(as_rows(gradients, threads), f, **options)
 
@@ -104,7 +112,7 @@ class Rule:
 
     def weigh(self, rows: Rows, f: int, **options: Any) -> Array | Weighted:
         """`apply`, but a weighted sum of the rows may be left to the caller."""
-        self.check_options(options)
+        options, f = self.fit(options), integer("f", f)
         self.check(rows.n, f)
         return self.function(rows, f, **options)
 

@@ -1,12 +1,12 @@
 """Rules that look along the direction in which the vectors spread most."""
 
 from itertools import combinations, islice
-from math import ceil, comb
+from math import ceil, comb, inf
 
 import numpy as np
 
 from detox.aggregators.errors import AggregatorError
-from detox.aggregators.geometry import average, finite, squared_distances
+from detox.aggregators.geometry import HUGE, average, finite, least, levelled, squared_distances, squared_norms
 from detox.aggregators.rows import Array, Floats, Rows
 from detox.aggregators.rule import MAJORITY, rule
 
@@ -26,17 +26,16 @@ def smea(rows: Rows, f: int) -> Array:
         )
     squares = squared_distances(rows.gram())
     counted = finite(squares)
-    subsets = combinations(counted.tolist(), min(len(counted), rows.n - f))
-    best, winner = np.inf, counted
+    size = min(len(counted), rows.n - f)
+    subsets, tops = combinations(counted.tolist(), size), []
     while batch := list(islice(subsets, 1024)):
         chosen = np.array(batch)
         s = squares[chosen[:, :, None], chosen[:, None, :]]
         means = s.mean(axis=2)
         products = (means[:, :, None] + means[:, None, :] - s - means.mean(axis=1)[:, None, None]) / 2
-        tops = np.linalg.eigvalsh(products)[:, -1]
-        if tops.min() < best:
-            best, winner = tops.min(), chosen[int(np.argmin(tops))]
-    return rows.combine(average(rows.n, winner))
+        tops.append(np.maximum(np.linalg.eigvalsh(products)[:, -1], 0))
+    winner = int(least(np.concatenate(tops), 1)[0])
+    return rows.combine(average(rows.n, list(next(islice(combinations(counted.tolist(), size), winner, None)))))
 
 
 @rule(MAJORITY, "Allouah, Guerraoui and Stephan 2025, ICML")
@@ -79,29 +78,48 @@ def dnc(
 ) -> Array:
     """Divide and conquer: mean of the vectors that are never outliers along the top singular vector.
 
+    One with a NaN or an infinity is always an outlier, and the first to be dropped.
+
     Options:
         c: ceil(c f) vectors are dropped in each iteration.
         iterations: how often; each on its own random coordinates.
         columns: how many coordinates are looked at.
         rng: draws them; seeded with 0 unless given.
     """
-    drop = ceil(c * f)
-    if iterations < 1 or columns < 1 or c <= 0 or drop * iterations >= rows.n:
+    if iterations < 1 or columns < 1 or not (0 < c < inf and ceil(min(c * f, rows.n)) * iterations < rows.n):
         raise AggregatorError(
             f"dnc needs c > 0, columns >= 1 and ceil(c f) x iterations < n, got c = {c}, "
             f"columns = {columns}, iterations = {iterations}, n = {rows.n}, f = {f}"
         )
+    drop = ceil(c * f)
     rng = np.random.default_rng(0) if rng is None else rng
-    good = np.ones(rows.n, bool)
-    for _ in range(iterations):
-        chosen = np.sort(rng.choice(rows.d, min(columns, rows.d), replace=False))
-        x = rows.columns(chosen)
-        counted = np.flatnonzero(np.isfinite(x).all(axis=1))
-        scores = np.full(rows.n, np.inf)
-        centred = x[counted] - x[counted].mean(axis=0)
-        scores[counted] = np.linalg.eigh(centred @ centred.T)[1][:, -1] ** 2
-        good[np.argsort(-scores, kind="stable")[:drop]] = False
-    return rows.combine(average(rows.n, np.flatnonzero(good)))
+    draws = [rng.choice(rows.d, min(columns, rows.d), replace=False) for _ in range(iterations if drop else 1)]
+    samples = [rows.columns(np.sort(draw)) for draw in draws]
+    with np.errstate(over="ignore", invalid="ignore"):
+        bad = ~np.all([(x**2).sum(axis=1) < HUGE for x in samples], axis=0)
+    while True:
+        good = ~bad
+        for x in samples:
+            scores = np.where(bad, inf, 0)
+            scores[~bad] = _projections(x[~bad])
+            good[np.argsort(-levelled(scores), kind="stable")[:drop]] = False
+        kept = np.flatnonzero(good) if good.any() else np.arange(1)
+        result = rows.combine(average(rows.n, kept))
+        # What makes a vector bad can lie outside its sample; where the mean is finite none of its vectors is bad.
+        unread = np.flatnonzero(~bad & ~good if rows.xp.all(rows.xp.isfinite(result)) else ~bad)
+        missed = [i for i in unread if np.isinf(squared_norms(rows.select(np.array([i])))[0])]
+        if not missed:
+            return result
+        bad[missed] = True
+
+
+def _projections(x: Floats) -> Floats:
+    """Squared projections (n,) of the points (n, k) on their top singular vector, up to a factor."""
+    if not len(x):
+        return np.empty(0)
+    centred = x - x.mean(axis=0)
+    scores: Floats = np.linalg.eigh(centred @ centred.T)[1][:, -1] ** 2
+    return scores
 
 
 def _centred(squares: Floats, p: Floats) -> Floats:

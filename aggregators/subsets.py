@@ -1,13 +1,16 @@
 """Rules that average a subset of the vectors, chosen by norms or distances."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from detox.aggregators.geometry import (
-    about,
+    CLOSE,
     average,
-    distances_to,
     finite,
+    gap_after,
     least,
+    levelled,
     squared_distances,
     squared_norms,
 )
@@ -26,26 +29,27 @@ def monna(rows: Rows, f: int, *, trusted: Array | None = None) -> Array:
     """Mean of the n - f vectors nearest to a trusted one.
 
     Options:
-        trusted: (d,), such as a gradient of one's own; the coordinate-wise median unless given.
+        trusted: (d,), without NaN or infinity, such as a gradient of one's own; the coordinate-wise median unless
+            given.
     """
-    return _nearest(rows, rows.median() if trusted is None else trusted, rows.n - f)
+    return _nearest(rows, rows.middle() if trusted is None else [rows.reference("trusted", trusted)], rows.n - f)
 
 
 @rule(MAJORITY, "Boussetta et al. 2020, OPODIS")
 def aksel(rows: Rows, f: int) -> Array:
     """Mean of the (n + 1) // 2 vectors nearest to the coordinate-wise median."""
-    return _nearest(rows, rows.median(), (rows.n + 1) // 2)
+    return _nearest(rows, rows.middle(), (rows.n + 1) // 2)
 
 
 @rule(MAJORITY, "Xia et al. 2019, IJCAI")
 def faba(rows: Rows, f: int) -> Array:
     """f times drop the vector farthest from the mean of those that are left, and return their mean."""
-    gram = rows.gram()
-    left = finite(squared_distances(gram))
+    squares = squared_distances(rows.gram())
+    left = finite(squares)
     for _ in range(f - (rows.n - len(left))):
-        products = about(gram[np.ix_(left, left)], 0)
-        distances = distances_to(products, np.full(len(left), 1 / len(left)))
-        left = np.delete(left, int(np.argmax(distances)))
+        # What they lack to the squared distances to the mean is the same for all.
+        sums = np.sort(squares[np.ix_(left, left)] / len(left), axis=1).sum(axis=1)
+        left = np.delete(left, int(np.argmax(levelled(sums))))
     return rows.combine(average(rows.n, left))
 
 
@@ -56,6 +60,7 @@ def mda(rows: Rows, f: int) -> Array:
     Exact; the search takes time exponential in f at worst.
     """
     squares = squared_distances(rows.gram())
+    squares = levelled(squares.ravel()).reshape(squares.shape)
     diameters = np.unique(squares)
     low, high = 0, len(diameters) - 1
     while low < high:  # the least diameter that f removals can reach
@@ -67,9 +72,15 @@ def mda(rows: Rows, f: int) -> Array:
     return rows.combine(average(rows.n, _first_subset(_edges(squares, diameters[low]), rows.n - f)))
 
 
-def _nearest(rows: Rows, centre: Array, m: int) -> Array:
-    distances = squared_distances(rows.gram(centre))[-1, :-1]
-    return rows.combine(average(rows.n, least(distances, m)))
+def _nearest(rows: Rows, around: Sequence[Array], m: int) -> Array:
+    """Mean of the m vectors nearest to the mean of one or two others.
+
+    Squared distances to two, added up, are in the order of those to their mean, which need not be a float.
+    """
+    squares = squared_distances(rows.gram(*around))[: rows.n, rows.n :].sum(axis=1)
+    if 0 < gap_after(squares, m) < CLOSE:
+        squares = rows.squared_distances(around)
+    return rows.combine(average(rows.n, least(squares, m)))
 
 
 def _edges(squares: Floats, diameter: float) -> dict[int, set[int]]:
