@@ -14,6 +14,8 @@ ROUNDING = 1e-10
 """Relative gap between two scores, below which they tie: float64 sums in another order differ by less."""
 CLOSE = 2e-7
 """Relative gap between two sums of squared distances, below which float32 products may order them wrongly."""
+FEW_COLUMNS = 4e-5
+"""The same, times the root of the number of columns: with more of them rounding errors cancel, and gaps shrink."""
 
 
 def squared_distances(gram: Floats) -> Floats:
@@ -34,21 +36,33 @@ def squared_distances(gram: Floats) -> Floats:
 def settled(rows: Rows, choose: Callable[[Floats], tuple[T, float]]) -> T:
     """What `choose` picks by squared distances; it also says by what relative gap its closest decision fell.
 
-    Where that is too close for float32 products, they are taken again in float64. A gap of 0 is a tie, which equal
-    distances give at any precision.
+    Where that is too close for float32 products, they are taken again in float64.
     """
     chosen, gap = choose(squared_distances(rows.gram()))
-    if 0 < gap < CLOSE:
+    if too_close(gap, rows):
         chosen, _ = choose(squared_distances(rows.gram(precise=True)))
     return chosen
 
 
-def gap_after(scores: Floats, m: int) -> float:
-    """Relative gap between the m-th least score and the next; infinite where there is none."""
+def too_close(gap: float, rows: Rows) -> bool:
+    """Whether float32 products may have decided wrongly."""
+    return 0 < gap < max(CLOSE, FEW_COLUMNS / rows.d**0.5)
+
+
+def clearance(scores: Floats, m: int) -> float:
+    """By what relative gap the m least scores are chosen; infinite where any error would choose the same.
+
+    Where the m-th and the next tie, an error could bring another score between them.
+    """
     if m >= len(scores):
         return np.inf
     low, high = np.partition(scores, (m - 1, m))[m - 1 : m + 1]
-    return float((high - low) / high) if 0 < high < np.inf else 0.0 if high == low else np.inf
+    if low == high:
+        others = scores[(scores != high) & np.isfinite(scores)]
+        gap = np.abs(others - high).min(initial=np.inf) if high < np.inf else np.inf
+    else:
+        gap = high - low
+    return float(gap / high) if 0 < high < np.inf else np.inf
 
 
 def squared_norms(rows: Rows) -> Floats:

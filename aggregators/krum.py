@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detox.aggregators.errors import AggregatorError
-from detox.aggregators.geometry import average, gap_after, least, settled
+from detox.aggregators.geometry import average, clearance, least, settled
 from detox.aggregators.rows import Array, Floats, Index, Rows, Weighted
 from detox.aggregators.rule import BULYAN, KRUM, rule
 
@@ -46,7 +46,7 @@ def bulyan(rows: Rows, f: int) -> Array:
         for _ in range(theta):
             scores = krum_scores(squares[np.ix_(left, left)], max(1, len(left) - f - 2))
             winner = int(least(scores, 1)[0])
-            gap = min(gap, gap_after(scores, 1) or np.inf)
+            gap = min(gap, clearance(scores, 1))
             chosen.append(left[winner])
             left = np.delete(left, winner)
         return chosen, gap
@@ -69,6 +69,6 @@ def _krum_mean(rows: Rows, f: int, neighbours: int | None, m: int) -> Weighted:
 
     def best(squares: Floats) -> tuple[Index, float]:
         scores = krum_scores(squares, neighbours)
-        return least(scores, m), gap_after(scores, m)
+        return least(scores, m), clearance(scores, m)
 
     return Weighted(average(rows.n, settled(rows, best)))

@@ -3,7 +3,7 @@
 import numpy as np
 
 from detox.aggregators.errors import AggregatorError
-from detox.aggregators.geometry import average, finite, gap_after, least, settled, squared_norms
+from detox.aggregators.geometry import average, clearance, finite, least, settled, squared_norms
 from detox.aggregators.rows import Array, Floats, Index, Rows
 from detox.aggregators.rule import ANY, MAJORITY, rule
 
@@ -33,8 +33,8 @@ def nnm(rows: Rows, f: int) -> Array:
     def nearest(squares: Floats) -> tuple[tuple[Index, list[Index]], float]:
         counted = finite(squares)
         near = [least(row[counted], rows.n - f) for row in squares]
-        gaps = [gap_after(row[counted], rows.n - f) for row in squares]
-        return (counted, near), min((gap for gap in gaps if gap > 0), default=np.inf)
+        gaps = [clearance(row[counted], rows.n - f) for row in squares]
+        return (counted, near), min(gaps)
 
     counted, near = settled(rows, nearest)
     return rows.select(counted).set_means(near)

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from detox.aggregators.geometry import (
-    CLOSE,
     average,
+    clearance,
     finite,
-    gap_after,
     least,
     levelled,
     squared_distances,
     squared_norms,
+    too_close,
 )
 from detox.aggregators.rows import Array, Floats, Rows
 from detox.aggregators.rule import MAJORITY, rule
@@ -78,7 +78,7 @@ def _nearest(rows: Rows, around: Sequence[Array], m: int) -> Array:
     Squared distances to two, added up, are in the order of those to their mean, which need not be a float.
     """
     squares = squared_distances(rows.gram(*around))[: rows.n, rows.n :].sum(axis=1)
-    if 0 < gap_after(squares, m) < CLOSE:
+    if too_close(clearance(squares, m), rows):
         squares = rows.squared_distances(around)
     return rows.combine(average(rows.n, least(squares, m)))
 

@@ -6,7 +6,7 @@ import torch
 
 from detox.aggregators import fast
 from detox.aggregators.fast import FastRows
-from detox.aggregators.geometry import gap_after, settled, squared_distances
+from detox.aggregators.geometry import clearance, settled, squared_distances
 from detox.aggregators.rows import Rows
 
 SHAPES = [(1, 16), (2, 40), (8, 16), (15, 2000), (45, 130), (64, 33), (130, 300)]
@@ -54,9 +54,11 @@ def test_inner_products_and_weighted_sums(both, n, d, monkeypatch):
     slow, quick = slow.select(chosen), quick.select(chosen)
     extra = slow.x[0]
     for e in ((), (extra,)):
-        products = quick.gram(*e, precise=True)
-        np.testing.assert_allclose(products, slow.gram(*e), rtol=1e-12, atol=1e-11 * d)
-        np.testing.assert_allclose(squared_distances(quick.gram(*e)), squared_distances(products), rtol=1e-6)
+        wide = np.stack([*plain(slow.x)[chosen], *map(plain, e)])
+        squares = ((wide[:, None] - wide[None]) ** 2).sum(axis=2)
+        np.testing.assert_allclose(quick.gram(*e, precise=True), wide @ wide.T, rtol=1e-12, atol=1e-11 * d)
+        np.testing.assert_allclose(squared_distances(slow.gram(*e)), squares, rtol=1e-12, atol=1e-11 * d)
+        np.testing.assert_allclose(squared_distances(quick.gram(*e)), squares, rtol=1e-6, atol=1e-11 * d)
     np.testing.assert_allclose(quick.squared_norms(), slow.squared_norms(), rtol=1e-12)
     weights = np.random.default_rng(1).random((3, len(chosen) + 1)) * (np.arange(len(chosen) + 1) % 3 > 0)
     for result, expected in (
@@ -121,10 +123,12 @@ def test_a_decision_too_close_for_float32_falls_in_float64():
     assert not any(asked)
     np.testing.assert_array_equal(settled(rows, choose(1e-9)), squared_distances(FastRows(x).gram(precise=True)))
     assert asked[-2:] == [False, True]
-    assert gap_after(np.array([1.0, 4.0, 2.0, 2.0]), 1) == 0.5
-    assert gap_after(np.array([1.0, 4.0, 2.0, 2.0]), 2) == 0
-    assert gap_after(np.array([1.0, np.inf, np.inf]), 1) == np.inf
-    assert gap_after(np.array([1.0, 2.0]), 2) == np.inf
+    assert clearance(np.array([1.0, 4.0, 2.0, 2.0]), 1) == 0.5
+    assert clearance(np.array([1.0, 4.0, 2.0, 2.0]), 2) == 0.5  # of two that tie, unless the first is their equal
+    assert clearance(np.array([1.0, 1.0, 1.0]), 2) == np.inf
+    assert clearance(np.array([0.0, 0.0, 1.0]), 1) == np.inf
+    assert clearance(np.array([1.0, np.inf, np.inf]), 1) == np.inf
+    assert clearance(np.array([1.0, 2.0]), 2) == np.inf
 
 
 @pytest.mark.parametrize(("n", "d"), [(1, 64), (15, 2001), (45, 130), (7, 40)])
