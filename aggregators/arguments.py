@@ -40,7 +40,7 @@ def real(name: str, value: Any) -> float:
     try:
         number = float(value)
     except OverflowError:
-        number = math.inf if value > 0 else -math.inf
+        raise AggregatorError(f"{name} must be less than 2^1024") from None
     if math.isnan(number):
         raise AggregatorError(f"{name} must be a number, got nan")
     return number

@@ -1,5 +1,6 @@
 """Distances and norms by inner products, and means over chosen rows."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -46,7 +47,7 @@ def settled(rows: Rows, choose: Callable[[Floats], tuple[T, float]]) -> T:
 
 def too_close(gap: float, rows: Rows) -> bool:
     """Whether float32 products may have decided wrongly."""
-    return 0 < gap < max(CLOSE, FEW_COLUMNS / rows.d**0.5)
+    return 0 < gap < max(CLOSE, FEW_COLUMNS / math.sqrt(rows.d))
 
 
 def clearance(scores: Floats, m: int) -> float:

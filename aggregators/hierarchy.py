@@ -33,7 +33,7 @@ class Hierarchy:
     a1: str = "mean"
     k: int | None = None
     groups: int | None = None
-    pre: tuple[str, ...] = ()
+    pre: Sequence[str] = ()
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     threads: int = 1
 
@@ -213,13 +213,15 @@ def create_hierarchy(
     Raises:
         AggregatorError: an unknown name, or neither a name nor a0.
     """
-    if name is None and a0 is None:
-        raise AggregatorError("give the name of a pair or a rule, or a0")
-    pairs, name = PAIRS | BASELINES, None if name is None else text("the name of an aggregator", name)
-    if name in pairs:
+    pairs = PAIRS | BASELINES
+    if name is None:
+        if a0 is None:
+            raise AggregatorError("give the name of a pair or a rule, or a0")
+        base = Hierarchy(a0)
+    elif text("the name of an aggregator", name) in pairs:
         base = pairs[name]
-    elif name is None or name in RULES:
-        base = Hierarchy(name if a0 is None else a0)
+    elif name in RULES:
+        base = Hierarchy(name)
     else:
         hint = nearest(name, [*pairs, *RULES])
         raise AggregatorError(
