@@ -80,6 +80,9 @@ def unequal(digests: dict[int, bytes], ranks: list[int], fingerprints: dict[int,
     counts = Counter(digests.values())
     if len(counts) <= 1:
         return []
+    if len(counts) == len(digests) > 2:
+        lines = ["no two workers compute equal bits: the task is not deterministic, or no two ranks are alike:"]
+        return lines + [_describe(rank, fingerprints) for rank in sorted(set(ranks))]
     common = max(counts, key=lambda digest: (counts[digest], -min(w for w in digests if digests[w] == digest)))
     differ = sorted({ranks[worker] for worker, digest in digests.items() if digest != common})
     example = next(ranks[worker] for worker in sorted(digests) if digests[worker] == common)

@@ -76,7 +76,8 @@ def _own(name: str, device: torch.device) -> Task:
         raise TaskError(f"task {name} is made by {attribute}(device=...): {error}") from None
     with users_code(f"task {name}: {attribute}(device=...)"):
         task: Task = kind(device=device)  # type: ignore[call-arg]
-        size = getattr(task, "train_size", None)
+        missing = not hasattr(kind, "train_size") and "train_size" not in vars(task)
+        size = None if missing else task.train_size
     if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
         got = "nothing" if size is None else repr(size)
         raise TaskError(

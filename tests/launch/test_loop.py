@@ -251,6 +251,58 @@ def test_batch_norm_statistics_do_not_become_signs(loop, tmp_path, monkeypatch):
     assert len(set(statistics)) > 50
 
 
+COUNTING = """
+import torch
+from torch import nn
+
+from detox.tasks.classification import Classification
+from detox.tasks.datasets import load_digits
+
+
+class Warming(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("passes", torch.tensor(2**40))
+        self.register_buffer("warm", torch.tensor(False))
+        self.unused = nn.Parameter(torch.ones(3))
+        self.body = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(64, momentum=None), nn.Linear(64, 10))
+
+    def forward(self, x):
+        if self.training:
+            self.passes += 1
+            self.warm |= self.passes > 2**40 + 2
+        return self.body(x) * (1.0 if self.warm else 0.5)
+
+
+class Counting(Classification):
+    def __init__(self, *, device):
+        super().__init__(load_digits(None), lambda shape, classes: Warming(), device)
+"""
+
+
+@pytest.mark.parametrize("vote", ["digest", "full", "tolerance"])
+def test_counters_flags_and_unused_parameters_pass_the_vote_whatever_liars_say_of_them(
+    loop, tmp_path, monkeypatch, vote
+):
+    (tmp_path / "counting.py").write_text(COUNTING)
+    monkeypatch.syspath_prepend(tmp_path)
+    options = {
+        "task": "counting:Counting", "model": None, "p": 9, "r": 3, "vote": vote,
+        "aggregator": {"name": "median", "f": 1}, "optimizer": {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.1},
+    }  # fmt: skip
+    honest = loop(**options)
+    # Workers 0 and 1 win the vote of their group, worker 4 is outvoted.
+    lies = {0: lambda v: -7 * v, 1: lambda v: -7 * v, 4: lambda v: np.full_like(v, 1e30)}
+    attacked = loop(lies, q=3, **options)
+    for run in (honest, attacked):
+        run.steps(1, 4)
+        module = run.model.module
+        assert module.passes == 2**40 + 4
+        assert module.warm
+        assert module.body[1].num_batches_tracked == 4
+        assert module.unused.tolist() == [1, 1, 1]
+
+
 def test_liars_about_signs_are_outvoted_and_named_and_no_nan_gets_through(loop):
     options = {"p": 9, "r": 3, "aggregator": {"name": "d-signsgd"}, "compression": SIGNS, "optimizer": {"lr": 0.01}}
     honest, attacked = loop(**options), loop({0: lambda v: -v, 4: lambda v: v * np.nan}, **options)

@@ -79,6 +79,13 @@ def test_the_self_test_names_the_few_that_differ():
     assert [line.split()[1] for line in lines[1:]] == ["1", "3"]
 
 
+def test_where_no_two_workers_agree_none_is_called_the_most():
+    facts = {rank: {"host": f"h{rank}"} for rank in (1, 2)}
+    lines = unequal({worker: bytes([worker]) for worker in range(6)}, [1, 1, 1, 2, 2, 2], facts)
+    assert "no two workers compute equal bits: the task is not deterministic, or no two ranks are alike" in lines[0]
+    assert lines[1:] == ["rank 1 (host h1)", "rank 2 (host h2)"]
+
+
 def test_workers_with_equal_bits_are_a_class_the_largest_first():
     digests = {0: b"y", 1: b"x", 2: b"x", 3: b"y", 4: b"x", 5: b"z"}
     assert classes_of(digests) == ((1, 2, 4), (0, 3), (5,))

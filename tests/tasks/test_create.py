@@ -85,7 +85,49 @@ class Needy(Whole):
 
 class Sizeless(Whole):
     train_size = 0
+
+class Fractional(Whole):
+    train_size = 3.0
+
+class Affirmed(Whole):
+    train_size = True
+
+class Negative(Whole):
+    train_size = -2
+
+class Unset(Whole):
+    train_size = None
+
+class Counted(Whole):
+    @property
+    def train_size(self):
+        return len(self.rows)
+
+class FromNumpy(Whole):
+    def __init__(self, device):
+        import numpy
+        self.train_size = numpy.int64(7)
+
+class Reading(Whole):
+    def __init__(self, device):
+        open("no_such_file.npz")
+
+class Mistaken(Whole):
+    def __init__(self, device):
+        self.size = self.rows
+
+class Exiting(Whole):
+    def __init__(self, device):
+        import sys
+        sys.exit("no GPU here")
 """
+_BROKEN = {
+    "unclosed": ("import torch\nrows = [1, 2\n", r"importing unclosed failed with SyntaxError: .*, in .*unclosed.py:2"),
+    "mistaken": ("import torch\n\ntorch.no_such()\n", r"failed with AttributeError: .*, in .*mistaken.py:3$"),
+    "leaving": ("import sys\nsys.exit(3)\n", r"importing leaving called sys.exit\(3\), in .*leaving.py:2$"),
+    "nested": ("import needs_more\n", "No module named 'no_such_library'"),
+    "binary": ("x = '\0'\n", "importing binary failed with (SyntaxError|ValueError)"),
+}
 
 
 @pytest.fixture
@@ -95,8 +137,10 @@ def own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "some_tasks.py").write_text(_OWN)
     (tmp_path / "needs_more.py").write_text("import no_such_library")
+    for name, (source, _) in _BROKEN.items():
+        (tmp_path / f"{name}.py").write_text(source)
     yield "some_tasks"
-    for name in ("some_tasks", "needs_more"):
+    for name in ("some_tasks", "needs_more", *_BROKEN):
         sys.modules.pop(name, None)
 
 
@@ -117,6 +161,18 @@ def test_an_own_task_in_the_current_folder_is_found_and_told_its_device(own):
         ),
         ("some_tasks:Needy", r"made by Needy\(device=\.\.\.\): missing a required argument: 'path'"),
         ("some_tasks:Sizeless", "Sizeless must set train_size"),
+        ("some_tasks:Fractional", r"train_size, .*, to an integer of at least 1; it is 3\.0"),
+        ("some_tasks:Affirmed", "it is True"),
+        ("some_tasks:Negative", "it is -2"),
+        ("some_tasks:Unset", "it is nothing"),
+        ("some_tasks:Counted", r"failed with AttributeError: .*rows.*, in .*some_tasks\.py:\d+ \(train_size\)"),
+        (
+            "some_tasks:Reading",
+            r"FileNotFoundError: .*no_such_file\.npz.*, in .*some_tasks\.py:\d+ \(__init__\)",
+        ),
+        ("some_tasks:Mistaken", r"Mistaken\(device=\.\.\.\) failed with AttributeError: .*, in .*some_tasks\.py:\d+"),
+        ("some_tasks:Exiting", r"called sys\.exit\('no GPU here'\), in .*some_tasks\.py:\d+ \(__init__\)"),
+        *((f"{name}:Task", words) for name, (_, words) in _BROKEN.items()),
         ("needs_more:Task", "No module named 'no_such_library'"),
     ],
 )
@@ -124,6 +180,10 @@ def test_an_own_task_in_the_current_folder_is_found_and_told_its_device(own):
 def test_what_is_wrong_with_an_own_task_is_told_in_words(name, words):
     with pytest.raises(TaskError, match=words):
         create_task(name)
+
+
+def test_train_size_may_be_any_integer(own):
+    assert create_task(f"{own}:FromNumpy").train_size == 7
 
 
 def test_the_example_of_an_own_task_trains(monkeypatch):
