@@ -69,7 +69,7 @@ class FastRows(Rows):
 
         def work(start: int, stop: int) -> None:
             for job, factors, target in jobs:
-                linear.weighted_sum(len(job))(job, factors, _wide_enough(start, stop), stop, target)
+                linear.weighted_sum(job, factors, _wide_enough(start, stop), stop, target)
 
         self._each(work)
         return out
@@ -120,9 +120,12 @@ class FastRows(Rows):
 
     def _reduce(self, trim: int, keep: int, addresses: npt.NDArray[np.int64]) -> Array:
         n = len(addresses)
+        if not trim and not keep:
+            ones = np.ones(n)
+            return self._fill(lambda rows, start, stop, out: linear.mean(rows, ones, start, stop, out), addresses)
         if n <= order.MAX_NETWORK:
             return self._fill(order.reduction(n, trim, keep), addresses)
-        network = order.comparators(n if trim or keep else 1)  # a mean needs no order
+        network = order.comparators(n)
         return self._fill(
             lambda rows, start, stop, out: order.reduce_tiles(rows, start, stop, out, network, trim, keep), addresses
         )

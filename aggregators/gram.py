@@ -18,7 +18,7 @@ from numba.extending import intrinsic
 from detox.aggregators.vectors import (
     BYTE,
     F32,
-    HALF,
+    F64,
     I32,
     LANES,
     LONG,
@@ -30,15 +30,28 @@ from detox.aggregators.vectors import (
     prefetch,
     read,
     splat,
+    spread,
+    vector,
+    native_lanes,
 )
 
 TILE = 512
-BLOCK = 4  # rows: sixteen sums and the operands of the next products fit the vector registers
 DOUBLES = 8
 SAFE = 40
 """Binary exponents of a tile's greatest value up to which its products need no scale."""
 FAR = 16.0
 """A point whose median squared distance is greater than the best row's by this factor is not central."""
+
+
+def rows_at_a_time(context: Any) -> int:
+    """Rows of a block: its sums and the operands of the next products fit the vector registers."""
+    return 3 if native_lanes(context) == 8 else 4
+
+
+@intrinsic
+def _block(context: Any) -> Any:
+    """`rows_at_a_time`, in a kernel."""
+    return types.intp(), lambda context, b, signature, args: LONG(rows_at_a_time(context))
 
 
 @intrinsic(prefer_literal=True)
@@ -57,53 +70,71 @@ def _products(
     ahead: Any,
     fetch: Any,
 ) -> Any:
-    """Add the products of rows i .. i + 3 and j .. j + 3 of the tile, times their scales, to sums (4, 4, 8).
+    """Add the products of rows i .. i + block - 1 and j .. of the tile, times their scales, to sums (block, block, 8).
 
     In passing ask for row `wanted` from column `ahead` on, if `fetch`, a literal, is 1.
     """
     single = tile.dtype == types.float32
-    vector, lanes = (F32, LANES) if single else (HALF, DOUBLES)
 
     def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
         _, first, second, step, columns, _, _, _, _, wanted, ahead, _ = args
+        block = rows_at_a_time(context)
+        element, every, lanes = (
+            (F32.element, LANES, native_lanes(context))
+            if single
+            else (F64.element, DOUBLES, native_lanes(context) // 2)
+        )
+        part = vector(element, lanes)
         starts = data(context, b, args[8], addresses)
         coming = b.load(b.gep(starts, [wanted])) if fetch.literal_value else None
         source, target = data(context, b, args[0], tile), data(context, b, args[5], sums)
         powers = data(context, b, args[6], scales)
-        fma = declare(b, f"llvm.fma.v{lanes}f{32 if single else 64}", vector, [vector] * 3)
-        widest = declare(b, "llvm.fma.v8f64", HALF, [HALF] * 3)
+        pairs = [divmod(k, block) for k in range(block * block)]
 
         def at(start: Any, offset: Any, kind: Any) -> Any:
             return b.bitcast(b.gep(start, [offset]), kind.as_pointer())
 
-        totals = [cgutils.alloca_once(b, vector) for _ in range(BLOCK * BLOCK)]
-        for total in totals:
-            b.store(splat(vector, 0.0), total)
-        with cgutils.for_range_slice(b, LONG(0), columns, LONG(lanes), intp=LONG) as (t, _):
-            rows = [
-                [
-                    b.load(at(source, b.add(b.mul(b.add(row, LONG(k)), step), t), vector), align=4 if single else 8)
-                    for k in range(BLOCK)
-                ]
-                for row in (first, second)
-            ]
-            for k, total in enumerate(totals):
-                b.store(b.call(fma, [rows[0][k // BLOCK], rows[1][k % BLOCK], b.load(total)]), total)
-            if coming is not None:
-                prefetch(b, coming, b.add(ahead, t), kind, 0, 2)
+        def add(kind: Any, x: Any, y: Any, total: Any) -> Any:
+            name = f"llvm.fma.v{kind.count}f{32 if kind.element == F32.element else 64}"
+            return b.call(declare(b, name, kind, [kind] * 3), [x, y, total])
 
-        factors = [[b.load(b.gep(powers, [b.add(row, LONG(k))])) for k in range(BLOCK)] for row in (first, second)]
-        low, high = (ir.Constant(ir.VectorType(ir.IntType(32), DOUBLES), list(r)) for r in (range(8), range(8, 16)))
-        for k, total in enumerate(totals):
-            value = b.load(total)
+        passes = []
+        for offset in range(0, every, lanes):
+            totals = [cgutils.alloca_once_value(b, splat(part, 0.0)) for _ in pairs]
+            for total in totals:
+                b.store(splat(part, 0.0), total)
+            with cgutils.for_range_slice(b, LONG(0), columns, LONG(every), intp=LONG) as (t, _):
+                here = b.add(t, LONG(offset))
+                rows = [
+                    [
+                        b.load(
+                            at(source, b.add(b.mul(b.add(row, LONG(k)), step), here), part), align=4 if single else 8
+                        )
+                        for k in range(block)
+                    ]
+                    for row in (first, second)
+                ]
+                for (x, y), total in zip(pairs, totals, strict=True):
+                    b.store(add(part, rows[0][x], rows[1][y], b.load(total)), total)
+                if coming is not None and not offset:
+                    prefetch(b, coming, b.add(ahead, t), kind, 0, 2)
+            passes.append(totals)
+
+        factors = [[b.load(b.gep(powers, [b.add(row, LONG(k))])) for k in range(block)] for row in (first, second)]
+        for k, (x, y) in enumerate(pairs):
+            values = [b.load(totals[k]) for totals in passes]
+            if single and lanes == LANES:
+                low, high = (ir.Constant(vector(WORD, DOUBLES), list(range(c, c + DOUBLES))) for c in (0, DOUBLES))
+                values = [b.shuffle_vector(values[0], values[0], half) for half in (low, high)]
             if single:
-                halves = (b.shuffle_vector(value, value, part) for part in (low, high))
-                value = b.fpext(b.fadd(*halves), HALF)
-            factor = b.fmul(factors[0][k // BLOCK], factors[1][k % BLOCK])
-            lane = b.insert_element(splat(HALF, 0.0), factor, LONG(0))
-            factor = b.shuffle_vector(lane, lane, splat(ir.VectorType(ir.IntType(32), DOUBLES), 0))
-            block = at(target, LONG(DOUBLES * k), HALF)
-            b.store(b.call(widest, [value, factor, b.load(block, align=8)]), block, align=8)
+                middle = len(values) // 2
+                values = [b.fadd(v, w) for v, w in zip(values[:middle], values[middle:], strict=True)]
+            factor = b.fmul(factors[0][x], factors[1][y])
+            for i, value in enumerate(values):
+                kind_ = vector(F64.element, value.type.count)
+                value = b.fpext(value, kind_) if single else value
+                sum_ = at(target, LONG(DOUBLES * k + i * kind_.count), kind_)
+                b.store(add(kind_, value, spread(b, factor, kind_), b.load(sum_, align=8)), sum_, align=8)
         return ir.Constant(BYTE.as_pointer(), None)
 
     return types.none(tile, i, j, stride, width, sums, scales, kind, addresses, wanted, ahead, fetch), codegen
@@ -164,11 +195,12 @@ def _central(g: Any) -> Any:
 def precise(kind: Any, addresses: Any, start: int, stop: int) -> Any:
     """Inner products (n, n) of the rows, over columns start .. stop, all in float64."""
     n = addresses.size
-    blocks = -(-n // BLOCK)
+    block = _block()
+    blocks = -(-n // block)
     stride = TILE + DOUBLES  # not a power of two: rows must not share cache sets
-    tile = aligned(blocks * BLOCK * stride).reshape(blocks * BLOCK, stride)
-    sums = aligned(blocks * blocks * BLOCK * BLOCK * DOUBLES).reshape(blocks, blocks, BLOCK, BLOCK, DOUBLES)
-    ones = np.ones(blocks * BLOCK)
+    tile = aligned(blocks * block * stride).reshape(blocks * block, stride)
+    sums = aligned(blocks * blocks * block * block * DOUBLES).reshape(blocks, blocks, block, block, DOUBLES)
+    ones = np.ones(blocks * block)
     for low in range(start, stop, TILE):
         width = min(TILE, stop - low)
         for i in range(n):
@@ -177,7 +209,7 @@ def precise(kind: Any, addresses: Any, start: int, stop: int) -> Any:
             row[width:] = 0
         for i in range(blocks):
             for j in range(i, blocks):
-                _products(tile, i * BLOCK, j * BLOCK, stride, width, sums[i, j], ones, kind, addresses, 0, low, 0)
+                _products(tile, i * block, j * block, stride, width, sums[i, j], ones, kind, addresses, 0, low, 0)
     return _symmetric(sums, n)
 
 
@@ -185,11 +217,12 @@ def precise(kind: Any, addresses: Any, start: int, stop: int) -> Any:
 def _about(kind: Any, addresses: Any, start: int, stop: int, point: int) -> Any:
     """Inner products (n, n) of the rows less the row at `point`, by float32 products."""
     n = addresses.size
-    blocks = -(-n // BLOCK)
+    block = _block()
+    blocks = -(-n // block)
     stride = TILE + LANES
-    tile = aligned(blocks * BLOCK * stride // 2).view(np.float32).reshape(blocks * BLOCK, stride)
-    sums = aligned(blocks * blocks * BLOCK * BLOCK * DOUBLES).reshape(blocks, blocks, BLOCK, BLOCK, DOUBLES)
-    scales = np.ones(blocks * BLOCK)
+    tile = aligned(blocks * block * stride // 2).view(np.float32).reshape(blocks * block, stride)
+    sums = aligned(blocks * blocks * block * block * DOUBLES).reshape(blocks, blocks, block, block, DOUBLES)
+    scales = np.ones(blocks * block)
     x, y = np.empty(LANES, np.float32), np.empty(LANES, np.float32)
     for low in range(start, stop, TILE):
         width = min(TILE, stop - low)
@@ -208,7 +241,7 @@ def _about(kind: Any, addresses: Any, start: int, stop: int, point: int) -> Any:
         asked = 0  # rows of the next tile, one with each block: memory delivers while the block is multiplied
         for i in range(blocks):
             for j in range(i, blocks):
-                p, q = i * BLOCK, j * BLOCK
+                p, q = i * block, j * block
                 if asked < n:
                     _products(tile, p, q, stride, width, sums[i, j], scales, kind, addresses, asked, low + TILE, 1)
                     asked += 1
@@ -231,8 +264,9 @@ def _scale(row: Any, greatest: int) -> float:
 @njit(nogil=True, cache=True)
 def _symmetric(sums: Any, n: int) -> Any:
     """The matrix (n, n) from the sums of blocks on and above its diagonal."""
+    block = sums.shape[2]
     g = np.empty((n, n))
     for i in range(n):
         for j in range(i, n):
-            g[i, j] = g[j, i] = sums[i // BLOCK, j // BLOCK, i % BLOCK, j % BLOCK].sum()
+            g[i, j] = g[j, i] = sums[i // block, j // block, i % block, j % block].sum()
     return g

@@ -1,7 +1,5 @@
 """Norms and weighted sums of rows, and sums of signs, each one pass over the input (numba)."""
 
-import functools
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,72 +22,92 @@ from detox.aggregators.vectors import (
     prefetch,
     read,
     splat,
+    spread,
     store,
 )
 
-TILE = 512
 WIDE = 64
 """Columns at a time where many outputs share their loads."""
+
+
+@intrinsic
+def _squares(context: Any, kind: Any, address: Any, at: Any, stop: Any) -> Any:
+    """Sum of the squares of elements at .. stop - 1 of the row, a multiple of 16 in number, by sixteen sums."""
+
+    def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
+        fma = declare(b, "llvm.fma.v16f64", F64, [F64, F64, F64])
+        total = cgutils.alloca_once(b, F64)
+        b.store(splat(F64, 0.0), total)
+        with cgutils.for_range_slice(b, args[2], args[3], LONG(LANES), intp=LONG) as (t, _):
+            x = b.fpext(b.bitcast(load(b, args[1], t, kind), F32), F64)
+            prefetch(b, args[1], t, kind)
+            b.store(b.call(fma, [x, x, b.load(total)]), total)
+        # Without leave to reorder, LLVM adds the lanes one by one, on any processor.
+        reduce = declare(b, "llvm.vector.reduce.fadd.v16f64", F64.element, [F64.element, F64])
+        return b.call(reduce, [F64.element(0.0), b.load(total)])
+
+    return types.float64(kind, address, at, stop), codegen
 
 
 @njit(nogil=True, cache=True)
 def squared_norms(kind: Any, addresses: Any, start: int, stop: int) -> Any:
     """Squared norms (n,), float64, over columns start .. stop."""
-    norms, row = np.zeros(addresses.size), np.empty(TILE, np.float32)
+    norms, rest = np.zeros(addresses.size), np.empty(LANES, np.float32)
+    whole = stop - (stop - start) % LANES
     for i in range(addresses.size):
-        for low in range(start, stop, TILE):
-            width = min(TILE, stop - low)
-            read(kind, addresses[i], low, width, row)
-            norms[i] += _square(row[:width])
+        norms[i] = _squares(kind, addresses[i], start, whole)
+        read(kind, addresses[i], whole, stop - whole, rest)
+        for t in range(stop - whole):
+            norms[i] += np.float64(rest[t]) * np.float64(rest[t])
     return norms
 
 
-@njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
-def _square(row: Any) -> float:
-    total = 0.0
-    for t in range(row.size):
-        value = np.float64(row[t])
-        total += value * value
-    return total
-
-
 @intrinsic(prefer_literal=True)
-def _weighted(context: Any, addresses: Any, weights: Any, n: Any, at: Any, out: Any) -> Any:
-    """Weighted sum of n rows, a literal, in columns at .. at + 15."""
+def _sum(context: Any, addresses: Any, weights: Any, divide: Any, vectors: Any, at: Any, out: Any) -> Any:
+    """Weighted sum of the rows in 16 `vectors` columns from at on; `divide`, a literal, by their number."""
 
     def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
         starts, factors = data(context, b, args[0], addresses), data(context, b, args[1], weights)
         fma = declare(b, "llvm.fma.v16f64", F64, [F64, F64, F64])
-        total = splat(F64, 0.0)
-        for k in range(n.literal_value):
-            address = b.load(b.gep(starts, [LONG(k)]))
-            prefetch(b, address, args[3], out)
-            lane = b.insert_element(splat(F64, 0.0), b.load(b.gep(factors, [LONG(k)])), LONG(0))
-            factor = b.shuffle_vector(lane, splat(F64, 0.0), splat(I32, 0))
-            x = b.fpext(b.bitcast(load(b, address, args[3], out), F32), F64)
-            total = b.call(fma, [factor, x, total])
-        store(b, total, b.gep(data(context, b, args[4], out), [args[3]]), out)
+        columns = [b.add(args[4], LONG(LANES * k)) for k in range(vectors.literal_value)]
+        totals = [cgutils.alloca_once(b, F64) for _ in columns]
+        for total in totals:
+            b.store(splat(F64, -0.0 if divide.literal_value else 0.0), total)
+        count = b.extract_value(context.make_array(addresses)(context, b, args[0]).shape, 0)
+        with cgutils.for_range(b, count, intp=LONG) as loop:
+            address, factor = b.load(b.gep(starts, [loop.index])), spread(b, b.load(b.gep(factors, [loop.index])), F64)
+            for column, total in zip(columns, totals, strict=True):
+                prefetch(b, address, column, out)
+                x = b.fpext(b.bitcast(load(b, address, column, out), F32), F64)
+                b.store(b.call(fma, [factor, x, b.load(total)]), total)
+        number = spread(b, b.sitofp(count, F64.element), F64)
+        for column, total in zip(columns, totals, strict=True):
+            result = b.load(total)
+            result = b.fdiv(result, number) if divide.literal_value else result
+            store(b, result, b.gep(data(context, b, args[5], out), [column]), out)
         return ir.Constant(ir.IntType(8).as_pointer(), None)
 
-    return types.none(addresses, weights, n, at, out), codegen
+    return types.none(addresses, weights, divide, vectors, at, out), codegen
 
 
-@functools.cache
-def weighted_sum(n: int) -> Callable[..., None]:
-    """A kernel ``(addresses, weights, start, stop, out)`` that fills columns with the weighted sum of n rows.
+@njit(nogil=True, cache=True)
+def weighted_sum(addresses: Any, weights: Any, start: int, stop: int, out: Any) -> None:
+    """Fill columns start .. stop of out, at least `LANES` of them, with the weighted sum of the rows."""
+    whole = stop - (stop - start) % (2 * LANES)
+    for at in range(start, whole, 2 * LANES):
+        _sum(addresses, weights, 0, 2, at, out)
+    for at in range(whole, stop, LANES):
+        _sum(addresses, weights, 0, 1, min(at, stop - LANES), out)
 
-    It is written for that n: a loop over the rows takes twice the time where there are many.
-    """
 
-    @njit(nogil=True, cache=True)
-    def kernel(addresses: Any, weights: Any, start: int, stop: int, out: Any) -> None:
-        for at in range(start, stop - 15, 16):
-            _weighted(addresses, weights, n, at, out)
-        if (stop - start) % 16:
-            _weighted(addresses, weights, n, stop - 16, out)
-
-    result: Callable[..., None] = kernel
-    return result
+@njit(nogil=True, cache=True)
+def mean(addresses: Any, ones: Any, start: int, stop: int, out: Any) -> None:
+    """Fill columns start .. stop of out, at least `LANES` of them, with the mean of the rows; ones (n,)."""
+    whole = stop - (stop - start) % (2 * LANES)
+    for at in range(start, whole, 2 * LANES):
+        _sum(addresses, ones, 1, 2, at, out)
+    for at in range(whole, stop, LANES):
+        _sum(addresses, ones, 1, 1, min(at, stop - LANES), out)
 
 
 @intrinsic
@@ -110,10 +128,6 @@ def _means(
         def item(array: Any, i: Any) -> Any:
             return b.load(b.gep(array, [i]))
 
-        def spread(value: Any) -> Any:
-            lane = b.insert_element(splat(F32, 0.0), value, LONG(0))
-            return b.shuffle_vector(lane, lane, splat(I32, 0))
-
         def add(address: Any, weight: Any, into: list[Any]) -> None:
             for column, total in zip(columns, into, strict=True):
                 x = b.bitcast(load(b, address, column, out), F32)
@@ -125,14 +139,14 @@ def _means(
         with cgutils.for_range(b, count, intp=LONG) as loop:
             for column in columns:
                 prefetch(b, item(rows, loop.index), column, out)
-            add(item(rows, loop.index), spread(item(common, loop.index)), totals)
+            add(item(rows, loop.index), spread(b, item(common, loop.index), F32), totals)
         with cgutils.for_range(b, b.extract_value(target.shape, 0), intp=LONG) as loop:
             for total, result in zip(totals, sums, strict=True):
                 b.store(b.load(total), result)
             low, high = item(first, loop.index), item(first, b.add(loop.index, LONG(1)))
             with cgutils.for_range_slice(b, low, high, LONG(1), intp=LONG) as (k, _):
-                add(item(rows, item(which, k)), spread(item(sign, k)), sums)
-            row, scale = b.add(base, b.mul(loop.index, step)), spread(item(factor, loop.index))
+                add(item(rows, item(which, k)), spread(b, item(sign, k), F32), sums)
+            row, scale = b.add(base, b.mul(loop.index, step)), spread(b, item(factor, loop.index), F32)
             for column, result in zip(columns, sums, strict=True):
                 mean = b.fpext(b.fmul(b.load(result), scale), F64)
                 store(

@@ -33,3 +33,25 @@ def prune(network: Network, single: Iterable[int], summed: Iterable[int] = ()) -
         kept.append((low, high))
         use[low] = use[high] = "single"
     return kept[::-1]
+
+
+def local(network: Network) -> Network:
+    """The same network in an order that comes back to a value soon, while a register still has it.
+
+    Next is always, of the comparators that wait for no other, the one that last met its two values.
+    """
+    queues: dict[int, list[int]] = {}
+    for index, wires in enumerate(network):
+        for wire in wires:
+            queues.setdefault(wire, []).append(index)
+    met = dict.fromkeys(queues, -1)
+    done: Network = []
+    while len(done) < len(network):
+        heads = {queue[0] for queue in queues.values() if queue}
+        ready = [i for i in heads if all(queues[wire][0] == i for wire in network[i])]
+        best = max(ready, key=lambda i: (*sorted(met[wire] for wire in network[i]), -i))
+        for wire in network[best]:
+            queues[wire].pop(0)
+            met[wire] = len(done)
+        done.append(network[best])
+    return done

@@ -8,7 +8,8 @@ Floats are sorted as integers whose order is total: -inf is the least, and every
 """
 
 import functools
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -17,17 +18,20 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from detox.aggregators.networks import batcher, prune
+from detox.aggregators.networks import batcher, local, prune
 from detox.aggregators.vectors import (
     F32,
     F64,
-    I32,
+    WORD,
     LANES,
     LONG,
+    ahead,
+    columns_at_a_time,
+    vector,
+    native_lanes,
     data,
     declare,
     load,
-    prefetch,
     read,
     splat,
     store,
@@ -43,41 +47,55 @@ INFINITY = 0x7F000001  # the key of +inf
 
 @intrinsic(prefer_literal=True)
 def _columns(context: Any, addresses: Any, at: Any, out: Any, n: Any, trim: Any, keep: Any) -> Any:
-    """Reduce columns at .. at + 15; n, trim and keep are literals."""
+    """Reduce as many columns from `at` on as a register has lanes; n, trim and keep are literals."""
     rows, cut, nearest = n.literal_value, trim.literal_value, keep.literal_value
 
     def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
-        least = declare(b, f"llvm.smin.v{LANES}i32", I32, [I32, I32])
-        greatest = declare(b, f"llvm.smax.v{LANES}i32", I32, [I32, I32])
+        lanes = native_lanes(context)
+        words, singles, doubles = (vector(element, lanes) for element in (WORD, F32.element, F64.element))
+        least = declare(b, f"llvm.smin.v{lanes}i32", words, [words, words])
+        greatest = declare(b, f"llvm.smax.v{lanes}i32", words, [words, words])
 
         def flip(v: Any) -> Any:
-            return b.xor(v, b.and_(b.ashr(v, splat(I32, 31)), splat(I32, SIGN)))
+            return b.xor(b.and_(v, splat(words, SIGN)), b.ashr(v, splat(words, 31)))
+
+        def key(row: int) -> Any:
+            address = b.load(b.gep(data(context, b, args[0], addresses), [LONG(row)]))
+            return b.sub(flip(load(b, address, args[1], out, lanes)), splat(words, SHIFT))
 
         def value(key: Any) -> Any:
-            return b.fpext(b.bitcast(flip(b.add(key, splat(I32, SHIFT))), F32), F64)
+            return b.bitcast(flip(b.add(key, splat(words, SHIFT))), singles)
 
-        def mean(values: list[Any]) -> Any:
-            total = functools.reduce(b.fadd, values)
-            return total if len(values) == 1 else b.fdiv(total, splat(F64, float(len(values))))
+        def clamped(i: int) -> Any:
+            return value(b.call(least, [keys[i], splat(words, INFINITY)]))
 
-        starts = data(context, b, args[0], addresses)
-        keys = []
-        for i in range(rows):
-            address = b.load(b.gep(starts, [LONG(i)]))
-            prefetch(b, address, args[1], out)
-            keys.append(b.sub(flip(load(b, address, args[1], out)), splat(I32, SHIFT)))
+        def total(values: Iterable[Any], first: Any = None) -> Any:
+            """In float64 and in order; values are made one by one, so that few wait in registers."""
+            wide = (b.fpext(v, doubles) for v in values)
+            return functools.reduce(b.fadd, wide if first is None else itertools.chain([first], wide))
 
-        for i, j in _network(rows, cut, nearest):
-            keys[i], keys[j] = b.call(least, [keys[i], keys[j]]), b.call(greatest, [keys[i], keys[j]])
+        def mean(total: Any, count: int) -> Any:
+            return total if count == 1 else b.fdiv(total, splat(doubles, float(count)))
 
-        result = mean([value(keys[i]) for i in range(cut, rows - cut)])
-        if nearest:
-            values = [value(b.call(least, [key, splat(I32, INFINITY)])) for key in keys]
-            twice = b.fadd(result, result)
-            for i in range(rows - nearest):
-                nearer = b.fcmp_ordered("<", b.fadd(values[i], values[i + nearest]), twice)
-                values[i + nearest] = b.select(nearer, values[i + nearest], values[i])
-            result = mean(values[rows - nearest :])
+        keys: dict[int, Any] = {}
+        for i, j in local(_network(rows, cut, nearest)):
+            x, y = (keys[k] if k in keys else key(k) for k in (i, j))  # a row is loaded when its turn comes
+            keys[i], keys[j] = b.call(least, [x, y]), b.call(greatest, [x, y])
+        keys |= {i: key(i) for i in range(rows) if i not in keys}
+
+        middle, drop = range(cut, rows - cut), rows - nearest
+        if not nearest:
+            result = mean(total(value(keys[i]) for i in middle), len(middle))
+        else:
+            stay = range(drop, nearest)  # values that every window of `nearest` sorted ones has
+            common = total(map(clamped, stay)) if stay else None
+            centre = mean(common if stay == middle else total(value(keys[i]) for i in middle), len(middle))
+            twice = b.fadd(centre, centre)
+            window = {i: clamped(i) for i in range(rows) if i not in stay}
+            for i in range(drop):
+                pair = b.fadd(b.fpext(window[i], doubles), b.fpext(window[i + nearest], doubles))
+                window[i + nearest] = b.select(b.fcmp_ordered("<", pair, twice), window[i + nearest], window[i])
+            result = mean(total((window[i] for i in range(max(drop, nearest), rows)), common), nearest)
         store(b, result, b.gep(data(context, b, args[2], out), [args[1]]), out)
         return ir.Constant(ir.IntType(8).as_pointer(), None)
 
@@ -102,10 +120,12 @@ def reduction(n: int, trim: int, keep: int) -> Callable[..., None]:
 
     @njit(nogil=True, cache=True)
     def kernel(addresses: Any, start: int, stop: int, out: Any) -> None:
-        for at in range(start, stop - 15, 16):
-            _columns(addresses, at, out, n, trim, keep)
-        if (stop - start) % 16:
-            _columns(addresses, stop - 16, out, n, trim, keep)
+        step, last = columns_at_a_time(), stop - LANES
+        for at in range(start, stop, LANES):
+            ahead(addresses, at, out)
+            at = min(at, last)  # noqa: PLW2901
+            for part in range(at, at + LANES, step):
+                _columns(addresses, part, out, n, trim, keep)
 
     result: Callable[..., None] = kernel
     return result

@@ -31,6 +31,12 @@ def splat(kind: ir.VectorType, value: float) -> ir.Constant:
     return ir.Constant(kind, [value] * kind.count)
 
 
+def spread(b: Any, value: Any, kind: ir.VectorType) -> Any:
+    """A value of the moment in every lane."""
+    lane = b.insert_element(splat(kind, 0.0), value, LONG(0))
+    return b.shuffle_vector(lane, lane, splat(ir.VectorType(WORD, kind.count), 0))
+
+
 def declare(b: Any, name: str, result: Any, arguments: list[Any]) -> Any:
     """An LLVM intrinsic."""
     return cgutils.get_or_insert_function(b.module, ir.FunctionType(result, arguments), name)
@@ -47,12 +53,46 @@ def data(context: Any, b: Any, value: Any, kind: types.Array) -> Any:
     return context.make_array(kind)(context, b, value).data
 
 
-def load(b: Any, address: Any, at: Any, kind: types.Array) -> Any:
-    """Elements at .. at + 15, as the bits of float32."""
+def native_lanes(context: Any) -> int:
+    """Lanes of float32 in a vector register of the processor that is compiled for."""
+    target = context.codegen()
+    if target._llvm_module.triple.startswith(("x86", "i686")):
+        return 16 if "+avx512f" in target._tm_features else 8
+    return 4
+
+
+@intrinsic
+def columns_at_a_time(context: Any) -> Any:
+    """`native_lanes`, in a kernel."""
+    return types.intp(), lambda context, b, signature, args: LONG(native_lanes(context))
+
+
+@intrinsic
+def ahead(context: Any, addresses: Any, at: Any, kind: Any) -> Any:
+    """Prefetch columns at .. at + 15 of every row."""
+
+    def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
+        starts = data(context, b, args[0], addresses)
+        count = b.extract_value(context.make_array(addresses)(context, b, args[0]).shape, 0)
+        with cgutils.for_range(b, count, intp=LONG) as loop:
+            prefetch(b, b.load(b.gep(starts, [loop.index])), args[1], kind)
+        return ir.Constant(BYTE.as_pointer(), None)
+
+    return types.none(addresses, at, kind), codegen
+
+
+def vector(element: Any, lanes: int) -> ir.VectorType:
+    """So many of them, such as `F32` of another width."""
+    return ir.VectorType(element, lanes)
+
+
+def load(b: Any, address: Any, at: Any, kind: types.Array, lanes: int = LANES) -> Any:
+    """Elements at .. at + lanes - 1, as the bits of float32."""
+    words = vector(WORD, lanes)
     if kind.dtype == types.uint16:
-        half = b.load(pointer(b, address, at, kind, I16), align=2)
-        return b.shl(b.zext(half, I32), splat(I32, 16))
-    return b.load(pointer(b, address, at, kind, I32), align=4)
+        half = b.load(pointer(b, address, at, kind, vector(ir.IntType(16), lanes)), align=2)
+        return b.shl(b.zext(half, words), splat(words, 16))
+    return b.load(pointer(b, address, at, kind, words), align=4)
 
 
 def prefetch(b: Any, address: Any, at: Any, kind: types.Array, ahead: int = AHEAD, level: int = 3) -> None:
@@ -62,17 +102,18 @@ def prefetch(b: Any, address: Any, at: Any, kind: types.Array, ahead: int = AHEA
 
 
 def store(b: Any, values: Any, target: Any, kind: types.Array) -> None:
-    """Round sixteen float64 to the dtype of `kind`, to nearest even, at the pointer `target`."""
-    single = b.fptrunc(values, F32)
+    """Round a vector of float64 to the dtype of `kind`, to nearest even, at the pointer `target`."""
+    words, halves = (vector(ir.IntType(bits), values.type.count) for bits in (32, 16))
+    single = b.fptrunc(values, vector(ir.FloatType(), values.type.count))
     if kind.dtype == types.uint16:
-        bits = b.bitcast(single, I32)
-        odd = b.and_(b.lshr(bits, splat(I32, 16)), splat(I32, 1))
-        rounded = b.lshr(b.add(b.add(bits, splat(I32, 0x7FFF)), odd), splat(I32, 16))
+        bits = b.bitcast(single, words)
+        odd = b.and_(b.lshr(bits, splat(words, 16)), splat(words, 1))
+        rounded = b.lshr(b.add(b.add(bits, splat(words, 0x7FFF)), odd), splat(words, 16))
         nan = b.fcmp_unordered("uno", single, single)
-        half = b.trunc(b.select(nan, splat(I32, 0x7FC0), rounded), I16)
-        b.store(half, b.bitcast(target, I16.as_pointer()), align=2)
+        half = b.trunc(b.select(nan, splat(words, 0x7FC0), rounded), halves)
+        b.store(half, b.bitcast(target, halves.as_pointer()), align=2)
     else:
-        b.store(single, b.bitcast(target, F32.as_pointer()), align=4)
+        b.store(single, b.bitcast(target, single.type.as_pointer()), align=4)
 
 
 @intrinsic
