@@ -7,9 +7,10 @@ columns; where it turns out to be far from the centre, the chunk is done again i
 scaled by a power of two where its values are so large or small that their products leave float32's range.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+import numpy.typing as npt
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
@@ -27,12 +28,12 @@ from detox.aggregators.vectors import (
     data,
     declare,
     load,
+    native_lanes,
     prefetch,
     read,
     splat,
     spread,
     vector,
-    native_lanes,
 )
 
 TILE = 512
@@ -54,7 +55,7 @@ def _block(context: Any) -> Any:
     return types.intp(), lambda context, b, signature, args: LONG(rows_at_a_time(context))
 
 
-@intrinsic(prefer_literal=True)
+@intrinsic
 def _products(
     context: Any,
     tile: Any,
@@ -68,16 +69,15 @@ def _products(
     addresses: Any,
     wanted: Any,
     ahead: Any,
-    fetch: Any,
 ) -> Any:
     """Add the products of rows i .. i + block - 1 and j .. of the tile, times their scales, to sums (block, block, 8).
 
-    In passing ask for row `wanted` from column `ahead` on, if `fetch`, a literal, is 1.
+    In passing ask for row `wanted` from column `ahead` on.
     """
     single = tile.dtype == types.float32
 
     def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
-        _, first, second, step, columns, _, _, _, _, wanted, ahead, _ = args
+        _, first, second, step, columns, _, _, _, _, wanted, ahead = args
         block = rows_at_a_time(context)
         element, every, lanes = (
             (F32.element, LANES, native_lanes(context))
@@ -86,7 +86,7 @@ def _products(
         )
         part = vector(element, lanes)
         starts = data(context, b, args[8], addresses)
-        coming = b.load(b.gep(starts, [wanted])) if fetch.literal_value else None
+        coming = b.load(b.gep(starts, [wanted]))
         source, target = data(context, b, args[0], tile), data(context, b, args[5], sums)
         powers = data(context, b, args[6], scales)
         pairs = [divmod(k, block) for k in range(block * block)]
@@ -116,7 +116,7 @@ def _products(
                 ]
                 for (x, y), total in zip(pairs, totals, strict=True):
                     b.store(add(part, rows[0][x], rows[1][y], b.load(total)), total)
-                if coming is not None and not offset:
+                if not offset:
                     prefetch(b, coming, b.add(ahead, t), kind, 0, 2)
             passes.append(totals)
 
@@ -131,13 +131,13 @@ def _products(
                 values = [b.fadd(v, w) for v, w in zip(values[:middle], values[middle:], strict=True)]
             factor = b.fmul(factors[0][x], factors[1][y])
             for i, value in enumerate(values):
-                kind_ = vector(F64.element, value.type.count)
-                value = b.fpext(value, kind_) if single else value
-                sum_ = at(target, LONG(DOUBLES * k + i * kind_.count), kind_)
-                b.store(add(kind_, value, spread(b, factor, kind_), b.load(sum_, align=8)), sum_, align=8)
+                wide = vector(F64.element, value.type.count)
+                value = b.fpext(value, wide) if single else value
+                place = at(target, LONG(DOUBLES * k + i * wide.count), wide)
+                b.store(add(wide, value, spread(b, factor, wide), b.load(place, align=8)), place, align=8)
         return ir.Constant(BYTE.as_pointer(), None)
 
-    return types.none(tile, i, j, stride, width, sums, scales, kind, addresses, wanted, ahead, fetch), codegen
+    return types.none(tile, i, j, stride, width, sums, scales, kind, addresses, wanted, ahead), codegen
 
 
 @intrinsic
@@ -165,30 +165,24 @@ def _less(context: Any, kind: Any, address: Any, point: Any, at: Any, width: Any
     return types.uint32(kind, address, point, at, width, row), codegen
 
 
-@njit(nogil=True, cache=True)
-def gram(kind: Any, addresses: Any, start: int, stop: int) -> Any:
+def gram(kind: Any, addresses: Any, start: int, stop: int) -> npt.NDArray[np.float64]:
     """Inner products (n, n), float64, of the rows less a point among them, over columns start .. stop."""
-    point = _central(precise(kind, addresses, start, min(start + TILE, stop)))[0]
-    g = _about(kind, addresses, start, stop, addresses[point])
-    _, medians = _central(g)
+    point = _medians(precise(kind, addresses, start, min(start + TILE, stop))).argmin()
+    g: npt.NDArray[np.float64] = _about(kind, addresses, start, stop, addresses[point])
+    medians = _medians(g)
     if np.isfinite(medians[point]) and medians[point] <= FAR * medians.min():
         return g
-    return precise(kind, addresses, start, stop)
+    return cast(npt.NDArray[np.float64], precise(kind, addresses, start, stop))
 
 
-@njit(nogil=True, cache=True)
-def _central(g: Any) -> Any:
-    """The row of least median squared distance to the others, and these medians; infinite for one with a NaN."""
-    n = g.shape[0]
-    medians = np.full(n, np.inf)
-    squares = np.empty(n)
-    for i in range(n):
-        for j in range(n):
-            s = g[i, i] + g[j, j] - 2 * g[i, j]
-            squares[j] = max(s, 0.0) if np.isfinite(s) else np.inf
-        if np.isfinite(g[i, i]):
-            medians[i] = np.partition(squares, n // 2)[n // 2]
-    return np.argmin(medians), medians
+def _medians(g: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Each row's median squared distance to the others, (n,); infinite for one with a NaN."""
+    norms = np.diagonal(g)
+    with np.errstate(all="ignore"):
+        squares = norms[:, None] + norms[None, :] - 2 * g
+    squares = np.where(np.isfinite(squares), np.maximum(squares, 0), np.inf)
+    middle = len(g) // 2
+    return np.where(np.isfinite(norms), np.partition(squares, middle, axis=1)[:, middle], np.inf)
 
 
 @njit(nogil=True, cache=True)
@@ -207,9 +201,12 @@ def precise(kind: Any, addresses: Any, start: int, stop: int) -> Any:
             row = tile[i]
             read(kind, addresses[i], low, width, row)
             row[width:] = 0
+        asked = 0  # rows of the next tile, one with each block: memory delivers while the block is multiplied
         for i in range(blocks):
             for j in range(i, blocks):
-                _products(tile, i * block, j * block, stride, width, sums[i, j], ones, kind, addresses, 0, low, 0)
+                p, q, wanted = i * block, j * block, min(asked, n - 1)
+                _products(tile, p, q, stride, width, sums[i, j], ones, kind, addresses, wanted, low + TILE)
+                asked += 1
     return _symmetric(sums, n)
 
 
@@ -241,12 +238,9 @@ def _about(kind: Any, addresses: Any, start: int, stop: int, point: int) -> Any:
         asked = 0  # rows of the next tile, one with each block: memory delivers while the block is multiplied
         for i in range(blocks):
             for j in range(i, blocks):
-                p, q = i * block, j * block
-                if asked < n:
-                    _products(tile, p, q, stride, width, sums[i, j], scales, kind, addresses, asked, low + TILE, 1)
-                    asked += 1
-                else:
-                    _products(tile, p, q, stride, width, sums[i, j], scales, kind, addresses, 0, 0, 0)
+                p, q, wanted = i * block, j * block, min(asked, n - 1)
+                _products(tile, p, q, stride, width, sums[i, j], scales, kind, addresses, wanted, low + TILE)
+                asked += 1
     return _symmetric(sums, n) * 4
 
 

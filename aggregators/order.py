@@ -22,22 +22,22 @@ from detox.aggregators.networks import batcher, local, prune
 from detox.aggregators.vectors import (
     F32,
     F64,
-    WORD,
     LANES,
     LONG,
+    WORD,
     ahead,
     columns_at_a_time,
-    vector,
-    native_lanes,
     data,
     declare,
     load,
+    native_lanes,
     read,
     splat,
     store,
+    vector,
 )
 
-MAX_NETWORK = 128  # takes two seconds to compile, once
+MAX_NETWORK = 128  # takes a second to compile, once
 TILE = 256
 
 SIGN = 0x7FFFFFFF
@@ -123,7 +123,7 @@ def reduction(n: int, trim: int, keep: int) -> Callable[..., None]:
         step, last = columns_at_a_time(), stop - LANES
         for at in range(start, stop, LANES):
             ahead(addresses, at, out)
-            at = min(at, last)  # noqa: PLW2901
+            at = min(at, last)
             for part in range(at, at + LANES, step):
                 _columns(addresses, part, out, n, trim, keep)
 
