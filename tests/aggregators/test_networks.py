@@ -4,7 +4,7 @@ import random
 import numpy as np
 import pytest
 
-from detox.aggregators.networks import batcher, prune
+from detox.aggregators.networks import batcher, local, prune
 
 
 def run(network, values):
@@ -45,3 +45,26 @@ def test_pruned_network_keeps_what_is_wanted(n):
         assert all(done[i] == sorted(values)[i] for i in single)
         assert sum(done[trim : n - trim]) == sum(sorted(values)[trim : n - trim])
         assert run(middle, values)[n // 2] == sorted(values)[n // 2]
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 15, 45])
+def test_a_network_in_another_order_is_the_same_network(n):
+    network = prune(batcher(n), {n // 2})
+    ordered = local(network)
+    assert sorted(ordered) == sorted(network)
+    for wire in range(n):  # each wire meets the same comparators one after another
+        assert [pair for pair in ordered if wire in pair] == [pair for pair in network if wire in pair]
+
+
+def test_local_order_comes_back_to_values_sooner():
+    """Loads of values that eight registers, the last used kept, no longer hold."""
+
+    def loads(network):
+        held, count = [], 0
+        for pair in network:
+            count += sum(wire not in held for wire in pair)
+            held = [wire for wire in held if wire not in pair][-6:] + list(pair)
+        return count
+
+    for n in (15, 45):
+        assert 2 * loads(local(batcher(n))) < loads(batcher(n))
