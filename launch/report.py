@@ -66,6 +66,9 @@ def report(argv: list[str]) -> int:
     except OSError as error:
         print(f"detox-ps: {error.filename or options.output}: {error.strerror or error}", file=sys.stderr)
         return 2
+    except UnicodeEncodeError as error:
+        print(f"detox-ps: {error.object!r}: a path in UTF-8 is needed", file=sys.stderr)
+        return 2
     except ImportError as error:
         extra = "tensorboard" if "tensorboard" in str(error) else "plot"
         print(f"detox-ps: this needs the extra `{extra}`: pip install 'detox-ps[{extra}]'", file=sys.stderr)
