@@ -11,7 +11,7 @@ from detox.launch.config import Config
 from detox.launch.environment import fingerprint
 from detox.launch.placement import create_adversary
 from detox.tasks import FlatModel, create_task
-from detox.wire import Codec, Header, Kind, Message
+from detox.wire import Codec, Header, Kind, Message, Session
 from detox.wire.transport import Transport, abort, workers
 from detox.worker.faults import Faults
 from detox.worker.host import ECHO_LIMIT, Host
@@ -69,7 +69,7 @@ def _create_host(transport: Transport, rank: int, config: Config, ranks: list[in
     codec = config.compression.create(model.d, model.b)
     faults = create_faults(transport, codec, rank, config, ranks)
     return Host(
-        faults or transport,
+        Session(faults or transport, config.transport.poll),
         task,
         model,
         codec,
@@ -78,7 +78,6 @@ def _create_host(transport: Transport, rank: int, config: Config, ranks: list[in
         corrupt=faults.corrupt if faults else None,
         share_compute=config.share_compute,
         silence=config.transport.silence,
-        poll=config.transport.poll,
     )
 
 

@@ -40,7 +40,7 @@ def probe(session: Session, ranks: list[int], model: GlobalModel, files: Files, 
     def heard() -> bool:
         return all(worker in digests or rank in session.dead for worker, rank in enumerate(ranks))
 
-    session.wait(heard, take, session.clock() + deadline)
+    session.wait(heard, take, deadline=session.clock() + deadline)
     return digests
 
 

@@ -106,7 +106,6 @@ class Server:
         self._late = Stragglers()
         self._promises = Promises(ledger, fetch_deadline)
         self._given_up = -1  # a step, whose claims count for nothing
-        session.expect({Kind.CLAIM: DIGEST_BYTES, Kind.GRADIENT: codec.limit}, asked=[Kind.GRADIENT])
 
     def train(self, first: int, last: int) -> Iterator[StepRecord]:
         """Algorithm 1: makes steps first..last, counted from 1, and yields after each; fewer if told to stop.
@@ -114,6 +113,7 @@ class Server:
         Raises:
             ServerError: no rank with workers is left.
         """
+        self._session.expect({Kind.CLAIM: DIGEST_BYTES, Kind.GRADIENT: self._codec.limit}, asked=[Kind.GRADIENT])
         for step in range(first, last + 1):
             if self.stopping:
                 break
@@ -231,13 +231,18 @@ class Server:
     def _collect(self, round_: Round) -> np.ndarray:
         """Waits for majorities, fetches one copy of each; (m, d + b), the votes there are at the deadline."""
 
-        def fetch() -> None:
-            for worker, file in round_.ask(self._session.clock(), self._gone, self._absent.workers):
+        def collected() -> bool:
+            return self.stopping or self._collected(round_)
+
+        def fetch() -> bool:
+            asked = round_.ask(self._session.clock(), self._gone, self._absent.workers)
+            for worker, file in asked:
                 header = Header(Kind.FETCH, round_.step, worker, file)
                 self._session.ask(self._ranks[worker], header, Kind.GRADIENT)
+            return bool(asked)
 
         deadline = self._session.clock() + self._deadline
-        if not self._session.wait(lambda: self.stopping or self._collected(round_), self._take, deadline, fetch):
+        if not self._session.wait(collected, self._take, deadline=deadline, then=fetch):
             self._absent.missed(round_.step, round_.unheard())
         self._note_deaths(round_.step)
         if self._on_tie == "recompute":
@@ -330,9 +335,11 @@ class Server:
         silent |= self._absent.workers
         newest = self._open[-1]
         deadline = self._session.clock() + min(self._deadline, _MOMENT)
-        if not self._session.wait(
-            lambda: newest.unheard() <= self._gone | silent | self._late.workers, self._take, deadline
-        ):
+
+        def heard() -> bool:
+            return newest.unheard() <= self._gone | silent | self._late.workers
+
+        if not self._session.wait(heard, self._take, deadline=deadline):
             self._late.missed(newest.step, newest.unheard())
         self._note_deaths(newest.step)
         self._close(keep=0)

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from detox.tasks import Task
-from detox.wire import Codec, Header, Kind, Message, Session, Work, digest_of
+from detox.wire import Codec, Header, Kind, Message, Work, digest_of
 from detox.wire.memory import Network
+from detox.worker.host import ECHO_LIMIT, Host
 
 
 class Line(Task):
@@ -48,7 +49,7 @@ class Workers:
         self.work, self.truth, self.computed = [], {}, []
         self.network = Network()
         peers = sorted(set(ranks))
-        self.session = Session(self.network.channel(0, peers), 0.0005, self.network.clock, self.network.sleep)
+        self.session = self.network.session(0, peers)
         self.channels = {rank: self.network.channel(rank, [0], partial(self._hear, rank)) for rank in peers}
 
     def _hear(self, rank, message):
@@ -93,3 +94,12 @@ class Workers:
 
     def send_frame(self, rank, tag, frame):
         self.channels[rank].send_frame([0], tag, frame)
+
+
+def employ(network, rank, size, task, model, codec, adversary=None, **options):
+    """A rank of workers, with `size` entries in a vector, that works whenever another rank of the network sleeps."""
+    session = network.session(rank, [0])
+    session.expect({Kind.WEIGHTS: 4 * size, Kind.WORK: 2**22, Kind.FETCH: 0, Kind.ECHO: ECHO_LIMIT, Kind.QUIT: 0})
+    host = Host(session, task, model, codec, adversary, **{"share_compute": False, "silence": 60.0, **options})
+    network.actors.append(host.turn)
+    return host

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 
 from detox.wire.messages import HEADER_BYTES, Header, Message, WireError
+from detox.wire.session import Session
 
 
 class Network:
@@ -13,10 +14,12 @@ class Network:
 
     Attributes:
         now: seconds; only `sleep` moves them.
+        actors: the ranks' turns, each of which does a part of a rank's work whenever another one sleeps.
     """
 
     def __init__(self) -> None:
         self.now = 0.0
+        self.actors: list[Callable[[], object]] = []
         self._channels: dict[int, Channel] = {}
         self._alarms: list[tuple[float, int, Callable[[], None]]] = []
         self._number = count()
@@ -32,12 +35,18 @@ class Network:
         self._channels[rank] = Channel(self, rank, tuple(peers), heard)
         return self._channels[rank]
 
+    def session(self, rank: int, peers: Iterable[int]) -> Session:
+        """A rank's conversation with its peers, by the network's clock."""
+        return Session(self.channel(rank, peers), clock=self.clock, sleep=self.sleep)
+
     def clock(self) -> float:
         """The time."""
         return self.now
 
     def sleep(self, seconds: float) -> None:
         """Lets so much time go by, and what is to be done within it happen in turn."""
+        for act in self.actors:
+            act()
         end = self.now + seconds
         while self._alarms and self._alarms[0][0] <= end:
             self.now, _, act = heapq.heappop(self._alarms)

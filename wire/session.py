@@ -79,12 +79,15 @@ class Session:
         return self._channel.sending(peer)
 
     def expect(self, limits: dict[Kind, int], asked: Iterable[Kind] = ()) -> None:
-        """From now on receives these kinds, and only these.
+        """From now on receives these kinds, and only these; nothing changes where they are what is expected already.
 
         Args:
             limits: by kind, the most bytes of payload.
             asked: those that come only as answers to `ask`.
         """
+        asked = set(asked)
+        if self._channel.limits == limits and self._channel.credit.keys() == asked:
+            return
         self._channel.limits.clear()
         self._channel.limits.update(limits)
         self._channel.credit.clear()
@@ -116,35 +119,40 @@ class Session:
                 self._settle((message.header, message.source))
             yield message
 
+    def turn(self, take: Callable[[Message], object]) -> bool:
+        """Takes what has come by now; whether anything has."""
+        came = False
+        for message in self.receive():
+            came = True
+            take(message)
+        return came
+
     def wait(
         self,
         until: Callable[[], bool],
-        take: Callable[[Message], None],
+        take: Callable[[Message], object],
+        *,
         deadline: float = math.inf,
-        then: Callable[[], None] | None = None,
+        silence: float = math.inf,
+        then: Callable[[], bool] = lambda: False,
     ) -> bool:
-        """Takes what comes until something is so; whether it is, by the deadline.
+        """Takes what comes until something is so; whether it is.
 
         Args:
             until: asked before each batch of messages.
             take: is given each message.
-            deadline: by the clock.
-            then: done after each batch of messages.
+            deadline: by the clock; it waits no longer.
+            silence: seconds without a message and anything to do, after which it waits no longer.
+            then: done after each batch of messages; whether there was anything to do.
         """
         heard = self.clock()
         while not until():
+            came, did = self.turn(take), then()
             now = self.clock()
-            if now > deadline:
-                return False
-            came = False
-            for message in self.receive():
-                came = True
-                take(message)
-            if then is not None:
-                then()
-            if came:
-                heard = now
-            else:
+            heard = now if came else heard
+            if now > deadline or (not did and now - heard > silence):
+                return until()
+            if not came and not did:
                 self._sleep(min(max(self._poll, _SHARE * (now - heard)), _LONGEST))
         return True
 

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any, Literal, Protocol, get_args
@@ -31,10 +32,13 @@ FAULTS: tuple[FaultKind, ...] = get_args(FaultKind)
 
 
 class Peers(Protocol):
-    """What faults need of a transport (detox.wire.transport.Transport)."""
+    """What faults need of a channel (detox.wire.transport.Transport)."""
 
+    peers: tuple[int, ...]
     dead: set[int]
     limits: dict[int, int]
+    credit: dict[int, Counter[int]]
+    bytes_received: int
 
     def send(self, peers: Iterable[int], header: Header, payload: bytes | memoryview = b"") -> None: ...
     def send_frame(self, peers: Iterable[int], tag: int, frame: np.ndarray) -> None: ...
@@ -68,8 +72,10 @@ class Faults:
         seconds: float,
         abort: Callable[[], None],
     ) -> None:
+        self.peers = transport.peers
         self.dead = transport.dead
         self.limits = transport.limits
+        self.credit = transport.credit
         self._transport = transport
         self._codec = codec
         self._kinds = kinds
@@ -80,6 +86,15 @@ class Faults:
         self._seconds = seconds
         self._abort = abort
         self._held: list[tuple[float, Header, bytes]] = []
+
+    @property
+    def bytes_received(self) -> int:
+        """Headers and payloads."""
+        return self._transport.bytes_received
+
+    def sending(self, peer: int) -> int:
+        """Messages to the peer that are still under way."""
+        return self._transport.sending(peer)
 
     def fault(self, worker: int, step: int) -> FaultKind | None:
         """The worker's fault in this step."""

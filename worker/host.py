@@ -2,14 +2,13 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 
 from detox.tasks import FlatModel, Task
-from detox.wire import PROBE, Codec, Header, Kind, Pulse, Work, digest_of
+from detox.wire import PROBE, Codec, Header, Kind, Message, Pulse, Session, Work, digest_of
 from detox.worker.adversary import Adversary
 from detox.worker.momentum import Momentum
 
@@ -26,16 +25,6 @@ def available_memory() -> int:
     return 0
 
 
-class Peers(Protocol):
-    """What a host needs of a transport (detox.wire.transport.Transport)."""
-
-    dead: set[int]
-    limits: dict[int, int]
-
-    def send(self, peers: Iterable[int], header: Header, payload: bytes | memoryview = b"") -> None: ...
-    def receive(self) -> Iterator[Any]: ...
-
-
 class Host:
     """The workers of one rank.
 
@@ -43,7 +32,7 @@ class Host:
     is late drops all but the newest two steps.
 
     Args:
-        transport: messages to the PS.
+        session: the conversation with the PS.
         task: data and loss.
         model: the flat model to compute with.
         codec: how gradients travel.
@@ -52,12 +41,11 @@ class Host:
         corrupt: what happens to a worker's vector before it leaves; None: nothing.
         share_compute: compute a file once for all workers of this rank that hold it.
         silence: seconds without a word from the PS until this rank leaves.
-        poll: seconds of sleep where there is nothing to do.
     """
 
     def __init__(
         self,
-        transport: Peers,
+        session: Session,
         task: Task,
         model: FlatModel,
         codec: Codec,
@@ -67,9 +55,8 @@ class Host:
         corrupt: Callable[[Header, np.ndarray], np.ndarray] | None = None,
         share_compute: bool,
         silence: float,
-        poll: float,
     ) -> None:
-        self._transport = transport
+        self._session = session
         self._task = task
         self._model = model
         self._codec = codec
@@ -79,7 +66,6 @@ class Host:
         self._corrupt = corrupt
         self._share_compute = share_compute
         self._silence = silence
-        self._poll = poll
         self._over = False
         self._queue: deque[tuple[Header, Work]] = deque()
         self._weights: dict[int, np.ndarray] = {}
@@ -89,42 +75,45 @@ class Host:
 
     def serve(self) -> bool:
         """Works until the PS says QUIT (True), or is dead or silent for too long (False)."""
-        heard = time.monotonic()
-        while not self._over:
-            if self._take_messages():
-                heard = time.monotonic()
-            elif (next_ := self._next()) is not None:
-                self._compute(*next_)
-            elif PS in self._transport.dead or time.monotonic() - heard > self._silence:
-                return False
-            else:
-                time.sleep(self._poll)
-            if self._adversary is not None:
-                for (header, work), vector in self._adversary.answers():
-                    self._submit(header, work, vector)
-        return True
 
-    def _take_messages(self) -> bool:
-        any_came = False
-        for message in self._transport.receive():
-            any_came = True
-            header = message.header
-            if header is None:
-                continue
-            if header.kind == Kind.QUIT:
-                self._over = True
-            elif header.kind == Kind.WEIGHTS:
-                self._weights[header.step] = np.frombuffer(message.payload, np.float32)
-                for old in sorted(self._weights)[:-2]:
-                    del self._weights[old]
-            elif header.kind == Kind.WORK:
-                self._queue.append((header, Work.unpack(message.payload)))
-            elif header.kind == Kind.FETCH:
-                self._deliver(header)
-            elif header.kind == Kind.ECHO:
-                pulse = Pulse(time.time(), available_memory())
-                self._transport.send([PS], header, pulse.pack() + bytes(message.payload))
-        return any_came
+        def over() -> bool:
+            return self._over or PS in self._session.dead
+
+        self._session.wait(over, self._take, silence=self._silence, then=self._work)
+        return self._over
+
+    def turn(self) -> bool:
+        """Takes what has come, and computes one file at most; whether there was anything to do."""
+        came = self._session.turn(self._take)
+        return self._work() or came
+
+    def _work(self) -> bool:
+        """Computes the next file, and sends what the adversary has made up its mind about."""
+        next_ = None if self._over else self._next()
+        if next_ is not None:
+            self._compute(*next_)
+        answers = [] if self._adversary is None else list(self._adversary.answers())
+        for (header, work), vector in answers:
+            self._submit(header, work, vector)
+        return next_ is not None or bool(answers)
+
+    def _take(self, message: Message) -> None:
+        header = message.header
+        if header is None:
+            return
+        if header.kind == Kind.QUIT:
+            self._over = True
+        elif header.kind == Kind.WEIGHTS:
+            self._weights[header.step] = np.frombuffer(message.payload, np.float32)
+            for old in sorted(self._weights)[:-2]:
+                del self._weights[old]
+        elif header.kind == Kind.WORK:
+            self._queue.append((header, Work.unpack(message.payload)))
+        elif header.kind == Kind.FETCH:
+            self._deliver(header)
+        elif header.kind == Kind.ECHO:
+            pulse = Pulse(time.time(), available_memory())
+            self._session.send([PS], header, pulse.pack() + bytes(message.payload))
 
     def _next(self) -> tuple[Header, Work] | None:
         """The next file whose weights are here; WORK, being short, can overtake them."""
@@ -172,7 +161,7 @@ class Host:
         if work.claim:
             self._keep(header, vector)
             claim = Header(Kind.CLAIM, header.step, header.worker, header.file)
-            self._transport.send([PS], claim, digest_of(vector))
+            self._session.send([PS], claim, digest_of(vector))
         else:
             self._send_gradient(header, vector)
 
@@ -193,4 +182,4 @@ class Host:
 
     def _send_gradient(self, header: Header, vector: np.ndarray) -> None:
         gradient = Header(Kind.GRADIENT, header.step, header.worker, header.file)
-        self._transport.send([PS], gradient, self._codec.encode(vector))
+        self._session.send([PS], gradient, self._codec.encode(vector))

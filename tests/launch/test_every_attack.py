@@ -1,11 +1,11 @@
 """Every attack through the real server and the real workers' loops, in one process: messages are real, MPI is not."""
 
-from collections import Counter, deque
-from threading import Thread
+from collections import Counter
 from types import SimpleNamespace
 
 import pytest
 import torch
+from helpers import employ
 
 from detox.launch.config import Config
 from detox.launch.placement import create_adversary, create_placement
@@ -15,33 +15,12 @@ from detox.ps.model import GlobalModel
 from detox.ps.samples import Files
 from detox.ps.server import Server
 from detox.tasks import FlatModel, create_task
-from detox.wire import Codec, Header, Kind, Session
+from detox.wire import Codec, Kind
+from detox.wire.memory import Network
 from detox.worker.attacks import ATTACKS
-from detox.worker.host import Host
 
 STEPS = 4
 RANKS = [1, 1, 1, 2, 2, 2, 3, 3, 3]  # groups are drawn at random, so colluders of one group are on several ranks
-
-
-class Post:
-    """Messages between ranks, as a Transport of each has them."""
-
-    def __init__(self, ranks):
-        self.boxes = {rank: deque() for rank in ranks}
-
-    def of(self, rank):
-        def send(peers, header, payload=b""):
-            for peer in peers:
-                message = SimpleNamespace(source=rank, header=header, payload=memoryview(bytes(payload)), fault="")
-                self.boxes[peer].append(message)
-
-        def receive():
-            while self.boxes[rank]:
-                yield self.boxes[rank].popleft()
-
-        return SimpleNamespace(
-            dead=set(), limits={}, credit={}, bytes_received=0, send=send, receive=receive, sending=lambda peer: 0
-        )
 
 
 @pytest.fixture(scope="module")
@@ -54,34 +33,25 @@ def train(tmp_path, task):
     def _train(config):
         model = GlobalModel(task, seed=0, steps=STEPS)
         size = model.d + model.b
-        post, fellows = Post(range(4)), Post(range(3))
-        hosts = []
+        network, fellows = Network(), Network()
+        session = network.session(0, [1, 2, 3])
         for rank in (1, 2, 3):
             torch.manual_seed(0)
-            adversary = create_adversary(config, RANKS, rank, fellows.of(rank - 1), model.d) if config.q else None
-            flat, codec = FlatModel(task.build_model()), Codec(size, "none")
-            hosts.append(
-                Host(post.of(rank), task, flat, codec, adversary, share_compute=False, silence=60.0, poll=1e-4)
-            )
+            own = fellows.session(rank - 1, {0, 1, 2} - {rank - 1})
+            own.expect({Kind.COLLUDE: 4 * size})
+            adversary = create_adversary(config, RANKS, rank, own, model.d) if config.q else None
+            employ(network, rank, size, task, FlatModel(task.build_model()), Codec(size, "none"), adversary)
         files = Files(config.votes, 12, task.train_size, 0)
         ledger = Ledger(tmp_path / "ledger.jsonl", RANKS, {})
-        ps, scheme = post.of(0), config.create_scheme()
+        scheme = config.create_scheme()
         server = Server(
-            Session(ps, 1e-4), RANKS, model, Codec(size, "none"), files=files, scheme=scheme,
+            session, RANKS, model, Codec(size, "none"), files=files, scheme=scheme,
             create_ballot=config.create_ballot(model.d), aggregation=Aggregation(config.hierarchy, scheme, config.f, 0),
             ledger=ledger, quarantine=config.quarantine.create(), q=config.q, on_tie="drop", deadline=60.0,
             fetch_deadline=60.0,
         )  # fmt: skip
-        threads = [Thread(target=host.serve) for host in hosts]
-        for thread in threads:
-            thread.start()
-        try:
-            assert not any(record.skipped for record in server.train(1, STEPS))
-        finally:
-            ps.send((1, 2, 3), Header(Kind.QUIT))
-            for thread in threads:
-                thread.join()
-            ledger.close()
+        assert not any(record.skipped for record in server.train(1, STEPS))
+        ledger.close()
         return SimpleNamespace(digest=model.digest, outcomes=server.outcomes, counts=ledger.counts)
 
     return _train

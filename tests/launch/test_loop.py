@@ -1,11 +1,8 @@
 """The PS's loop and a rank of workers in one process: config, messages, gradients and updates are real, MPI is not."""
 
-import threading
-from collections import deque
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
+from helpers import employ
 
 from detox.aggregators import RULES, AggregatorError, create_hierarchy
 from detox.aggregators.hierarchy import BASELINES, PAIRS
@@ -16,37 +13,15 @@ from detox.ps.ledger import Ledger
 from detox.ps.selftest import check_own_bits, probe
 from detox.ps.server import Server
 from detox.tasks import FlatModel, create_task
-from detox.wire import Header, Kind, Session, digest_of
-from detox.worker.host import Host
+from detox.wire import digest_of
+from detox.wire.memory import Network
 from detox.worker.momentum import Momentum
 
 RANK = 1  # hosts all workers
 
 
-class End:
-    """One end of a line between the PS and the rank of all workers."""
-
-    def __init__(self, inbox, outbox, peer):
-        self.inbox, self.outbox, self.peer = inbox, outbox, peer
-        self.dead, self.limits, self.credit, self.peers = set(), {}, {}, (peer,)
-        self.bytes_received = 0
-
-    def send(self, peers, header, payload=b""):
-        for _ in peers:
-            self.outbox.append((header, memoryview(bytes(payload))))
-
-    def sending(self, peer):
-        return 0
-
-    def receive(self):
-        while self.inbox:
-            header, payload = self.inbox.popleft()
-            self.bytes_received += 32 + len(payload)
-            yield SimpleNamespace(source=self.peer, header=header, payload=payload, fault="")
-
-
 class Loop:
-    """A run of `config`, its workers in a thread; `lies` maps liars to what becomes of their vectors."""
+    """A run of `config`; `lies` maps liars to what becomes of their vectors."""
 
     def __init__(self, config, folder, lies):
         self.config = config
@@ -54,8 +29,8 @@ class Loop:
         self.model = create_model(config, self.task)
         self.files = create_files(config, self.task)
         codec = create_codec(config, self.model)
-        down, up = deque(), deque()
-        self.wire = Session(End(up, down, RANK), 0.0001)
+        network = Network()
+        self.wire = network.session(0, [RANK])
         ranks = [RANK] * config.p
         folder.mkdir()
         secret = secret_seed(config)
@@ -78,29 +53,15 @@ class Loop:
             fetch_deadline=config.transport.fetch_deadline,
         )
         beta = config.worker_momentum
-        self.host = Host(
-            End(down, up, 0),
-            self.task,
-            FlatModel(self.task.build_model()),
-            codec,
-            None,
+        self.host = employ(
+            network, RANK, self.model.d + self.model.b, self.task, FlatModel(self.task.build_model()), codec,
             momentum=Momentum(beta, self.model.d) if beta else None,
             corrupt=lambda header, vector: lies[header.worker](vector) if header.worker in lies else vector,
             share_compute=config.share_compute,
-            silence=60,
-            poll=0.0001,
-        )
-        self._thread = threading.Thread(target=self.host.serve, daemon=True)
-        self._thread.start()
+        )  # fmt: skip
 
     def steps(self, first, last):
         return list(self.server.train(first, last))
-
-    def close(self):
-        self.wire.send([RANK], Header(Kind.QUIT))
-        self._thread.join(30)
-        assert not self._thread.is_alive()
-        self.ledger.close()
 
 
 @pytest.fixture
@@ -116,7 +77,7 @@ def loop(tmp_path):
 
     yield _loop
     for one in loops:
-        one.close()
+        one.ledger.close()
 
 
 def most(name, n):

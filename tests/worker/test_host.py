@@ -1,17 +1,16 @@
 """A rank's loop, driven by hand."""
 
 import time
-from collections import deque
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from helpers import employ
 from torch import nn
 
 from detox.tasks import FlatModel, Task
 from detox.wire import Codec, Header, Kind, Pulse, Work
-from detox.worker.host import Host
+from detox.wire.memory import Network
 
 
 class Nothing(Task):
@@ -29,45 +28,71 @@ class Nothing(Task):
         raise AssertionError
 
 
-class Wire:
-    def __init__(self):
-        self.dead, self.limits, self.sent, self.inbox = set(), {}, [], deque()
-
-    def send(self, peers, header, payload=b""):
-        self.sent.append((header, bytes(payload)))
-
-    def receive(self):
-        while self.inbox:
-            yield self.inbox.popleft()
+@pytest.fixture
+def heard():
+    """What the PS hears."""
+    return []
 
 
 @pytest.fixture
-def host():
+def network(heard):
+    network = Network()
+    network.ps = network.channel(0, [1], heard.append)
+    return network
+
+
+@pytest.fixture
+def host(network):
     task = Nothing()
-    model = FlatModel(task.build_model())
-    return Host(Wire(), task, model, Codec(2, "none"), None, share_compute=False, silence=1, poll=0.001)
+    return employ(network, 1, 2, task, FlatModel(task.build_model()), Codec(2, "none"))
 
 
-def test_a_late_claim_for_an_old_step_does_not_displace_what_the_worker_claimed_since(host):
+def test_a_late_claim_for_an_old_step_does_not_displace_what_the_worker_claimed_since(host, network, heard):
     work = Work(bytes(32), 0, True, np.arange(1))
     new, old = np.array([5, 5], np.float32), np.array([4, 4], np.float32)
     host._submit(Header(Kind.WORK, 5, 7, 2), work, new)
     host._submit(Header(Kind.WORK, 4, 7, 1), work, old)
-    host._deliver(Header(Kind.FETCH, 5, 7, 2))
-    header, payload = host._transport.sent[-1]
+    network.ps.send([1], Header(Kind.FETCH, 5, 7, 2))
+    host.turn()
+    header, payload = heard[-1].header, heard[-1].payload
     assert header == Header(Kind.GRADIENT, 5, 7, 2)
     out = np.empty(2, np.float32)
-    Codec(2, "none").decode(memoryview(payload), out)
+    Codec(2, "none").decode(payload, out)
     assert np.array_equal(out, new)
 
 
-def test_an_echo_comes_back_with_clock_and_memory_in_front(host):
+def test_what_a_worker_claimed_of_several_files_is_kept_file_by_file(host, network, heard):
+    work, claimed = Work(bytes(32), 0, True, np.arange(1)), {file: np.array([file, 1], np.float32) for file in (2, 5)}
+    for file, vector in claimed.items():
+        host._submit(Header(Kind.WORK, 3, 7, file), work, vector)
+    for file in (5, 2, 4):
+        network.ps.send([1], Header(Kind.FETCH, 3, 7, file))
+    host.turn()
+    sent = {m.header.file: bytes(m.payload) for m in heard if m.header.kind == Kind.GRADIENT}
+    assert sent == {file: vector.tobytes() for file, vector in claimed.items()}
+
+
+def test_an_echo_comes_back_with_clock_and_memory_in_front(host, network, heard):
     header = Header(Kind.ECHO, 3, 1, 4)
-    host._transport.inbox.append(SimpleNamespace(header=header, payload=memoryview(b"there")))
-    host._take_messages()
-    ((answered, payload),) = host._transport.sent
-    assert answered == header
-    pulse = Pulse.unpack(payload)
+    network.ps.send([1], header, b"there")
+    host.turn()
+    (answer,) = heard
+    assert answer.header == header
+    pulse = Pulse.unpack(answer.payload)
     assert abs(pulse.clock - time.time()) < 60
     assert pulse.memory > 0
-    assert payload[Pulse.BYTES :] == b"there"
+    assert answer.payload[Pulse.BYTES :] == b"there"
+
+
+def test_a_rank_leaves_when_told_and_when_the_ps_is_silent_or_dead(host, network):
+    network.later(30, lambda: network.ps.send([1], Header(Kind.ECHO)))
+    assert not host.serve()
+    assert 90 < network.now < 91
+    network.kill(0)
+    assert not host.serve()
+    assert network.now < 91
+
+
+def test_quit_ends_a_rank(host, network):
+    network.ps.send([1], Header(Kind.QUIT))
+    assert host.serve()
