@@ -163,8 +163,9 @@ class Config(Section):
 
     def _check_optimizer(self) -> None:
         section = self.optimizer
-        if twice := sorted({"lr", "momentum", "weight_decay"} & section.options.keys()):
-            raise ConfigError(f"optimizer.options.{twice[0]}: that is optimizer.{twice[0]}, a field of its own")
+        for name in ("lr", "momentum", "weight_decay"):
+            if name in section.options and (given := getattr(section, name)):
+                raise ConfigError(f"optimizer.options.{name}: there is optimizer.{name} = {given} beside it; give one")
         if (section.schedule == "step") != bool(section.milestones):
             raise ConfigError(
                 f'optimizer.milestones = {list(section.milestones)}, optimizer.schedule = "{section.schedule}": '

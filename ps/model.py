@@ -169,5 +169,5 @@ def create_optimizer(name: str, parameters: list[torch.Tensor], arguments: dict[
     try:
         known[name]([toy], **arguments).step()  # some want more than dense gradients
         return known[name](parameters, **arguments)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"optimizer: {name}: {error}") from None
+    except Exception as error:  # torch checks few arguments, and the others fail in use as they may
+        raise ValueError(f"optimizer: {name}: {error or type(error).__name__}") from None

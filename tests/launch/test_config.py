@@ -272,9 +272,11 @@ def test_what_is_not_finite_is_refused_in_tables_of_options_too(path, value):
         ("p = 9.0", "p: .*valid integer, got 9.0"),
         ("[optimizer]\nlr = 1e400", r"optimizer\.lr: .*finite number, got inf"),
         ('[optimizer]\nlr = "0.1"', r"optimizer\.lr: .*valid number, got '0\.1'"),
-        ("[optimizer.options]\nlr = 0.2", r"optimizer\.options\.lr: that is optimizer\.lr, a field of its own"),
-        ("[optimizer.options]\nmomentum = 0.2", r"optimizer\.options\.momentum: that is optimizer\.momentum"),
-        ("[optimizer.options]\nweight_decay = 0.2", r"that is optimizer\.weight_decay"),
+        ("[optimizer.options]\nlr = 0.2", r"optimizer\.options\.lr: there is optimizer\.lr = 0\.1 beside it"),
+        *(
+            (f"[optimizer]\n{name} = 0.1\noptions.{name} = 0.2", f"there is optimizer.{name} = 0.1 beside it")
+            for name in ("momentum", "weight_decay")
+        ),
         ("[optimizer]\nmilestones = [3]", "milestones go with schedule"),
         ('[optimizer]\nschedule = "step"', "milestones go with schedule"),
         ('device = "gpu"', "device: "),
@@ -284,6 +286,11 @@ def test_what_is_not_finite_is_refused_in_tables_of_options_too(path, value):
 def test_a_value_that_the_code_behind_it_does_not_take_is_told(read, text, words):
     with pytest.raises(ConfigError, match=words):
         read(text)
+
+
+def test_what_another_optimizer_has_by_default_can_be_set_to_0(read):
+    config = read('[optimizer]\nname = "AdamW"\noptions.weight_decay = 0')
+    assert config.optimizer.options == {"weight_decay": 0}
 
 
 def test_numbers_may_be_written_as_toml_writes_them(read):

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from detox.ps.model import GlobalModel
+from detox.ps.model import GlobalModel, create_optimizer
 from detox.tasks import Task
 
 
@@ -90,3 +90,30 @@ def test_a_restored_model_goes_on_bit_for_bit():
 def test_an_optimizer_that_cannot_be_had_is_told(name, arguments, words):
     with pytest.raises(ValueError, match=words):
         GlobalModel(Normed(), seed=0, steps=1, optimizer=name, arguments=arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("Adam", {"betas": (0.9,)}), ("Adam", {"betas": ("a", "b")}), ("Adam", {"capturable": True}),
+        ("Adafactor", {"eps": ()}), ("SGD", {"weight_decay": 10**30}), ("ASGD", {"alpha": 1e300}),
+        ("Rprop", {"etas": (0.5,)}), ("LBFGS", {}), ("SGD", {"betas": (0.9, 0.9)}),
+    ],
+)  # fmt: skip
+def test_what_an_optimizer_does_not_take_is_told_in_words(name, arguments):
+    parameter = torch.nn.Parameter(torch.zeros(2, 2))
+    with pytest.raises(ValueError, match=f"^optimizer: {name}: .+"):
+        create_optimizer(name, [parameter], {"lr": 0.1, **arguments})
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("Adam", {"betas": (0.9, 0.98), "fused": False}), ("Adafactor", {"eps": (1e-30, 1e-3), "beta2_decay": -0.8}),
+        ("Rprop", {"etas": (0.5, 1.2), "step_sizes": (1e-6, 50)}), ("SGD", {"nesterov": True, "momentum": 0.9}),
+    ],
+)  # fmt: skip
+def test_what_an_optimizer_takes_can_be_given_as_a_config_has_it(name, arguments):
+    parameter = torch.nn.Parameter(torch.zeros(2, 2))
+    optimizer = create_optimizer(name, [parameter], {"lr": 0.1, **arguments})
+    assert arguments.items() <= optimizer.defaults.items()
