@@ -1,14 +1,16 @@
 """`detox-ps doctor`: runs the examination of all hosts under mpirun, as a training would run there."""
 
 import shlex
-import subprocess
+import signal
 import sys
 from argparse import ArgumentParser
 
-from detox.launch.config import ConfigError
-from detox.launch.launcher import hosts_in
-from detox.launch.mpirun import MpirunError, find_mpirun, mpirun_line, what_is_lost
+from detox.launch import job
+from detox.launch.config import Config, override, read_config
+from detox.launch.launcher import add_places, ranks
+from detox.launch.mpirun import find_mpirun, mpirun_line, program, what_is_lost
 from detox.launch.secret import without
+from detox.launch.train import config_first
 
 
 def doctor(argv: list[str]) -> int:
@@ -19,21 +21,18 @@ def doctor(argv: list[str]) -> int:
         description="Checks what a run needs, on all its hosts: MPI, network, bits, memory, disk, data; with a config, "
         "for that run. Fields as for detox-ps train.",
     )
-    parser.add_argument("-n", type=int, help="ranks, the PS included; unset: one a line of the hostfile, or 3")
-    parser.add_argument("--hostfile", help="one host a line, the PS first; unset: all ranks on this machine")
+    add_places(parser, "or 3")
     options, rest = parser.parse_known_args(argv)
-    try:
-        n = options.n or (hosts_in(options.hostfile) if options.hostfile else 3)
-        if n < 2:
-            raise ConfigError(f"a PS and at least one worker's rank are needed, got {n} ranks")
-        lost = what_is_lost(find_mpirun())
-        command = [sys.executable, "-m", "detox.launch", "examine", *(["--lost", lost] if lost else [])]
-        command += [*(["--colour"] if sys.stdout.isatty() else []), *without(rest)]
-        line = mpirun_line(n, options.hostfile, command)
-    except (ConfigError, MpirunError) as error:
-        print(f"detox-ps: {error}", file=sys.stderr)
-        return 2
+    path, fields = config_first(rest)
+    _ = read_config(path, fields) if path else override(Config(), fields)  # a mistake needs no ranks to be told
+    n = ranks(options, 3)
+    lost = what_is_lost(find_mpirun())
+    command = [*program(), "examine", *(["--lost", lost] if lost else [])]
+    command += [*(["--colour"] if sys.stdout is not None and sys.stdout.isatty() else []), *without(rest)]
+    line = mpirun_line(n, options.hostfile, command)
     print(shlex.join(line), flush=True)
-    status = subprocess.run(line, stdin=subprocess.DEVNULL, check=False).returncode
+    status, number = job.run(line, signal.SIGTERM)
+    if number:
+        return 128 + number
     # A rank that died is red; what mpirun returns then is its own affair.
     return status if status in (0, 1, 2) else 1

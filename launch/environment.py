@@ -1,7 +1,12 @@
-"""Threads and instruction set: what has to be equal for gradients to be bit-equal, set before torch is imported."""
+"""What a process runs under: threads and instruction set, which have to be equal for gradients to be bit-equal and are
+set before torch is imported; folders that libraries write to; signals."""
 
 import os
 import platform
+import signal
+import tempfile
+from pathlib import Path
+from typing import Any
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 INSTRUCTION_SET = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_CBWR": "AVX2"}
@@ -21,6 +26,74 @@ def apply() -> None:
     """Sets the variables in this process."""
     os.environ.update(settings())
     os.environ.setdefault("PYDANTIC_ERRORS_INCLUDE_URL", "0")
+    for name, value in folders(dict(os.environ)).items():
+        os.environ[name] = value
+
+
+def folders(given: dict[str, str]) -> dict[str, str]:
+    """The variables of folders that have to be set where what is given leaves MPI, numba or matplotlib without one.
+
+    Args:
+        given: the environment.
+    """
+    found = {}
+    home = given.get("HOME", "")
+    if not home:  # Open MPI does not start without
+        found["HOME"] = home = _home()
+    if not _can_write(Path(home)):
+        package = Path(__file__).resolve().parents[1] / "aggregators"
+        if "NUMBA_CACHE_DIR" not in given and not _can_write(package / "__pycache__"):
+            found["NUMBA_CACHE_DIR"] = _own_folder("numba")
+        if "MPLCONFIGDIR" not in given:
+            found["MPLCONFIGDIR"] = _own_folder("matplotlib")
+    return found
+
+
+def _home() -> str:
+    """The user's home by the system's records, or else a folder for temporary files."""
+    try:
+        import pwd
+
+        home = pwd.getpwuid(os.getuid()).pw_dir
+    except (ImportError, KeyError):
+        home = ""
+    return home if home and Path(home).is_dir() else tempfile.gettempdir()
+
+
+def _can_write(path: Path) -> bool:
+    """Whether the folder can be written, or made."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path.is_dir() and os.access(path, os.W_OK | os.X_OK)
+
+
+def _own_folder(name: str) -> str:
+    """A folder for temporary files that is this user's alone, for code is loaded from it."""
+    path = Path(tempfile.gettempdir(), f"detox-ps-{name}-{os.getuid()}")
+    try:
+        path.mkdir(mode=0o700, exist_ok=True)
+        found = path.lstat()
+        if path.is_symlink() or found.st_uid != os.getuid() or found.st_mode & 0o022:
+            raise PermissionError
+    except OSError:
+        return tempfile.mkdtemp(prefix=f"detox-ps-{name}-")
+    return str(path)
+
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+"""By which a rank is told to end: Ctrl-C, mpirun's, the launcher's."""
+
+
+def hold_signals() -> None:
+    """Makes the signals wait until this rank knows what to do with them; see handle_signals."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+
+def handle_signals(handler: Any) -> None:
+    """What the signals do from now on; those that waited come now."""
+    for number in SIGNALS:
+        signal.signal(number, handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
 def fix_torch() -> None:

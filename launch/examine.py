@@ -1,8 +1,7 @@
 """The first rank of `detox-ps doctor`, under mpirun: measures all others."""
 
-import json
 import platform
-import sys
+import signal
 import time
 from argparse import ArgumentParser
 from statistics import median
@@ -13,13 +12,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from detox.launch import failure
 from detox.launch.checkup import Check, Patient, of_bits, of_folder, of_memory, of_mpi, of_network, of_ranks
 from detox.launch.config import Config, ConfigError, override, read_config
-from detox.launch.serve import create_codec, create_files, create_model, dismiss, read_facts
+from detox.launch.environment import handle_signals
+from detox.launch.ranks import dismiss, read_facts, send_start
+from detox.launch.serve import create_codec, create_files, create_model
 from detox.launch.train import config_first
 from detox.ps.model import GlobalModel
 from detox.ps.selftest import StartError, check_answers, probe
-from detox.tasks import TaskError, create_task
+from detox.tasks import create_task
 from detox.wire import PROBE, Codec, Header, Kind, Pulse, Session, WireError, digest_of
 from detox.wire.transport import Transport, library
 from detox.worker.host import ECHO_LIMIT, available_memory
@@ -34,16 +36,21 @@ def examine(transport: Transport, argv: list[str]) -> tuple[int, bool]:
     parser = ArgumentParser("detox-ps doctor", add_help=False, allow_abbrev=False)
     parser.add_argument("--lost", default="")
     parser.add_argument("--colour", action="store_true")
+    handle_signals(signal.SIG_DFL)
     options, rest = parser.parse_known_args(argv)
-    status = 2
     try:
         path, fields = config_first(rest)
         config = read_config(path, fields) if path else override(Config(), fields)
-        status = _examine(transport, config, options.lost, options.colour)
+    except SystemExit as exit_:  # after --help, or what was wrong with an option, which has been said
+        return exit_.code if isinstance(exit_.code, int) else failure.MISTAKE, dismiss(transport)
     except ConfigError as error:
-        print(f"detox-ps: {error}", file=sys.stderr)
-    except SystemExit as exit_:
-        status = exit_.code if isinstance(exit_.code, int) else 2
+        failure.say(error)
+        return failure.MISTAKE, dismiss(transport)
+    try:
+        status = _examine(transport, config, options.lost, options.colour)
+    except BaseException as error:
+        failure.say(error)
+        status = failure.status_of(error)
     return status, dismiss(transport)
 
 
@@ -81,15 +88,14 @@ def _measure(
 ) -> tuple[list[Patient], GlobalModel | None, bytes | None]:
     """All ranks that are ready; the PS's own model, and the digest of its probe. What fails on the way is a check."""
     ranks, poll = list(transport.peers), config.transport.poll
-    start = {"config": config.model_dump(mode="json", exclude={"secret_seed"}), "ranks": ranks}
-    transport.limits.update({Kind.READY: 2**16, Kind.ECHO: ECHO_LIMIT + Pulse.BYTES})
-    transport.send(ranks, Header(Kind.START), json.dumps(start).encode())
+    transport.limits[Kind.ECHO] = ECHO_LIMIT + Pulse.BYTES
+    send_start(transport, config, ranks)
     model = None
     try:
         task = create_task(config.task, model=config.model, data_dir=config.data_dir, device=config.device)
         model, files = create_model(config, task), create_files(config, task)
-    except (TaskError, ConfigError) as error:
-        checks.append(Check("red", "data on the PS", str(error)))
+    except BaseException as error:  # whatever a task raises, or sys.exit
+        checks.append(Check("red", "data on the PS", failure.in_words(error)))
     patients = _await_ready(transport, config)
     well = [patient for patient in patients if "error" not in patient.facts]
     for patient in well:
@@ -108,8 +114,8 @@ def _measure(
     try:
         check_answers(digests, answered)
         own = digest_of(model.compute(files.draw(1)[0], files.file_seed(1, 0)))
-    except Exception as error:  # of a task of the user's, whatever it is
-        found = str(error) if isinstance(error, StartError) else f"{type(error).__name__} on the PS: {error}"
+    except BaseException as error:  # whatever a task raises, or sys.exit
+        found = str(error) if isinstance(error, StartError) else f"on the PS: {failure.in_words(error)}"
         checks.append(Check("red", "probe", found, "the task has to compute a gradient on every host"))
     return patients, model, own
 
@@ -124,6 +130,8 @@ def _await_ready(transport: Transport, config: Config) -> list[Patient]:
                     facts = read_facts(message.source, bytes(message.payload))
                 except StartError as error:
                     facts = {"error": str(error)}
+                if "loading" in facts:
+                    continue
                 found[message.source] = Patient(message.source, facts)
         time.sleep(config.transport.poll)
     return [found[rank] for rank in sorted(found)]

@@ -2,21 +2,19 @@
 
 import shlex
 import signal
-import subprocess
 import sys
-import time
 from argparse import ArgumentParser
 from contextlib import suppress
-from pathlib import Path
+from typing import Any
 
+from detox.launch import failure, job
 from detox.launch.config import ConfigError
-from detox.launch.mpirun import MpirunError, local_ranks, mpirun_line, what_is_lost
+from detox.launch.hostfile import ranks_in
+from detox.launch.mpirun import assign_ranks, find_mpirun, is_open_mpi, local_ranks, mpirun_line, program, warnings
 from detox.launch.secret import hide
 from detox.launch.train import parse
 from detox.ps.folder import RunFolder
 from detox.ps.lock import LockedError, is_locked
-
-_GRACE = 30.0  # seconds for the PS to write its checkpoint, once it was told to end
 
 
 def launch(argv: list[str]) -> int:
@@ -27,37 +25,50 @@ def launch(argv: list[str]) -> int:
         description="Prints and runs the mpirun line for a config; whatever is not an option here goes to detox-ps "
         "train (see detox-ps train --help).",
     )
-    parser.add_argument("-n", type=int, help="ranks, the PS included; unset: one a line of the hostfile, or one a core")
-    parser.add_argument("--hostfile", help="one host a line, the PS first; unset: all ranks on this machine")
+    add_places(parser, "or one a core")
     parser.add_argument("--progress", choices=["bar", "lines", "none"], help="unset: bar on a terminal, else lines")
     parser.add_argument("--restarts", type=int, default=0, help="how often a job that died is started again, to resume")
     options, rest = parser.parse_known_args(argv)
-    try:
-        config, train = parse(rest)
-        folder = RunFolder(config.folder)
-        n = options.n or (hosts_in(options.hostfile) if options.hostfile else local_ranks(config))
-        if n < 2:
-            raise ConfigError(f"a PS and at least one worker's rank are needed, got {n} ranks")
-        progress = options.progress or ("bar" if sys.stdout.isatty() else "lines")
-        command = [sys.executable, "-m", "detox.launch", "train", *hide(rest, config, folder), "--progress", progress]
-        line = mpirun_line(n, options.hostfile, command)
-    except (ConfigError, MpirunError) as error:
-        print(f"detox-ps: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"detox-ps: {error.filename}: {error.strerror}", file=sys.stderr)
-        return 1
-    if lost := what_is_lost(line[0]):
-        print(f"warning: {lost}", file=sys.stderr)
-    try:
-        is_locked(folder.path, lambda text: print(f"detox-ps: {text}", file=sys.stderr))
-    except LockedError as error:
-        print(f"detox-ps: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"detox-ps: {folder.path}: {error.strerror}", file=sys.stderr)
-        return 2
+    config, train = parse(rest)
+    if options.restarts < 0:
+        raise ConfigError(f"--restarts {options.restarts}: give 0 or more")
+    n = ranks(options, local_ranks(config))
+    assign_ranks(config, n - 1)
+    folder = RunFolder(config.folder)
+    progress = options.progress or ("bar" if sys.stdout is not None and sys.stdout.isatty() else "lines")
+    command = [*program(), "train", *hide(rest, config, folder), "--progress", progress]
+    line = mpirun_line(n, options.hostfile, command)
+    for warning in warnings(line[0], options.hostfile):
+        print(f"warning: {warning}", file=sys.stderr)
+    is_locked(folder.path, failure.say)
     return _start(line, folder, options.restarts, train.resume)
+
+
+def add_places(parser: ArgumentParser, otherwise: str) -> None:
+    """Adds the options that say where ranks run."""
+    parser.add_argument("-n", type=int, help=f"ranks, the PS included; unset: those of the hostfile, {otherwise}")
+    parser.add_argument(
+        "--hostfile",
+        help="one host a line, the PS first; unset: all ranks on this machine, also in an allocation of Slurm or PBS",
+    )
+
+
+def ranks(options: Any, otherwise: int) -> int:
+    """The number of ranks: -n, or those of the hostfile, or `otherwise`.
+
+    Raises:
+        ConfigError: there are not two, or the hostfile cannot be used.
+        MpirunError: there is no mpirun, or it may not open as many files as it needs.
+    """
+    n: int = otherwise if options.n is None else options.n
+    if options.hostfile is not None:
+        room = ranks_in(options.hostfile, slots=is_open_mpi(find_mpirun()))
+        n = room if options.n is None else n
+    if n < 2:
+        raise ConfigError(f"a PS and at least one worker's rank are needed, got {n} ranks")
+    if options.hostfile is None:
+        job.check_files(n)
+    return n
 
 
 def _start(line: list[str], folder: RunFolder, restarts: int, resume: bool) -> int:
@@ -65,22 +76,23 @@ def _start(line: list[str], folder: RunFolder, restarts: int, resume: bool) -> i
     while True:
         print(shlex.join(line), flush=True)
         before = folder.read_status()
-        status, number = _run(line)
+        status, number = job.run(line, signal.SIGUSR1)
         now = folder.read_status()
-        if folder.done and (resume or (now.get("status") == "finished" and now != before and "start_over" not in now)):
+        told = now if now != before else {}
+        if folder.done and (resume or (told.get("status") == "finished" and "start_over" not in told)):
             return 0
         replaces = folder.replaces or "start_over" in now
         _bring_back(folder)
-        now = now.get("start_over", now)
-        why = now.get("why") or "the job died"
-        if number or now == before or not now.get("again") or not restarts:
+        told = told.get("start_over", told)
+        if number or not restarts or not told.get("again"):
             break
         restarts -= 1
-        print(f"detox-ps: {why}; starting it again, at most {restarts} times more", file=sys.stderr)
+        why = told.get("why") or "the job died"
+        failure.say(f"{why}; starting it again, at most {restarts} times more")
         if not resume and not replaces:
             line, resume = [*line, "--resume"], True  # what it was to replace is gone
-    print(f"detox-ps: the run did not finish; the same command resumes it from {folder.path}", file=sys.stderr)
-    return 128 + number if number else status or 1
+    failure.say(outlook(told, number, str(folder.path)))
+    return exit_status(status, number, told)
 
 
 def _bring_back(folder: RunFolder) -> None:
@@ -90,42 +102,27 @@ def _bring_back(folder: RunFolder) -> None:
             folder.bring_back()
 
 
-def _run(line: list[str]) -> tuple[int, int]:
-    """Runs mpirun to its end; returns its exit status, and the signal that ended the run, 0 if none did.
+def outlook(told: dict[str, Any], number: int, folder: str) -> str:
+    """What there is to say of a job that did not finish.
 
-    Ctrl-C, SIGTERM and SIGUSR1 tell the PS, by the SIGUSR1 that mpirun passes on, to write a checkpoint and end. A
-    second one, or _GRACE seconds, end mpirun, which takes all its ranks along.
+    Args:
+        told: what this job wrote into status.json; empty where it wrote nothing.
+        number: the signal that ended the run, or 0.
+        folder: of the run.
     """
-    # In a session of its own, or a terminal's Ctrl-C would reach mpirun as well.
-    process = subprocess.Popen(line, stdin=subprocess.DEVNULL, start_new_session=True)
-    told: list[tuple[int, float]] = []
-
-    def pass_on(number: int, _: object) -> None:
-        process.send_signal(signal.SIGTERM if told else signal.SIGUSR1)
-        told.append((number, time.monotonic()))
-
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-    former = {number: signal.signal(number, pass_on) for number in signals}
-    try:
-        while True:
-            try:
-                return process.wait(timeout=1), told[0][0] if told else 0
-            except subprocess.TimeoutExpired:
-                if told and time.monotonic() - told[0][1] > _GRACE:
-                    process.terminate()
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
+    if not told:
+        return "the run was not started" if number else "the run was not started; see above"
+    if told["status"] == "failed" and not told["again"]:
+        return "the run failed, and cannot be resumed before that is mended"
+    died = "" if told["status"] != "running" or number else ": the parameter server is gone without a word"
+    return f"the run did not finish{died}; the same command resumes it from {folder}"
 
 
-def hosts_in(hostfile: str) -> int:
-    """Lines with a host; comments have lines of their own.
-
-    Raises:
-        ConfigError: the file cannot be read.
-    """
-    try:
-        lines = Path(hostfile).read_text().splitlines()
-    except OSError as error:
-        raise ConfigError(f"hostfile {hostfile}: {error.strerror}") from None
-    return sum(1 for line in lines if line.strip() and not line.startswith("#"))
+def exit_status(status: int, number: int, told: dict[str, Any]) -> int:
+    """The launcher's exit status, from mpirun's, which tells little: it may be that of any rank."""
+    if number:
+        return 128 + number
+    if told.get("status") == "interrupted":
+        return failure.INTERRUPTED
+    mistake = told.get("mistake", False) if told else status == failure.MISTAKE
+    return failure.MISTAKE if mistake else failure.FAILURE

@@ -2,7 +2,16 @@
 
 import sys
 
-from detox.launch import environment
+from detox.launch.path import leave_current_folder_out
+
+leave_current_folder_out(sys.path)  # before anything is imported that might be found there
+
+import contextlib  # noqa: E402
+import importlib  # noqa: E402
+import os  # noqa: E402
+import signal  # noqa: E402
+
+from detox.launch import environment  # noqa: E402
 
 _USAGE = """detox-ps: an MPI parameter server that survives Byzantine workers
 
@@ -16,44 +25,60 @@ _USAGE = """detox-ps: an MPI parameter server that survives Byzantine workers
 
 Each command has --help.
 """
+_COMMANDS = {
+    "launch": "launcher",
+    "train": "train",
+    "doctor": "doctor",
+    "examine": "train",  # what the doctor runs under mpirun
+    "plan": "plan",
+    "sweep": "sweep",
+    "report": "report",
+    "blame": "blame",
+}
+_OF_RANKS = ("train", "examine")
 
 
 def main() -> None:
-    """Runs a command; threads and instruction set are fixed before torch is imported."""
-    environment.apply()
+    """Runs a command: it takes its arguments, returns its exit status, and may raise what `failure` puts into words.
+
+    Threads and instruction set are fixed before torch is imported. A signal ends a command without a word, and so does
+    a pipe whose reader is gone, as with other tools.
+    """
     command, *argv = sys.argv[1:] or ["--help"]
-    if command == "train":
-        from detox.launch.train import train
+    if command in _OF_RANKS:
+        environment.hold_signals()
+    else:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, lambda told, _: os._exit(128 + told))
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # None where it is closed
+            stream.reconfigure(errors="backslashreplace")
+    sys.exit(_run(command, argv))
 
-        sys.exit(train(argv))
-    if command == "launch":
-        from detox.launch.launcher import launch
 
-        sys.exit(launch(argv))
-    if command == "doctor":
-        from detox.launch.doctor import doctor
+def _run(command: str, argv: list[str]) -> int:
+    try:
+        environment.apply()
+        if command in _COMMANDS:
+            status: int = getattr(importlib.import_module(f"detox.launch.{_COMMANDS[command]}"), command)(argv)
+        else:
+            print(_USAGE, end="", file=sys.stdout if command in ("-h", "--help") else sys.stderr)
+            status = 0 if command in ("-h", "--help") else 2
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return status
+    except SystemExit as exit_:  # argparse's and tyro's, who have said why
+        if isinstance(exit_.code, str):
+            print(f"detox-ps: {exit_.code}", file=sys.stderr)
+        return exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
+    except BrokenPipeError:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains when it ends
+        return 128 + signal.SIGPIPE
+    except BaseException as error:
+        from detox.launch import failure
 
-        sys.exit(doctor(argv))
-    if command == "examine":  # what the doctor runs under mpirun
-        from detox.launch.examine import examine
-        from detox.launch.train import run_rank
-
-        sys.exit(run_rank(examine, argv))
-    if command == "plan":
-        from detox.launch.plan import plan
-
-        sys.exit(plan(argv))
-    if command == "sweep":
-        from detox.launch.sweep import sweep
-
-        sys.exit(sweep(argv))
-    if command == "report":
-        from detox.launch.report import report
-
-        sys.exit(report(argv))
-    if command == "blame":
-        from detox.launch.blame import blame
-
-        sys.exit(blame(argv))
-    print(_USAGE, end="", file=sys.stdout if command in ("-h", "--help") else sys.stderr)
-    sys.exit(0 if command in ("-h", "--help") else 2)
+        failure.say(error)
+        return failure.status_of(error)

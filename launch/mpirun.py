@@ -2,13 +2,14 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from detox.launch.config import Config
+from detox.launch.config import Config, ConfigError
 from detox.launch.environment import settings
 
 # Under these a parameter server survives its workers: point-to-point over TCP that only sends, with small eager
@@ -22,7 +23,11 @@ OPEN_MPI = (
 )  # fmt: skip
 
 
-class MpirunError(RuntimeError):
+# The allocation of a batch system is left alone, and all ranks start on this machine.
+_HERE = ("--prtemca", "ras", "^slurm,pbs,lsf,gridengine,flux", "--prtemca", "plm", "^slurm,pals,lsf")
+
+
+class MpirunError(ValueError):
     """There is no usable mpirun; the message says what to do."""
 
 
@@ -56,7 +61,7 @@ def mpirun_line(n: int, hostfile: str | None, command: Sequence[str]) -> list[st
         line += OPEN_MPI
         if hasattr(os, "geteuid") and os.geteuid() == 0:
             line += ["--allow-run-as-root"]
-        line += ["--map-by", "node", "--hostfile", hostfile] if hostfile else ["--oversubscribe"]
+        line += ["--map-by", "node", "--hostfile", hostfile] if hostfile else ["--oversubscribe", *_HERE * _allocated()]
         for name, value in settings().items():
             line += ["-x", f"{name}={value}"]
     elif hostfile:
@@ -69,20 +74,89 @@ def local_ranks(config: Config) -> int:
     return config.ranks() or 1 + min(config.p, os.cpu_count() or 1)
 
 
+def assign_ranks(config: Config, hosts: int) -> list[int]:
+    """The rank of each worker: blocks of consecutive ids.
+
+    Args:
+        config: p, and workers_per_rank if it is set.
+        hosts: ranks besides the PS.
+
+    Raises:
+        ConfigError: the ranks that mpirun started do not suit.
+    """
+    needed = config.ranks()
+    if needed is not None and needed != hosts + 1:
+        raise ConfigError(
+            f"p = {config.p} workers with workers_per_rank = {config.workers_per_rank} take {needed} ranks, the PS "
+            f"included; mpirun started {hosts + 1}: use -n {needed}"
+        )
+    if hosts > config.p:
+        raise ConfigError(
+            f"mpirun started {hosts + 1} ranks, more than the PS and p = {config.p} workers: use -n {config.p + 1}"
+        )
+    if config.workers_per_rank is not None:
+        return [1 + worker // config.workers_per_rank for worker in range(config.p)]
+    return [1 + worker * hosts // config.p for worker in range(config.p)]
+
+
+def program() -> list[str]:
+    """What runs detox-ps on a rank: this Python, without the current folder in its path (-P)."""
+    return [sys.executable, "-P", "-m", "detox.launch"]
+
+
 def is_open_mpi(mpirun: str) -> bool:
-    """Whether this mpirun is Open MPI's, whose flags other MPIs do not know."""
-    version = subprocess.run([mpirun, "--version"], capture_output=True, text=True, check=False).stdout
-    return "Open MPI" in version or "PRRTE" in version.upper()
+    """Whether this mpirun is Open MPI's, whose flags other MPIs do not know.
+
+    Raises:
+        MpirunError: it does not even say its version.
+    """
+    told = _output([mpirun, "--version"])
+    return "Open MPI" in told or "PRRTE" in told.upper()
+
+
+def _output(line: Sequence[str]) -> str:
+    """What a program prints.
+
+    Raises:
+        MpirunError: it fails, or cannot be started.
+    """
+    try:
+        done = subprocess.run(
+            line, capture_output=True, encoding="utf-8", errors="replace", stdin=subprocess.DEVNULL, check=False
+        )
+    except OSError as error:
+        raise MpirunError(f"{line[0]} cannot be started: {error.strerror}") from None
+    if done.returncode:
+        words = " ".join(re.sub(r"-{3,}", " ", done.stderr or done.stdout).split())
+        raise MpirunError(f"{shlex.join(line)} fails (status {done.returncode}) and says: {words[:500] or 'nothing'}")
+    return done.stdout
+
+
+def _allocated() -> bool:
+    """Whether this process runs in an allocation of a batch system, or under what is left of one in its environment."""
+    return any(
+        name in os.environ for name in ("SLURM_JOB_ID", "SLURM_JOBID", "SLURM_NODELIST", "PBS_JOBID", "LSB_JOBID")
+    )
+
+
+def warnings(mpirun: str, hostfile: str | None) -> list[str]:
+    """What the user should know before the job starts."""
+    found = [what_is_lost(mpirun)]
+    if hostfile is None and _allocated():
+        found.append(
+            "inside an allocation of a batch system all ranks start on this machine all the same; for all its hosts: "
+            "bash launch/hostfile.sh > hosts, and --hostfile hosts"
+        )
+    return [line for line in found if line]
 
 
 def what_is_lost(mpirun: str) -> str:
     """What this MPI cannot survive that Open MPI with ULFM does; empty where nothing is."""
     if not is_open_mpi(mpirun):
         return "this MPI is not Open MPI: a rank that dies ends the whole job (--restarts N resumes it)"
-    info = Path(mpirun).with_name("ompi_info")
     try:
-        told = subprocess.run([info], capture_output=True, text=True, check=False).stdout
-    except OSError:
+        told = _output([str(Path(mpirun).with_name("ompi_info"))])
+    except MpirunError:
         return "ompi_info is not beside mpirun, so whether a rank may die is not known (it takes ULFM)"
     if not re.search(r"FT MPI support: *yes", told):
         return "this Open MPI has no ULFM: a rank that dies ends the whole job (--restarts N resumes it)"

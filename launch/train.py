@@ -1,16 +1,19 @@
 """`detox-ps train`: rank 0 serves as the PS, every other rank hosts workers, all under mpirun."""
 
+import importlib
 import os
+import platform
 import shlex
+import signal
 import sys
+import threading
 from argparse import ArgumentParser, BooleanOptionalAction
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
+from detox.launch import failure
 from detox.launch.config import Config, ConfigError, override, read_config
 from detox.launch.console import ProgressKind
-from detox.launch.environment import fix_torch
+from detox.launch.environment import fix_torch, handle_signals
 from detox.launch.mpirun import MpirunError, local_ranks, mpirun_line
 from detox.launch.secret import read, without
 
@@ -19,30 +22,71 @@ PS = 0
 
 def train(argv: list[str]) -> int:
     """Runs one rank of the job; returns its exit status."""
-    from detox.launch.serve import serve
     from detox.wire.transport import world
 
-    return _alone(argv) if world().size == 1 else run_rank(serve, argv)
+    if world().size == 1:
+        handle_signals(signal.SIG_DFL)
+        return _alone(argv)
+    return run_rank("detox.launch.serve", "serve", argv)
 
 
-def run_rank(serve: Callable[[Any, list[str]], tuple[int, bool]], argv: list[str]) -> int:
-    """The life of this rank: `serve` on the first, hosting workers on all others.
+def examine(argv: list[str]) -> int:
+    """Runs one rank of the doctor's job; returns its exit status."""
+    return run_rank("detox.launch.examine", "examine", argv)
+
+
+def run_rank(module: str, serve: str, argv: list[str]) -> int:
+    """The life of this rank: `serve` of the module on the first, hosting workers on all others. It does not return.
 
     Args:
+        module: imported by the first rank alone.
         serve: takes a transport to all other ranks; gives the exit status, and whether all have said goodbye.
         argv: for `serve`.
     """
-    from detox.launch.work import work
-    from detox.wire.transport import Transport, leave, world
+    from detox.wire.transport import Transport, guard, leave, world
 
-    fix_torch()
     comm = world()
+    _end_with_threads()
     if comm.rank == PS:
-        status, orderly = serve(Transport(comm, range(1, comm.size)), argv)
+        ends_job = guard()
+        status, orderly = failure.FAILURE, False
+        try:
+            fix_torch()
+            life = getattr(importlib.import_module(module), serve)
+            status, orderly = life(Transport(comm, range(1, comm.size)), argv)
+        except BaseException as error:
+            failure.say(error)
+            status = failure.status_of(error)
+        leave(status, orderly, ends_job)
     else:
-        status, orderly = work(Transport(comm, [PS]), comm.rank)
-    leave(status, orderly)
-    return status
+        try:
+            fix_torch()
+            from detox.launch.work import work
+
+            status, orderly = work(Transport(comm, [PS]), comm.rank)
+        except BaseException as error:
+            # Ranks that exit by themselves make mpirun end the job; a killed one the PS survives.
+            failure.say(f"rank {comm.rank} on {platform.node()}: {failure.in_words(error)}")
+            os.kill(os.getpid(), signal.SIGKILL)
+            raise
+        leave(status, orderly)
+    os._exit(status)  # a thread of the task's would keep the process, and to take down what torch has made takes long
+
+
+def _end_with_threads() -> None:
+    """Makes what a thread of the task's fails with an error of this rank, which might wait for the thread for ever."""
+
+    def pass_on(told: threading.ExceptHookArgs) -> None:
+        if told.exc_value is not None:
+            errors.append(told.exc_value)
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR2)
+
+    def fail(*_: object) -> None:
+        raise errors[0]
+
+    errors: list[BaseException] = []
+    signal.signal(signal.SIGUSR2, fail)
+    threading.excepthook = pass_on
 
 
 @dataclass(frozen=True)
@@ -100,13 +144,9 @@ def config_first(words: list[str]) -> tuple[str | None, list[str]]:
 
 def _alone(argv: list[str]) -> int:
     """One process is no cluster: says how to launch."""
-    try:
-        config, _ = parse(argv)
-    except ConfigError as error:
-        print(f"detox-ps: {error}", file=sys.stderr)
-        return 2
-    tasks = int(os.environ.get("SLURM_NTASKS", "1"))
-    if tasks > 1:
+    config, _ = parse(argv)
+    tasks = os.environ.get("SLURM_NTASKS", "")
+    if tasks.isdigit() and int(tasks) > 1:
         print(
             f"detox-ps: Slurm started {tasks} processes, but MPI sees each of them alone. Start them with "
             "srun --mpi=pmix, or use mpirun inside the allocation.",

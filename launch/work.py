@@ -1,38 +1,29 @@
 """Every rank but the first: loads data and model, and hosts its workers until the PS says that it is over."""
 
 import json
-import os
 import platform
 import signal
 import time
-import traceback
 
+from detox.launch import failure
 from detox.launch.config import Config
-from detox.launch.environment import fingerprint
+from detox.launch.environment import fingerprint, handle_signals
 from detox.launch.placement import create_adversary
-from detox.tasks import FlatModel, create_task
-from detox.wire import Codec, Header, Kind, Message, Session
+from detox.tasks import FlatModel, Task, create_task
+from detox.wire import Codec, Header, Kind, Message, Session, Work
 from detox.wire.transport import Transport, abort, workers
 from detox.worker.faults import Faults
 from detox.worker.host import ECHO_LIMIT, Host
 from detox.worker.momentum import Momentum
 
-_START_LIMIT = 2**22
+START_LIMIT = 2**26  # bytes
 _PATIENCE = 600.0  # seconds until a rank leaves that was never told what to do
 
 
 def work(transport: Transport, rank: int) -> tuple[int, bool]:
     """The life of a worker's rank; returns the exit status, and whether it ended as it should."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)  # they are for the PS, which then tells its workers to leave
-    try:
-        orderly = _run(transport, rank)
-    except Exception:
-        # Ranks that exit by themselves make mpirun end the job; a killed one the PS survives.
-        traceback.print_exc()
-        os.kill(os.getpid(), signal.SIGKILL)
-        raise
-    return 0, orderly
+    handle_signals(signal.SIG_IGN)  # they are for the PS, which then tells its workers to leave
+    return 0, _run(transport, rank)
 
 
 def _run(transport: Transport, rank: int) -> bool:
@@ -41,16 +32,16 @@ def _run(transport: Transport, rank: int) -> bool:
         return False
     if start.header is not None and start.header.kind == Kind.START:
         told = json.loads(bytes(start.payload))
-        config = Config(**told["config"])
+        _ready(transport, loading=1)
         try:
-            host = _create_host(transport, rank, config, told["ranks"])
-        except (ValueError, RuntimeError) as error:
-            facts = {"error": str(error), "host": platform.node()}
-            transport.send([0], Header(Kind.READY), json.dumps(facts).encode())
-            _await_quit(transport)
+            config = Config(**told["config"])
+            task, model = _load(config)
+        except BaseException as error:
+            _ready(transport, error=failure.in_words(error))
+            _await(transport, Kind.QUIT)
         else:
-            transport.send([0], Header(Kind.READY), json.dumps(fingerprint()).encode())
-            if not host.serve():
+            _ready(transport, **fingerprint())
+            if not _create_host(transport, rank, config, told["ranks"], task, model).serve():
                 return False
     transport.send([0], Header(Kind.BYE))
     while transport.sending(0):
@@ -58,12 +49,23 @@ def _run(transport: Transport, rank: int) -> bool:
     return True
 
 
-def _create_host(transport: Transport, rank: int, config: Config, ranks: list[int]) -> Host:
+def _ready(transport: Transport, **facts: str | int) -> None:
+    """Tells the PS where this rank is, and how far it has come."""
+    told = {"host": platform.node(), **facts}
+    transport.send([0], Header(Kind.READY), json.dumps(told).encode())
+
+
+def _load(config: Config) -> tuple[Task, FlatModel]:
     task = create_task(config.task, model=config.model, data_dir=config.data_dir, device=config.device)
-    model = FlatModel.build(task, config.seed)
+    return task, FlatModel.build(task, config.seed)
+
+
+def _create_host(
+    transport: Transport, rank: int, config: Config, ranks: list[int], task: Task, model: FlatModel
+) -> Host:
     size = model.d + model.b
     transport.limits[Kind.WEIGHTS] = 4 * size
-    transport.limits[Kind.WORK] = _START_LIMIT
+    transport.limits[Kind.WORK] = Work.limit(config.r * config.batch_size)
     transport.limits[Kind.FETCH] = 0
     transport.limits[Kind.ECHO] = ECHO_LIMIT
     codec = config.compression.create(model.d, model.b)
@@ -73,6 +75,7 @@ def _create_host(transport: Transport, rank: int, config: Config, ranks: list[in
         task,
         model,
         codec,
+        # All workers' ranks make the communicator of the fellows together: after READY, which names who does not come.
         create_adversary(config, ranks, rank, _fellows(size), model.d) if config.q else None,
         momentum=Momentum(config.worker_momentum, model.d) if config.worker_momentum else None,
         corrupt=faults.corrupt if faults else None,
@@ -111,13 +114,9 @@ def _fellows(size: int) -> Transport:
 
 def _await_start(transport: Transport) -> Message | None:
     """START, or QUIT where there is nothing to do; None where the PS has nothing to say for too long."""
-    transport.limits[Kind.START] = _START_LIMIT
+    transport.limits[Kind.START] = START_LIMIT
     transport.limits[Kind.QUIT] = 0
     return _await(transport, Kind.START, Kind.QUIT)
-
-
-def _await_quit(transport: Transport) -> None:
-    _await(transport, Kind.QUIT)
 
 
 def _await(transport: Transport, *kinds: Kind) -> Message | None:

@@ -115,12 +115,13 @@ class RunFolder:
         """
         self._put_status(_facts(status, why, again))
 
-    def end(self, status: Status, why: str, again: bool) -> None:
+    def end(self, status: Status, why: str, again: bool, mistake: bool = False) -> None:
         """As write_status; of a run that has not replaced an earlier one yet, the earlier comes back and keeps its own.
 
-        What kept the new one from starting is then in `start_over`.
+        What kept the new one from starting is then in `start_over`. `mistake` says that the user can mend it, for the
+        launcher's exit status.
         """
-        facts = _facts(status, why, again)
+        facts = {**_facts(status, why, again), "mistake": mistake}
         if self.replaces:
             self.bring_back()
             facts = {**self.read_status(), "start_over": facts}

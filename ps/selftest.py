@@ -44,10 +44,17 @@ def probe(session: Session, ranks: list[int], model: GlobalModel, files: Files, 
     return digests
 
 
-def check_answers(digests: dict[int, bytes], ranks: list[int]) -> None:
-    """Raises StartError where a worker has no digest; it names the ranks."""
+def check_answers(digests: dict[int, bytes], ranks: list[int], hosts: dict[int, str] | None = None) -> None:
+    """Raises StartError where a worker has no digest; it names the ranks, and their hosts where these are given."""
     if missing := sorted({rank for worker, rank in enumerate(ranks) if worker not in digests}):
-        raise StartError(f"ranks {missing} did not pass the self-test; see above what they printed")
+        where = f" ({named(missing, hosts)})" if hosts else ""
+        raise StartError(f"ranks {missing} did not pass the self-test{where}; see above what they printed")
+
+
+def named(ranks: list[int], hosts: dict[int, str]) -> str:
+    """Ranks and their hosts, as far as these are known."""
+    words = [f"{rank} on {hosts[rank]}" if hosts.get(rank) else str(rank) for rank in ranks]
+    return f"rank{'s' * (len(ranks) > 1)} {', '.join(words)}"
 
 
 def check_own_bits(digests: dict[int, bytes], ranks: list[int], model: GlobalModel, files: Files) -> None:

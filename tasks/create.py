@@ -63,8 +63,15 @@ def _own(name: str, device: torch.device) -> Task:
     module, _, attribute = name.partition(":")
     if not all(part.isidentifier() for part in [*module.split("."), attribute]):
         raise TaskError(f"task {name}: write it as my_module:MyTask")
-    kind = getattr(_import(name, module), attribute, None)
+    found = _import(name, module)
+    kind = getattr(found, attribute, None)
     if kind is None:
+        own = Path(Path.cwd(), *module.split(".")).with_suffix(".py")
+        if own.exists() and Path(getattr(found, "__file__", None) or "").resolve() != own.resolve():
+            raise TaskError(
+                f"task {name}: {module} is also a module of Python's or of an installed package, which comes first: "
+                f"give {own} another name"
+            )
         raise TaskError(f"task {name}: the module {module} has no {attribute}")
     if not (isinstance(kind, type) and issubclass(kind, Task)):
         raise TaskError(f"task {name}: {attribute} is not a subclass of detox.tasks.Task")
@@ -90,7 +97,7 @@ def _own(name: str, device: torch.device) -> Task:
 def _import(name: str, module: str) -> ModuleType:
     here = str(Path.cwd())
     if here not in sys.path:
-        sys.path.insert(0, here)
+        sys.path.append(here)  # last, or its json.py would be every library's
     try:
         with users_code(f"task {name}: importing {module}"):
             return importlib.import_module(module)

@@ -5,11 +5,12 @@ it starts MPI.
 """
 
 from detox.wire.codec import Codec
-from detox.wire.messages import DIGEST_BYTES, PROBE, Header, Kind, Message, Pulse, WireError, Work, digest_of
+from detox.wire.messages import DIGEST_BYTES, LONGEST, PROBE, Header, Kind, Message, Pulse, WireError, Work, digest_of
 from detox.wire.session import Channel, Session
 
 __all__ = [
     "DIGEST_BYTES",
+    "LONGEST",
     "PROBE",
     "Channel",
     "Codec",

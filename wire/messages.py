@@ -17,6 +17,8 @@ _FIELDS = struct.Struct("<4sIIIIQ")
 _CHECKSUM = struct.Struct("<I")
 HEADER_BYTES = 32
 assert _FIELDS.size + _CHECKSUM.size == HEADER_BYTES
+LONGEST = 2**31 - 1 - HEADER_BYTES
+"""Bytes of payload that one message can have: MPI counts them in an int."""
 
 
 class WireError(ValueError):
@@ -122,6 +124,11 @@ class Work:
     indices: np.ndarray
 
     _FIELDS = struct.Struct("<32sQ?7x")
+
+    @classmethod
+    def limit(cls, samples: int) -> int:
+        """Bytes of the payload for a file of so many samples."""
+        return cls._FIELDS.size + 8 * samples
 
     def pack(self) -> bytes:
         """The payload's bytes."""

@@ -1,7 +1,6 @@
 """Point-to-point messages over MPI: non-blocking, polled, bounded; importing this module starts MPI."""
 
 import contextlib
-import gc
 import os
 import signal
 import subprocess
@@ -9,7 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import mpi4py
 import numpy as np
@@ -22,7 +21,7 @@ mpi4py.rc.threads = False
 
 from mpi4py import MPI  # noqa: E402
 
-_PATIENCE = 10  # seconds that MPI_Finalize may take
+_PATIENCE = 10  # seconds that a job may go on without its PS, and that MPI_Finalize may take
 _UNDER_WAY = 1024  # messages of one peer that wait to be received at a time
 _PEER_IS_GONE = {code for name in ("ERR_PROC_FAILED", "ERR_REVOKED") if (code := getattr(MPI, name, None)) is not None}
 
@@ -37,6 +36,16 @@ class _Incoming:
     fault: str
     buffer: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint8))
     request: MPI.Request | None = None
+
+
+_finalize = MPI.Finalize
+
+
+def _refuse_to_finalize() -> NoReturn:
+    raise RuntimeError("MPI_Finalize was called; a rank of this job leaves when the parameter server tells it to")
+
+
+MPI.Finalize = _refuse_to_finalize  # of a task: the rank would hang in it until all others call it too
 
 
 class Transport:
@@ -196,32 +205,70 @@ def library() -> Mapping[str, str]:
     return {"mpi": MPI.Get_library_version().splitlines()[0].split(", package")[0], "mpi4py": mpi4py.__version__}
 
 
-def leave(status: int, orderly: bool) -> None:
+_GUARD = """
+seconds=0
+read word && seconds=$(($1 - 1))
+while kill -0 $0; do
+    sleep 1
+    seconds=$((seconds + 1))
+    [ $seconds -eq $1 ] && kill -TERM $0
+    [ $seconds -gt $((2 * $1)) ] && kill -KILL $0 && exit
+done
+"""
+
+
+class Guard:
+    """A process that ends the job once the PS has let go of it, or is gone, however it ended: by a signal, os._exit, or
+    a hang in MPI_Finalize, which lets neither Python's threads nor its signal handlers run.
+
+    What it ends is the parent of the PS: mpirun, or its daemon on this host.
+    """
+
+    def __init__(self) -> None:
+        # Away from the output, for whose end mpirun waits.
+        nothing = subprocess.DEVNULL
+        self._process = subprocess.Popen(
+            ["sh", "-c", _GUARD, str(os.getppid()), str(_PATIENCE)],
+            stdin=subprocess.PIPE, stdout=nothing, stderr=nothing, cwd="/", start_new_session=True,
+        )  # fmt: skip
+
+    def let_go(self, at_once: bool = False) -> None:
+        """Ends the job in _PATIENCE seconds, unless `dismiss` comes first; or at once, which is when this process has
+        ended too, for mpirun returns the first exit status that it has seen."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):
+            self._process.stdin.write(b"\n" * at_once)
+            self._process.stdin.close()
+
+    def dismiss(self) -> None:
+        """Nothing is ended any more."""
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+
+def guard() -> Guard | None:
+    """A guard of the job, for the PS; None where no mpirun of Open MPI started it."""
+    return Guard() if MPI.COMM_WORLD.rank == 0 and "OMPI_COMM_WORLD_SIZE" in os.environ else None
+
+
+def leave(status: int, orderly: bool, guard: Guard | None = None) -> None:
     """Ends MPI; where a peer is dead or silent, ends the job, for MPI_Finalize would then never return.
 
     Args:
         status: of this process, if it is ended here.
         orderly: whether every rank has said that it is about to call this. A rank may have lied.
+        guard: of the job.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # The parent of the PS is mpirun, or its daemon on this host.
-    ends_the_job = MPI.COMM_WORLD.rank == 0 and "OMPI_COMM_WORLD_SIZE" in os.environ
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # its reader may be gone
+            stream.flush()
     if not orderly:
-        if ends_the_job:
-            with contextlib.suppress(OSError):
-                os.kill(os.getppid(), signal.SIGTERM)
+        if guard is not None:
+            guard.let_go(at_once=True)
         os._exit(status)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # which workers ignored so far; there is nothing left to lose
-    watchdog = None
-    if ends_the_job:
-        # In processes of its own, for MPI_Finalize does not let Python's threads or signal handlers run; and away from
-        # the output, for whose end mpirun waits.
-        command = ["sh", "-c", f"sleep {_PATIENCE} && kill -TERM {os.getppid()}"]
-        nothing = subprocess.DEVNULL
-        watchdog = subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True)
-    MPI.Finalize()
-    if watchdog is not None:
-        os.killpg(watchdog.pid, signal.SIGKILL)
-        watchdog.wait()
-    gc.freeze()  # or the interpreter looks through all that torch has made, for most of a second, before it ends
+    if guard is not None:
+        guard.let_go()
+    _finalize()
+    if guard is not None:
+        guard.dismiss()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from detox.launch.environment import settings
-from detox.launch.launcher import hosts_in
+from detox.launch.hostfile import ranks_in
 from detox.launch.mpirun import MpirunError, find_mpirun, is_open_mpi, mpirun_line, what_is_lost
 
 ROOT = Path(__file__).parents[2]
@@ -67,7 +67,7 @@ def test_without_mpirun_it_says_what_to_install(monkeypatch, tmp_path):
 @pytest.mark.parametrize(("name", "hosts"), [("local", 3), ("paper-46", 46)])
 def test_hostfiles_have_one_host_a_line_and_the_ps_first(name, hosts):
     path = ROOT / "hostfiles" / name
-    assert hosts_in(str(path)) == hosts
+    assert ranks_in(str(path), slots=True) == hosts
     lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
     assert len(lines) == hosts
     assert all(len(line.split()) == 1 for line in lines)

@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detox.launch.config import Config, ConfigError
+from detox.launch.environment import handle_signals
+from detox.launch.mpirun import assign_ranks
+from detox.launch.ranks import read_facts
 from detox.launch.serve import (
     Interruption,
     _interrupt,
-    _on_signals,
-    assign_ranks,
     check_classes,
     create_files,
-    read_facts,
 )
 from detox.ps.samples import Files
 from detox.ps.selftest import StartError, check_answers, check_own_bits, classes_of, probe, unequal
@@ -115,7 +115,7 @@ def test_a_ps_that_is_to_judge_has_to_compute_the_bits_of_every_worker():
 def test_a_signal_passes_through_every_net_for_errors_and_a_second_one_changes_nothing():
     former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
     try:
-        _on_signals(_interrupt)
+        handle_signals(_interrupt)
         with pytest.raises(Interruption), suppress(Exception):  # as a library may do
             signal.raise_signal(signal.SIGUSR1)
         for number in former:

@@ -1,0 +1,88 @@
+"""mpirun under way: it gets the signals that are for the job, and ends with the process that started it."""
+
+import ctypes
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+from detox.launch.mpirun import MpirunError
+
+_GRACE = 30.0  # seconds for the PS to write its checkpoint, once it was told to end
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def run(line: list[str], first: signal.Signals) -> tuple[int, int]:
+    """Runs mpirun to its end; returns its exit status, and the signal that ended the run, 0 if none did.
+
+    Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 tell mpirun to end the job by `first`: SIGUSR1, which it passes on, lets the PS
+    write a checkpoint. A second one, or _GRACE seconds, make mpirun end all its ranks; a third one ends it at once.
+
+    Raises:
+        MpirunError: it cannot be started.
+    """
+    told: list[int] = []
+    since = 0.0
+
+    def pass_on(number: int, _: object) -> None:
+        nonlocal since
+        told.append(number)
+        since = since or time.monotonic()
+        if process is not None:
+            process.send_signal((first, signal.SIGTERM, signal.SIGKILL)[min(len(told), 3) - 1])
+
+    process: subprocess.Popen[bytes] | None = None
+    signals = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as under nohup
+        signals.append(signal.SIGHUP)
+    former = {number: signal.signal(number, pass_on) for number in signals}
+    try:
+        # In a session of its own, or a terminal's Ctrl-C would reach mpirun as well.
+        process = subprocess.Popen(
+            line, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=_ends_with(os.getpid())
+        )
+        if told:  # before there was a process to pass it on to
+            process.send_signal(first)
+        while True:
+            try:
+                return process.wait(timeout=1), told[0] if told else 0
+            except subprocess.TimeoutExpired:
+                if told and time.monotonic() - since > _GRACE:
+                    process.send_signal(signal.SIGTERM if time.monotonic() - since < 2 * _GRACE else signal.SIGKILL)
+    except (OSError, subprocess.SubprocessError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise MpirunError(f"{line[0]} cannot be started: {why}") from None
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def check_files(n: int) -> None:
+    """Raises the limit of open files as far as n ranks need it, or MpirunError where that is not allowed."""
+    needed = 24 + 5 * n  # with 24 in all three ranks do not start, with 40 they do
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise MpirunError(f"mpirun needs about {needed} open files for {n} ranks, and ulimit -n allows {hard}")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
+def _ends_with(parent: int) -> Callable[[], None] | None:
+    """What makes a new process end with this one, even by SIGKILL, which nobody can pass on; None where nothing does.
+
+    For mpirun alone: its ranks notice by themselves when it is gone.
+    """
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None).prctl
+
+    def prepare() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return prepare

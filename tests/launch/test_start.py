@@ -1,0 +1,142 @@
+"""The start of a job at the PS and at a rank: what each does with what the other says, or does not; no MPI."""
+
+import json
+import platform
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from detox.launch import ranks, serve, work
+from detox.launch.config import Config, ConfigError
+from detox.launch.ranks import await_ready, dismiss, send_start
+from detox.launch.serve import create_files, create_model
+from detox.ps.selftest import StartError
+from detox.tasks import FlatModel, TaskError, create_task
+from detox.wire import Header, Kind, Work
+
+FACTS = {"host": "h2", "torch": "2"}
+
+
+class Wire:
+    """Ranks 1 and 2: what each of them says, in this order, a word a call of `receive`; then nothing more."""
+
+    peers = (1, 2)
+
+    def __init__(self, said, dies=()):
+        self.limits, self.dead, self.sent = {}, set(), []
+        self._said, self._dies = [(rank, word) for rank, words in said.items() for word in words], set(dies)
+
+    def send(self, peers, header, payload=b""):
+        self.sent.append((header.kind, bytes(payload)))
+
+    def sending(self, peer):
+        return 0
+
+    def receive(self):
+        if not self._said:
+            self.dead |= self._dies
+            return
+        rank, word = self._said.pop(0)
+        kind, payload = (Kind.BYE, b"") if word is None else (Kind.READY, word)
+        payload = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+        yield SimpleNamespace(source=rank, header=Header(kind), payload=memoryview(payload))
+
+
+LOADING = {"host": "h2", "loading": 1}
+WELL = {"host": "h1", "torch": "2"}
+
+
+@pytest.mark.parametrize(
+    ("second", "dies", "error", "words"),
+    [
+        (
+            [LOADING, {"host": "h2", "error": "KeyError: 'x', in own.py:3 (loss)"}],
+            (),
+            TaskError,
+            "rank 2 on h2: KeyErr",
+        ),
+        ([{"error": "no data"}], (), TaskError, "^rank 2: no data"),
+        ([LOADING], (2,), StartError, "rank 2 on h2 died while data and model were loaded"),
+        ([], (2,), StartError, "rank 2 died while"),
+        ([LOADING], (), StartError, r"rank 2 on h2 had not loaded .* transport.start_deadline = 0.05 s"),
+        ([], (), StartError, r"rank 2 had not loaded"),
+        ([b"[" * 60_000], (), StartError, "rank 2 is ready for something else"),
+        ([b'{"threads": ' + b"9" * 60_000 + b"}"], (), StartError, "rank 2 is ready for something else"),
+        ([b'{"threads": 1e999}'], (), StartError, "rank 2 is ready for something else"),
+        ([b'{"host": ["' + b"x" * 9000 + b'"]}'], (), StartError, "rank 2 is ready for something else"),
+        ([b"\xff\xfe"], (), StartError, "rank 2 is ready for something else"),
+    ],
+)
+def test_a_rank_that_does_not_become_ready_is_named_with_its_host(monkeypatch, second, dies, error, words):
+    monkeypatch.delenv("OMPI_COMM_WORLD_SIZE", raising=False)
+    config = Config(transport={"start_deadline": 0.05})
+    with pytest.raises(error, match=words) as raised:
+        await_ready(Wire({1: [WELL], 2: second}, dies), config)
+    assert len(str(raised.value)) < 300
+
+
+def test_a_rank_that_died_in_silence_is_on_this_host_where_all_ranks_are(monkeypatch):
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "3")
+    monkeypatch.setenv("OMPI_COMM_WORLD_LOCAL_SIZE", "3")
+    with pytest.raises(StartError, match=f"^rank 2 on {platform.node()} died"):
+        await_ready(Wire({1: [WELL]}, dies=(2,)), Config())
+
+
+def test_ranks_are_ready_when_they_have_said_more_than_that_they_load():
+    ready = await_ready(Wire({1: [{"host": "h1", "loading": 1}, WELL], 2: [LOADING, FACTS]}), Config())
+    assert ready == {1: WELL, 2: FACTS}
+
+
+def test_only_ranks_that_all_say_goodbye_are_dismissed_in_order(monkeypatch):
+    assert dismiss(Wire({1: [None], 2: [None]}))
+    monkeypatch.setattr(ranks, "_GOODBYE", 0.05)
+    assert not dismiss(Wire({1: [None]}))
+    assert not dismiss(Wire({1: [None]}, dies=(2,)))
+
+
+def test_a_rank_takes_work_of_any_size_that_the_config_asks_for(monkeypatch):
+    monkeypatch.setattr(work, "Host", lambda *arguments, **named: None)
+    config, wire = Config(model="softmax", batch_size=200_000), Wire({})
+    task = create_task(config.task, model=config.model)
+    work._create_host(wire, 1, config, [1] * 15, task, FlatModel(task.build_model()))
+    payload = Work(bytes(32), 1, True, np.zeros(3 * 200_000, np.int64)).pack()
+    assert wire.limits[Kind.WORK] == len(payload) > 2**22
+
+
+def test_messages_that_are_too_long_for_mpi_are_refused_before_the_start(monkeypatch):
+    config = Config(model="softmax")
+    task = create_task(config.task, model=config.model)
+    create_model(config, task)
+    monkeypatch.setattr(serve, "LONGEST", 4 * 650 - 1)
+    with pytest.raises(ConfigError, match=r"weights of 2600 bytes are too long .* take a smaller model"):
+        create_model(config, task)
+    monkeypatch.setattr(serve, "LONGEST", Work.limit(96) - 1)
+    with pytest.raises(ConfigError, match="r \\* batch_size = 96 samples: take a smaller batch_size"):
+        create_files(config, task)
+    monkeypatch.setattr(ranks, "START_LIMIT", 100)
+    with pytest.raises(ConfigError, match="at most 100 can be sent"):
+        send_start(Wire({}), config, [1, 2])
+
+
+@pytest.mark.parametrize(
+    "act", ["raise SystemExit(3)", "raise KeyboardInterrupt", "raise KeyError('x')", "import nowhere", "x = = 1"]
+)
+def test_whatever_a_task_does_when_it_is_loaded_on_a_rank_is_told_to_the_ps(tmp_path, monkeypatch, act):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("sys.modules", {**__import__("sys").modules})
+    (tmp_path / "bad_task.py").write_text(f"\n{act}\n")
+    told = {"config": Config(task="bad_task:T").model_dump(mode="json"), "ranks": [1]}
+    messages = [
+        SimpleNamespace(header=Header(Kind.START), payload=json.dumps(told).encode()),
+        SimpleNamespace(header=Header(Kind.QUIT), payload=b""),
+    ]
+    wire = Wire({})
+    wire.receive = lambda: iter([messages.pop(0)])
+    assert work._run(wire, 1)
+    kinds = [kind for kind, _ in wire.sent]
+    assert kinds == [Kind.READY, Kind.READY, Kind.BYE]
+    said = json.loads(wire.sent[1][1])
+    assert said["host"] == platform.node()
+    assert "No module named 'nowhere'" in said["error"] or f"{tmp_path / 'bad_task.py'}:2" in said["error"]
