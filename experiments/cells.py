@@ -1,5 +1,6 @@
 """What the experiments without MPI share: a cell's result is kept in a file, and many make a table."""
 
+import contextlib
 import csv
 import json
 from collections.abc import Callable, Iterable
@@ -13,21 +14,23 @@ def kept(compute: Callable[..., Any], folder: Path, resume: bool, **parameters: 
     Args:
         compute: what one cell of an experiment is.
         folder: of the results, one file a cell, named by its parameters.
-        resume: whether a result that is there counts.
+        resume: whether a result that is there, and can be read, counts.
         parameters: of the cell.
     """
     path = folder / ("-".join(f"{name}{value}" for name, value in parameters.items()) + ".json")
-    if not (resume and path.exists()):
-        folder.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".part")
-        unfinished.write_text(json.dumps(compute(**parameters)))
-        unfinished.replace(path)
-    return json.loads(path.read_text())
+    if resume:
+        with contextlib.suppress(FileNotFoundError, ValueError):  # a damaged one is made again
+            return json.loads(path.read_bytes())
+    folder.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".part")
+    unfinished.write_text(json.dumps(compute(**parameters)), encoding="utf-8")
+    unfinished.replace(path)
+    return json.loads(path.read_bytes())
 
 
 def write_csv(rows: list[dict[str, Any]], path: Path) -> None:
     """One line a row, under the keys of the first."""
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)

@@ -3,7 +3,7 @@
 # DETOX under attack, the same again (the weights' digests have to be equal), without attack, with every copy sent
 # in full, and the plain mean. Arguments go to every run. A quarter of an hour on two cores; finished runs are kept.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+CDPATH= cd -- "$(dirname "${BASH_SOURCE[0]}")/.."
 PATH=$PWD/.venv/bin:$PATH
 out=runs/fashion-lenet
 

@@ -9,6 +9,7 @@ python -m experiments.mean_estimation quick|full [--no-resume]
 """
 
 import argparse
+import os
 import statistics
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,9 +89,7 @@ def table(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def draw(results: list[dict[str, Any]], path: Path) -> None:
     """Errors against d at q = p/11, and against q/p at the greatest d: medians, bars from least to greatest."""
-    import matplotlib as mpl
-
-    mpl.use("agg")
+    os.environ["MPLBACKEND"] = "agg"  # a notebook's may not be installed here
     from matplotlib import pyplot
 
     p, repetitions = results[0]["p"], len({result["repetition"] for result in results})
@@ -131,7 +130,7 @@ def main() -> None:
     results = [cell | kept(errors, a.output / "cells", a.resume, **cell) for cell in cells(*SIZES[a.size])]
     write_csv(results, a.output / f"{a.size}.csv")
     text = f"{machine()}\n\n{markdown(table(results))}"
-    (a.output / f"{a.size}.md").write_text(text)
+    (a.output / f"{a.size}.md").write_text(text, encoding="utf-8")
     draw(results, a.output / f"{a.size}.png")
     print(text)
 

@@ -4,7 +4,7 @@
 # A quarter of an hour; finished runs are kept.
 #   experiments/network.sh [options of detox-ps launch]
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+CDPATH= cd -- "$(dirname "${BASH_SOURCE[0]}")/.."
 PATH=$PWD/.venv/bin:$PATH
 export DETOX_NET=detox-network
 network=launch/namespaces.sh hosts=$(mktemp)

@@ -143,7 +143,7 @@ def main() -> None:
     columns = [key for key in rows[0] if key != "p-values"]
     write_csv([{key: row[key] for key in columns} for row in rows], a.output / f"{a.size}.csv")
     text = f"{machine()}\n\n{markdown(table(rows))}\n{summary(rows)}\n"
-    (a.output / f"{a.size}.md").write_text(text)
+    (a.output / f"{a.size}.md").write_text(text, encoding="utf-8")
     draw(results, a.output / f"{a.size}.png")
     print(text)
 

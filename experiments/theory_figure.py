@@ -1,6 +1,7 @@
 """The picture of `experiments.theory`."""
 
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,7 @@ def least_r(q: int) -> int:
 
 def draw(results: list[dict[str, Any]], path: Path) -> None:
     """Above E[q_e] against r for three p; below the tail at two, and E[q_e] at the paper's least r against p."""
-    import matplotlib as mpl
-
-    mpl.use("agg")
+    os.environ["MPLBACKEND"] = "agg"  # a notebook's may not be installed here
     from matplotlib import pyplot
     from matplotlib.lines import Line2D
     from matplotlib.ticker import MaxNLocator

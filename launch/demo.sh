@@ -2,7 +2,7 @@
 # Installs DETOX into .venv and trains on digits under attack three times: mean, vanilla median, DETOX.
 # Finished runs are not made again; remove runs/demo for that.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+CDPATH= cd -- "$(dirname "${BASH_SOURCE[0]}")/.."
 . launch/install.sh
 install_detox local,plot
 

@@ -3,7 +3,7 @@
 # installed into an environment of its own, for it wants other versions of what DETOX uses.
 #   launch/aws/validate.sh [FILE.yaml]
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+CDPATH= cd -- "$(dirname "${BASH_SOURCE[0]}")/../.."
 file=${1:-launch/aws/cluster.yaml}
 [ -x .venv-aws/bin/python ] || "${PYTHON:-python3}" -m venv .venv-aws
 .venv-aws/bin/python -m pip install --quiet --disable-pip-version-check "aws-parallelcluster==3.16.*"

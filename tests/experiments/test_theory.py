@@ -77,3 +77,18 @@ def test_it_runs_from_end_to_end_and_keeps_what_is_finished(experiment, tmp_path
     experiment.main()
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cells").iterdir()} == files
     assert capsys.readouterr().out == first
+
+
+def test_a_kept_result_that_is_damaged_is_made_again(experiment, tmp_path):
+    kept = experiment.kept
+
+    def compute(p):
+        return {"p": p}
+
+    assert kept(compute, tmp_path, True, p=3) == {"p": 3}
+    for damage in (b"", b'{"p"', b"\xff"):
+        (tmp_path / "p3.json").write_bytes(damage)
+        assert kept(compute, tmp_path, True, p=3) == {"p": 3}
+    (tmp_path / "p3.json").write_bytes(b'{"p": 4}')
+    assert kept(compute, tmp_path, True, p=3) == {"p": 4}
+    assert kept(compute, tmp_path, False, p=3) == {"p": 3}
