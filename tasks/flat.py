@@ -52,6 +52,7 @@ class FlatModel:
         self.exact.read(self._words)
         self._tensors = [(t, t.data, t.requires_grad) for t in (*everything, *exact.values())]
         self._gradients = list(_views(self.gradient, self._trained.values()))
+        self._before: torch.Tensor | None = None  # kept, for fresh memory is slow
         self._reached: set[int] = set()
         for index, parameter in enumerate(self._trained.values()):
             parameter.register_post_accumulate_grad_hook(lambda _, index=index: self._reached.add(index))  # type: ignore[no-untyped-call]
@@ -119,7 +120,7 @@ class FlatModel:
             TaskError: the loss fails or is no scalar with a gradient; it changed a trained parameter, put another
                 tensor in the place of one of the model's, or changed which parameters are trained.
         """
-        before = self.weights.clone()
+        before = self._before = self.weights.clone() if self._before is None else self._before.copy_(self.weights)
         self.gradient.zero_()
         self._reached.clear()
         self.module.train()

@@ -27,7 +27,7 @@ class Codec:
         codec: blosc's compressor, or "none" for the plain bytes.
         filter: "none", "shuffle" (bytes) or "bitshuffle".
         level: effort, 0 to 9.
-        signs: leading entries that travel as signs: d, so that batch-norm statistics stay as they are, or 0.
+        signs: leading entries that travel as signs: d, so that buffers stay as they are, or 0.
         rounded: leading entries that are rounded to bfloat16, to the nearest, ties to even: d, or 0.
 
     Raises:

@@ -1,6 +1,6 @@
 """Every attack by name. To add one: a function of a Knowledge that returns (d + b,) float32, and its line here.
 
-Batch-norm statistics, the last b entries, are attacked like the rest.
+Buffers such as batch-norm statistics, the last b entries, are attacked like the rest.
 """
 
 from collections.abc import Callable

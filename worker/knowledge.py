@@ -21,7 +21,7 @@ class Knowledge:
         files: the file of each row of `known`, ascending.
         rng: the same for all colluders of a step.
         scale: the attack's strength.
-        d: entries of the gradient proper, in front of the b batch-norm statistics; None: all.
+        d: entries of the gradient proper, in front of the b of buffers; None: all.
         perturbation: direction of min_max and min_sum.
         memory: kept from step to step, empty at first, for an attack that remembers.
         rehearse: gives a function of what the PS would make of an answer, (d + b,) -> (d,); see Defence.rehearse.

@@ -106,7 +106,10 @@ class Ballot(ABC):
         self.settled, self.failed = finite, not finite
         if finite:
             return []
-        return [self._event(EventKind.NONFINITE, worker, NONFINITE) for worker in self.tally.supporters]
+        return [
+            self._event(EventKind.NONFINITE, worker, "its gradient holds NaN or infinity")
+            for worker in self.tally.supporters
+        ]
 
     def _event(self, kind: EventKind, worker: int, detail: str = "") -> Event:
         return Event(kind, self.step, worker, self.file, detail)
@@ -114,9 +117,6 @@ class Ballot(ABC):
 
 CreateBallot = Callable[[int, int, Sequence[int], np.ndarray], Ballot]
 """Makes the ballot of (step, file, holders, row)."""
-
-
-NONFINITE = "its gradient holds NaN or infinity"
 
 
 def is_finite(vector: np.ndarray) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence, Set
 
 import numpy as np
 
-from detox.ps.ballots.ballot import NONFINITE, Ballot, is_finite
+from detox.ps.ballots.ballot import Ballot, is_finite
 from detox.ps.ballots.tally import Tally
 from detox.ps.events import Event, EventKind
 
@@ -132,12 +132,11 @@ class ToleranceBallot(Ballot):
         """Counts a copy as near to those that it is near to; the row is the vote so far."""
         apart = {other: distance(vector, theirs, self._d, self._words) for other, theirs in self._copies.items()}
         self._copies[worker] = vector
-        finite = is_finite(vector)
-        self.tally.compare(worker, {**apart, worker: 0.0 if finite else float("inf")})
+        self.tally.compare(worker, {**apart, worker: 0.0 if is_finite(vector) else float("inf")})
         if self.tally.majority is not None:
             self._row[:] = self._copies[self.tally.majority]
             self.settled = True
-        return [] if finite else [self._event(EventKind.NONFINITE, worker, NONFINITE)]
+        return []
 
     def garbled(self, worker: int, why: str) -> list[Event]:
         """Such a copy is near to none."""

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detox.ps.ballots import Outcome
-from detox.ps.ballots.tolerance import NearTally, ToleranceBallot, distance
+from detox.ps.ballots.tolerance import NearTally, distance
 from detox.ps.events import EventKind
 
 BOUND = 0.01
@@ -66,16 +66,6 @@ def test_exact_buffers_are_equal_or_the_copies_do_not_agree_however_long_they_ar
     other[-1] -= 1
     assert distance(honest, other, D, 8) == float("inf")
     assert distance(honest, honest, D, 8) == 0
-
-
-def test_a_copy_that_is_not_finite_is_noted():
-    row = np.zeros(D, np.float32)
-    ballot = ToleranceBallot(1, 0, (3, 4, 5), row, tolerance=BOUND, d=D)
-    assert ballot.deliver(3, HONEST) == []
-    (event,) = ballot.deliver(4, np.where(np.arange(D) == 7, np.float32(np.inf), HONEST))
-    assert (event.kind, event.worker) == (EventKind.NONFINITE, 4)
-    assert ballot.deliver(5, HONEST) == []
-    assert np.array_equal(row, HONEST)
 
 
 def test_nearly_equal_copies_outvote_a_lie_and_none_of_them_is_blamed():
