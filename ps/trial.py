@@ -17,7 +17,8 @@ _SEARCH = (
     "the time, and for what the task or its model keeps from call to call (what a forward pass changes has to be a "
     "buffer)"
 )
-_VALUES = (bool, int, float, complex, str, np.generic, np.ndarray, torch.Tensor)
+_SCALARS = (type(None), bool, int, float, complex, str, np.generic)
+_ARRAYS = (np.ndarray, torch.Tensor)
 
 
 def try_out(
@@ -69,16 +70,16 @@ def try_out(
 
 
 def _state(task: Task, model: GlobalModel) -> dict[str, str]:
-    """What the task's and the modules' attributes hold, of numbers, words and arrays, by name."""
-    owners: list[tuple[str, Any]] = [(f"{type(task).__name__}.", task)]
-    owners += [(f"model.{name}." if name else "model.", module) for name, module in model.module.named_modules()]
-    return {
-        prefix + name: _content(value)
-        for prefix, owner in owners
-        for name, value in vars(owner).items()
-        if value is None
-        or isinstance(value, bool | int | float | complex | str | np.generic | np.ndarray | torch.Tensor)
-    }
+    """What attributes hold, by name: numbers and words of the task, whose arrays are its data; of modules arrays too."""
+    found = {f"{type(task).__name__}.{name}": repr(value) for name, value in _attributes(task, _SCALARS)}
+    for path, module in model.module.named_modules():
+        prefix = f"model.{path}." if path else "model."
+        found |= {prefix + name: _content(value) for name, value in _attributes(module, (*_SCALARS, *_ARRAYS))}
+    return found
+
+
+def _attributes(owner: object, kinds: tuple[type, ...]) -> list[tuple[str, Any]]:
+    return [(name, value) for name, value in getattr(owner, "__dict__", {}).items() if isinstance(value, kinds)]
 
 
 def _content(value: Any) -> str:

@@ -308,6 +308,26 @@ def test_what_a_run_can_live_with_is_a_warning():
     assert len(said) == 3
 
 
+def test_the_trial_does_not_read_the_task_s_data():
+    class Mapped(np.ndarray):
+        def tobytes(self, *_):
+            raise AssertionError
+
+        __repr__ = __array__ = tobytes
+
+    tried(Slot(samples=np.zeros(3).view(Mapped)))
+
+
+def test_counters_are_part_of_a_checkpoint():
+    first, second = (GlobalModel(Sound(), seed=seed, steps=9) for seed in (0, 1))
+    assert list(steps(first, 4)) == [1, 2, 3, 4]
+    second.restore(first.state())
+    assert second.module[1].num_batches_tracked == 4
+    assert list(steps(first, 2)) == list(steps(second, 2))
+    assert second.digest == first.digest
+    assert second.module[1].num_batches_tracked == 6
+
+
 def test_signs_refuse_what_has_no_sign():
     with pytest.raises(TaskError, match="signs cannot say so"):
         tried(losing(lambda t, m, i: mean(t, m, i) * torch.tensor(float("nan"))), signs=True)
