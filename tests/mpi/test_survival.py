@@ -62,6 +62,11 @@ def test_a_run_that_cannot_work_is_not_started_again(jobs):
 def test_a_job_that_is_told_to_end_leaves_a_checkpoint_and_no_process_behind(jobs, whole, number):
     job = jobs.start(*LONG)
     job.wait_for("step  70")
+    line = [sys.executable, "-m", "detox.launch", "launch", "-n", "3", "run.toml", *LONG]
+    if number == signal.SIGINT:
+        second = subprocess.run(line, cwd=job.folder, capture_output=True, text=True, check=False, timeout=240)
+        assert second.returncode == 2
+        assert f": process {job.pid_of_rank(0)} on host" in second.stderr
     job.process.send_signal(number)
     assert job.wait() == 128 + number, job.text
     end = time.monotonic() + 20
@@ -73,7 +78,6 @@ def test_a_job_that_is_told_to_end_leaves_a_checkpoint_and_no_process_behind(job
     assert json.loads((folder / "status.json").read_text())["status"] == "interrupted"
     newest = max((folder / "checkpoints").glob("*.pt")).name
     assert f"interrupted after step {int(newest.split('-')[1])}" in job.text
-    line = [sys.executable, "-m", "detox.launch", "launch", "-n", "3", "run.toml", *LONG]
     again = subprocess.run(line, cwd=job.folder, capture_output=True, text=True, check=False, timeout=240)
     assert again.returncode == 0, again.stdout + again.stderr
     assert "resumed after step" in again.stdout
