@@ -63,9 +63,15 @@ def _run(command: str, argv: list[str]) -> int:
         environment.apply()
         if command in _COMMANDS:
             status: int = getattr(importlib.import_module(f"detox.launch.{_COMMANDS[command]}"), command)(argv)
+        elif command in ("-h", "--help"):
+            print(_USAGE, end="")
+            status = 0
         else:
-            print(_USAGE, end="", file=sys.stdout if command in ("-h", "--help") else sys.stderr)
-            status = 0 if command in ("-h", "--help") else 2
+            from detox.launch.fields import nearest
+
+            known = nearest(command, [name for name in _COMMANDS if f" {name} " in _USAGE])
+            print(f"detox-ps: there is no command {command}{known}\n\n{_USAGE}", end="", file=sys.stderr)
+            status = 2
         if sys.stdout is not None:
             sys.stdout.flush()
         return status
