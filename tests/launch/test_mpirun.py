@@ -6,7 +6,7 @@ import pytest
 
 from detox.launch.environment import settings
 from detox.launch.hostfile import ranks_in
-from detox.launch.mpirun import MpirunError, find_mpirun, is_open_mpi, mpirun_line, what_is_lost
+from detox.launch.mpirun import MpirunError, find_mpirun, is_open_mpi, mpirun_line, warnings, what_is_lost
 
 ROOT = Path(__file__).parents[2]
 
@@ -16,6 +16,12 @@ def _open_mpi():
         return is_open_mpi(find_mpirun())
     except MpirunError:
         return False
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_of_a_batch_system(monkeypatch):
+    for name in ("SLURM_JOB_ID", "SLURM_JOBID", "SLURM_NODELIST", "PBS_JOBID", "LSB_JOBID"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.mark.skipif(not _open_mpi(), reason="no Open MPI")
@@ -55,6 +61,33 @@ def test_what_an_mpi_cannot_survive_is_said(tmp_path, version, info, words):
     lost = what_is_lost(str(tmp_path / "mpirun"))
     assert words in lost
     assert bool(lost) == bool(words)
+
+
+def test_an_mpirun_that_fails_is_quoted(tmp_path, monkeypatch):
+    fake = tmp_path / "mpirun"
+    fake.write_text("#!/bin/sh\necho '-----------------\nno home,\nso no MPI' >&2; exit 1\n")
+    fake.chmod(0o755)
+    with pytest.raises(MpirunError, match=r"mpirun --version fails \(status 1\) and says: no home, so no MPI"):
+        is_open_mpi(str(fake))
+    fake.write_text("no program")
+    fake.chmod(0o644)
+    with pytest.raises(MpirunError, match="mpirun cannot be started: Permission denied"):
+        is_open_mpi(str(fake))
+
+
+@pytest.mark.skipif(not _open_mpi(), reason="no Open MPI")
+@pytest.mark.parametrize("name", ["SLURM_JOB_ID", "SLURM_NODELIST", "PBS_JOBID"])
+def test_without_a_hostfile_all_ranks_are_here_whatever_a_batch_system_left_in_the_environment(monkeypatch, name):
+    before = mpirun_line(3, None, ["x"]), mpirun_line(3, "hosts", ["x"])
+    monkeypatch.setenv(name, "7")
+    line = mpirun_line(3, None, ["x"])
+    assert "^slurm,pbs,lsf,gridengine,flux" in line
+    assert mpirun_line(3, "hosts", ["x"]) == before[1]
+    (warning,) = warnings(line[0], None)
+    assert "all ranks start on this machine" in warning
+    assert not warnings(line[0], "hosts")
+    monkeypatch.delenv(name)
+    assert mpirun_line(3, None, ["x"]) == before[0]
 
 
 def test_without_mpirun_it_says_what_to_install(monkeypatch, tmp_path):

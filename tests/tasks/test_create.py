@@ -182,6 +182,14 @@ def test_what_is_wrong_with_an_own_task_is_told_in_words(name, words):
         create_task(name)
 
 
+def test_a_module_with_the_name_of_another_is_told_to_take_a_name_of_its_own(own, monkeypatch):
+    for name in ("statistics", "numpy"):
+        Path(f"{name}.py").write_text("raise SystemExit('imported')\n")
+        with pytest.raises(TaskError, match=rf"{name} is also a module of Python's .* give .*{name}\.py another name"):
+            create_task(f"{name}:MyTask")
+    assert sys.path[-1] == str(Path.cwd())
+
+
 def test_train_size_may_be_any_integer(own):
     assert create_task(f"{own}:FromNumpy").train_size == 7
 
