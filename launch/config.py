@@ -112,12 +112,7 @@ class Config(Section):
             ConfigError: p, q and r do not fit together, or the aggregator cannot stand so many bad votes.
         """
         self.check_sizes()
-        if strangers := [worker for worker in self.fault.worker if worker >= self.p]:
-            raise ConfigError(f"fault.worker: {strangers[0]} is no worker, they are 0 to {self.p - 1}")
-        if self.fault.worker and len(self.fault.kind) not in (1, len(self.fault.worker)):
-            raise ConfigError(
-                f"fault.kind: {len(self.fault.kind)} kinds for {len(self.fault.worker)} workers; one for each, or one"
-            )
+        self._check_fault()
         if self.worker_momentum:
             self._check_worker_momentum()
         if self.vote == "tolerance" and self.recomputes:
@@ -160,6 +155,20 @@ class Config(Section):
             )
         if self.q > self.p:
             raise ConfigError(f"q = {self.q} Byzantine workers, but there are only p = {self.p} workers")
+
+    def _check_fault(self) -> None:
+        if strangers := [worker for worker in self.fault.worker if worker >= self.p]:
+            raise ConfigError(f"fault.worker: {strangers[0]} is no worker, they are 0 to {self.p - 1}")
+        if self.fault.worker and len(self.fault.kind) not in (1, len(self.fault.worker)):
+            raise ConfigError(
+                f"fault.kind: {len(self.fault.kind)} kinds for {len(self.fault.worker)} workers; one for each, or one"
+            )
+        if self.fault.kind and not self.fault.worker:
+            raise ConfigError("fault.kind without fault.worker: name the workers with the fault")
+        if len(set(self.fault.worker)) < len(self.fault.worker):
+            raise ConfigError("fault.worker: a worker is named twice; it has one fault at a time")
+        if 0 < self.fault.last < self.fault.first:
+            raise ConfigError(f"fault.last = {self.fault.last} is before fault.first = {self.fault.first}")
 
     def _check_optimizer(self) -> None:
         section = self.optimizer

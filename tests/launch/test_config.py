@@ -277,6 +277,9 @@ def test_what_is_not_finite_is_refused_in_tables_of_options_too(path, value):
             (f"[optimizer]\n{name} = 0.1\noptions.{name} = 0.2", f"there is optimizer.{name} = 0.1 beside it")
             for name in ("momentum", "weight_decay")
         ),
+        ('[fault]\nkind = ["kill"]', "fault.kind without fault.worker"),
+        ('[fault]\nworker = [3, 3]\nkind = ["kill", "stop"]', "fault.worker: a worker is named twice"),
+        ('[fault]\nworker = [3]\nkind = ["kill"]\nlast = 1', "fault.last = 1 is before fault.first = 2"),
         ("[optimizer]\nmilestones = [3]", "milestones go with schedule"),
         ('[optimizer]\nschedule = "step"', "milestones go with schedule"),
         ('device = "gpu"', "device: "),
