@@ -70,7 +70,7 @@ def try_out(
 
 
 def _state(task: Task, model: GlobalModel) -> dict[str, str]:
-    """What attributes hold, by name: numbers and words of the task, whose arrays are its data; of modules arrays too."""
+    """What attributes hold, by name: numbers and words of the task, whose arrays are data; arrays of modules."""
     found = {f"{type(task).__name__}.{name}": repr(value) for name, value in _attributes(task, _SCALARS)}
     for path, module in model.module.named_modules():
         prefix = f"model.{path}." if path else "model."
