@@ -263,8 +263,11 @@ def _whence(log: Log) -> str:
 
 def beyond_in_words(log: Log) -> str:
     """That the assumption is wrong, and by how much at least."""
+    drill = ""
+    if log.config.q and log.config.attack.placement == "random":
+        drill = '\nattack.placement = "random" draws other liars in each step: in all they are more than q.'
     return (
         f"more than q = {log.q}{_whence(log)}: so few Byzantine workers cannot have outvoted all\n"
         f"these by chance. There are {log.least} at least, or hosts that do not compute equal bits, and who lies\n"
-        f"cannot be told from dissents then. -q {log.least} names those whom so many explain."
+        f"cannot be told from dissents then. -q {log.least} names those whom so many explain.{drill}"
     )

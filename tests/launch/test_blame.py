@@ -248,6 +248,7 @@ def test_where_more_workers_lie_than_were_assumed_that_is_said_and_nobody_named(
     out = " ".join(capsys.readouterr().out.split())
     assert "more than q = 0: so few Byzantine workers cannot have outvoted all these by chance" in out
     assert "There are 3 at least" in out
+    assert "draws other liars" not in out
     assert " suspect " not in out.split("proven:")[0]
 
 
@@ -269,6 +270,12 @@ def test_what_the_aggregator_stands_is_assumed_where_q_is_0_and_said(tmp_path, c
     assert (told["q_assumed"], told["explained"], named) == (3, True, {2, 8, 11})
     blame([str(folder.path)])
     assert "at most q = 3 of 15 workers are Byzantine, as many as aggregator.f stands" in capsys.readouterr().out
+
+
+def test_a_drill_that_draws_other_liars_in_each_step_is_said_to_have_more_than_q(tmp_path, capsys):
+    entries = [_entry(step, "dissented", step % 9) for step in range(1, 10)]
+    assert blame([str(_run(tmp_path, entries, CONFIG.model_copy(update={"q": 1})).path)]) == 0
+    assert 'attack.placement = "random" draws other liars in each step' in capsys.readouterr().out
 
 
 def test_a_proof_stands_whatever_was_assumed(tmp_path, capsys):
