@@ -63,7 +63,8 @@ def clearance(scores: Floats, m: int) -> float:
         gap = np.abs(others - high).min(initial=np.inf) if high < np.inf else np.inf
     else:
         gap = high - low
-    return float(gap / high) if 0 < high < np.inf else np.inf
+    with np.errstate(over="ignore"):
+        return float(gap / high) if 0 < high < np.inf else np.inf
 
 
 def squared_norms(rows: Rows) -> Floats:

@@ -11,6 +11,8 @@ from detox.aggregators.rows import Array, Floats, Rows
 from detox.aggregators.rule import MAJORITY, rule
 
 SUBSETS = 200_000
+VAST = 1e100
+"""Squares of what is greater may leave float64's range."""
 
 
 @rule(MAJORITY, "Allouah et al. 2023, ICML")
@@ -57,6 +59,9 @@ def caf(rows: Rows, f: int) -> Array:
         if values[-1] < best:
             best, winner = values[-1], c
         projections = products @ (np.sqrt(p) * vectors[:, -1])
+        greatest = np.abs(projections).max()
+        if greatest > VAST:
+            projections = projections / greatest
         scores = np.where(c > 0, projections**2, 0)
         if not scores.max() > 0:
             break

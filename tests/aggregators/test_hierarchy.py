@@ -75,6 +75,27 @@ def test_same_seed_gives_the_same_bits_for_any_threads_and_library(name):
     np.testing.assert_array_equal(PAIRS[name](torch.from_numpy(x), f=2, rng=rng()), one)
 
 
+@pytest.mark.parametrize("name", [*PAIRS, "draco", "geometric_median"])
+def test_any_form_of_the_votes_gives_the_same_and_stays_as_it_is(name, monkeypatch):
+    monkeypatch.setattr(rows, "FAST_FROM", 0)
+    x = votes()
+    h, f = create_hierarchy(name), 0 if name == "draco" else 2
+    expected = h(x.astype(np.float64), f=f, rng=rng())
+    for form, make in {
+        "Fortran order": np.asfortranarray,
+        "strided": lambda x: np.repeat(np.repeat(x, 2, axis=0), 2, axis=1)[::2, ::2],
+        "other byte order": lambda x: x.astype(">f4"),
+        "read-only": lambda x: np.broadcast_to(x, x.shape),
+        "torch": torch.tensor,
+        "torch float64": lambda x: torch.tensor(x, dtype=torch.float64),
+        "requires_grad": lambda x: torch.tensor(x, requires_grad=True),
+    }.items():
+        given = make(x)
+        result = h(given, f=np.int64(f), rng=rng())
+        np.testing.assert_allclose(np.asarray(result), expected, rtol=1e-5, atol=2e-6, err_msg=form)
+        np.testing.assert_array_equal(given.detach().numpy() if isinstance(given, torch.Tensor) else given, x)
+
+
 def test_votes_of_a_wider_array_are_not_changed():
     wide = votes(d=50)
     before = wide.copy()

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
-from detox.aggregators import RULES
+from detox.aggregators import PREAGGREGATORS, RULES, rows
 
 settings.register_profile("rules", max_examples=40, deadline=None)
 settings.load_profile("rules")
@@ -46,6 +48,29 @@ def test_scaled_vectors_give_a_scaled_result(name, seed, exponent):
     f = min(2, RULES[name].tolerates(11))
     x, scale = votes(seed), 2.0**exponent
     np.testing.assert_allclose(RULES[name](x * scale, f=f) / scale, RULES[name](x, f=f), rtol=1e-6, atol=1e-7)
+
+
+BEARS = {**RULES, "nnm": PREAGGREGATORS["nnm"], "arc": PREAGGREGATORS["arc"]}
+del BEARS["mean"]
+
+
+@pytest.mark.parametrize("name", BEARS)
+@settings(max_examples=15, deadline=None)
+@given(data=st.data(), seed=seeds, width=st.sampled_from([2, 17]))
+def test_up_to_f_vectors_of_anything_leave_the_result_finite(name, data, seed, width):
+    stage = BEARS[name]
+    n = data.draw(st.sampled_from([7, 8]), label="n")
+    f = min(3, stage.tolerates(n))
+    anything = data.draw(arrays(np.float64, (f, width), elements=st.floats()), label="hostile")
+    x = np.random.default_rng(seed).normal(size=(n, width))
+    x[np.random.default_rng(seed).permutation(n)[:f]] = anything
+    with np.errstate(over="ignore"):
+        narrow = x.astype(np.float32)
+    with pytest.MonkeyPatch.context() as patch:
+        for fast_from in (0, 10**9):
+            patch.setattr(rows, "FAST_FROM", fast_from)
+            for votes in (narrow, torch.from_numpy(narrow), x, torch.from_numpy(x)):
+                assert np.isfinite(np.asarray(stage(votes, f=f))).all()
 
 
 HOSTILE = ["huge", "spread", "shifted", "inside", "nan", "inf", "mimic", "zero", "alternating"]
