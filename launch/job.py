@@ -15,24 +15,35 @@ _GRACE = 30.0  # seconds for the PS to write its checkpoint, once it was told to
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
-def run(line: list[str], first: signal.Signals) -> tuple[int, int]:
+def run(line: list[str], begun: Callable[[], bool]) -> tuple[int, int]:
     """Runs mpirun to its end; returns its exit status, and the signal that ended the run, 0 if none did.
 
-    Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 tell mpirun to end the job by `first`: SIGUSR1, which it passes on, lets the PS
-    write a checkpoint. A second one, or _GRACE seconds, make mpirun end all its ranks; a third one ends it at once.
+    Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 tell the PS, by the SIGUSR1 that mpirun passes on, to write a checkpoint and
+    end. A second one, or _GRACE seconds, make mpirun end all its ranks, and so does the first one where there is
+    nothing to keep; the next one ends mpirun at once.
+
+    Args:
+        line: of mpirun.
+        begun: whether there is something that the PS may want to keep.
 
     Raises:
         MpirunError: it cannot be started.
     """
     told: list[int] = []
     since = 0.0
+    steps = [signal.SIGUSR1, signal.SIGTERM, signal.SIGKILL]
 
     def pass_on(number: int, _: object) -> None:
         nonlocal since
         told.append(number)
         since = since or time.monotonic()
         if process is not None:
-            process.send_signal((first, signal.SIGTERM, signal.SIGKILL)[min(len(told), 3) - 1])
+            tell(process)
+
+    def tell(process: subprocess.Popen[bytes]) -> None:
+        if steps[0] == signal.SIGUSR1 and not begun():
+            del steps[0]
+        process.send_signal(steps.pop(0) if len(steps) > 1 else steps[0])
 
     process: subprocess.Popen[bytes] | None = None
     signals = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1]
@@ -45,7 +56,7 @@ def run(line: list[str], first: signal.Signals) -> tuple[int, int]:
             line, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=_ends_with(os.getpid())
         )
         if told:  # before there was a process to pass it on to
-            process.send_signal(first)
+            tell(process)
         while True:
             try:
                 return process.wait(timeout=1), told[0] if told else 0

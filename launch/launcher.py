@@ -1,7 +1,6 @@
 """`detox-ps launch`: checks the config, then runs `detox-ps train` under mpirun with all its settings."""
 
 import shlex
-import signal
 import sys
 from argparse import ArgumentParser
 from contextlib import suppress
@@ -76,7 +75,7 @@ def _start(line: list[str], folder: RunFolder, restarts: int, resume: bool) -> i
     while True:
         print(shlex.join(line), flush=True)
         before = folder.read_status()
-        status, number = job.run(line, signal.SIGUSR1)
+        status, number = job.run(line, lambda before=before: folder.read_status() != before)  # type: ignore[misc]
         now = folder.read_status()
         told = now if now != before else {}
         if folder.done and (resume or (told.get("status") == "finished" and "start_over" not in told)):
@@ -91,7 +90,8 @@ def _start(line: list[str], folder: RunFolder, restarts: int, resume: bool) -> i
         failure.say(f"{why}; starting it again, at most {restarts} times more")
         if not resume and not replaces:
             line, resume = [*line, "--resume"], True  # what it was to replace is gone
-    failure.say(outlook(told, number, str(folder.path)))
+    if told or not number:
+        failure.say(outlook(told, number, str(folder.path)))
     return exit_status(status, number, told)
 
 
@@ -111,7 +111,7 @@ def outlook(told: dict[str, Any], number: int, folder: str) -> str:
         folder: of the run.
     """
     if not told:
-        return "the run was not started" if number else "the run was not started; see above"
+        return "the run was not started; see above"
     if told["status"] == "failed" and not told["again"]:
         return "the run failed, and cannot be resumed before that is mended"
     died = "" if told["status"] != "running" or number else ": the parameter server is gone without a word"

@@ -1,14 +1,18 @@
 """The command `detox-ps`."""
 
+import _signal  # without what `signal` imports, for Ctrl-C may come meanwhile
+import os
 import sys
 
 from detox.launch.path import leave_current_folder_out
 
+_is_command = os.path.basename(sys.argv[0]) in ("detox-ps", "__main__.py")  # noqa: PTH119
+if _is_command and _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
 leave_current_folder_out(sys.path)  # before anything is imported that might be found there
 
 import contextlib  # noqa: E402
 import importlib  # noqa: E402
-import os  # noqa: E402
 import signal  # noqa: E402
 
 from detox.launch import environment  # noqa: E402

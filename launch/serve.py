@@ -35,8 +35,8 @@ class Interruption(BaseException):
 
 def serve(transport: Transport, argv: list[str]) -> tuple[int, bool]:
     """The PS's life; returns the exit status, and whether all ranks have said goodbye."""
-    handle_signals(_interrupt)
     try:
+        handle_signals(_interrupt)  # one may have waited for this
         status = _serve(transport, argv)
     except Interruption:
         status = failure.INTERRUPTED

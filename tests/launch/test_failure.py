@@ -158,16 +158,16 @@ echo ready
 while :; do sleep 0.05; done
 """
 RUNS = """
-import signal, sys
+import sys
 from detox.launch import job
-print(job.run(["sh", "-c", sys.argv[1]], signal.SIGUSR1), flush=True)
+print(job.run(["sh", "-c", sys.argv[1]], lambda: sys.argv[2] == "begun"), flush=True)
 """
 
 
 @pytest.fixture
-def launcher():
+def launcher(request):
     """A process that runs STUBBORN as its job."""
-    line = [sys.executable, "-c", RUNS, STUBBORN]
+    line = [sys.executable, "-c", RUNS, STUBBORN, getattr(request, "param", "begun")]
     process = subprocess.Popen(line, stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "ready\n"
     yield process
@@ -183,6 +183,13 @@ def test_a_signal_is_passed_on_for_a_checkpoint_and_a_second_one_ends_the_job(la
     launcher.send_signal(signal.SIGINT)
     assert launcher.stdout.readline() == "TERM\n"
     assert launcher.stdout.readline() == f"(9, {int(number)})\n"
+
+
+@pytest.mark.parametrize("launcher", ["new"], indirect=True)
+def test_a_signal_ends_a_job_that_has_nothing_to_keep_at_once(launcher):
+    launcher.send_signal(signal.SIGINT)
+    assert launcher.stdout.readline() == "TERM\n"
+    assert launcher.stdout.readline() == "(9, 2)\n"
 
 
 def test_a_job_ends_with_its_launcher_even_where_that_is_killed(launcher):
@@ -206,7 +213,7 @@ def test_a_limit_of_open_files_is_raised_as_far_as_needed_or_told(monkeypatch):
 
 def test_an_mpirun_that_cannot_be_started_is_told():
     with pytest.raises(MpirunError, match=r"/nowhere/mpirun cannot be started: No such file"):
-        job.run(["/nowhere/mpirun"], signal.SIGUSR1)
+        job.run(["/nowhere/mpirun"], lambda: False)
 
 
 class Gone:
