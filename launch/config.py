@@ -1,6 +1,7 @@
 """The config of a run: TOML, checked by frozen pydantic models, overridden from the command line."""
 
 import tomllib
+import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -341,7 +342,9 @@ def _parse(fields: dict[str, Any], where: str) -> Config:
 
 def override(config: Config, overrides: list[str]) -> Config:
     """The config with `--field value` on top; raises SystemExit after --help or an error, both printed."""
-    return tyro.cli(Config, prog="detox-ps train CONFIG.toml", args=overrides, default=config)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The field `optimizer.options`", UserWarning)  # for a list in the TOML file
+        return tyro.cli(Config, prog="detox-ps train CONFIG.toml", args=overrides, default=config)
 
 
 def known_secret(config: Config) -> int | None:

@@ -1,9 +1,18 @@
 """What a field of a config may hold, and what is said where it holds something else."""
 
+import contextlib
 import difflib
+import tomllib
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, Strict, ValidationError
+from pydantic import (
+    BaseModel,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 # The header of a message has 32 bits for the step, the worker and the file.
 _COUNT = 2**32 - 1
@@ -16,9 +25,22 @@ Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Seconds = Annotated[float, Field(gt=0, le=1e9)]  # time.sleep takes no more than 1e10
 Scalar = bool | int | float | str
-Option = Scalar | Annotated[tuple[Scalar, ...], Strict(False)]
-_UNION = ("bool", "int", "float", "str", "tuple[")  # how pydantic names the members of an Option
+_UNION = ("bool", "int", "float", "str")  # how pydantic names the members of an Option
 _OPTION = "Input should be a boolean, a number, a string or a list of these"
+
+
+def _option(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    """A scalar, or the tuple of a list of them; the command line has a list as the text "[0.9, 0.98]"."""
+    if isinstance(value, str) and value.startswith("["):
+        with contextlib.suppress(ValueError, RecursionError):
+            value = tomllib.loads(f"list = {value}")["list"]
+    return tuple(check(item) for item in value) if isinstance(value, list | tuple) else check(value)
+
+
+# A list is no part of the type, or the command line would take all that follows for its items.
+Option = Annotated[
+    Scalar, WrapValidator(_option), PlainSerializer(lambda value: list(value) if isinstance(value, tuple) else value)
+]
 
 
 class ConfigError(ValueError):

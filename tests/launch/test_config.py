@@ -291,6 +291,11 @@ def test_a_value_that_the_code_behind_it_does_not_take_is_told(read, text, words
         read(text)
 
 
+def test_a_list_for_an_optimizer_can_be_given_on_the_command_line(read):
+    config = read('[optimizer]\nname = "Adam"', "--optimizer.options", "betas", "[0.9, 0.98]", "mode", "[x", "n", "3")
+    assert config.optimizer.options == {"betas": (0.9, 0.98), "mode": "[x", "n": 3}
+
+
 def test_what_another_optimizer_has_by_default_can_be_set_to_0(read):
     config = read('[optimizer]\nname = "AdamW"\noptions.weight_decay = 0')
     assert config.optimizer.options == {"weight_decay": 0}
