@@ -236,6 +236,11 @@ class Config(Section):
         return FullBallot if self.r == 1 else VOTES[self.vote]
 
     @property
+    def compares_bits(self) -> bool:
+        """Whether workers have to compute equal bits to agree."""
+        return self.r > 1 and self.vote != "tolerance"
+
+    @property
     def recomputes(self) -> bool:
         """Whether the PS may have to compute gradients itself."""
         return self.on_tie == "recompute" or self.quarantine.policy == "recompute"

@@ -20,8 +20,10 @@ from detox.launch.ranks import dismiss, read_facts, send_start
 from detox.launch.serve import create_codec, create_files, create_model
 from detox.launch.train import config_first
 from detox.ps.model import GlobalModel
+from detox.ps.samples import Files
 from detox.ps.selftest import StartError, check_answers, probe
-from detox.tasks import create_task
+from detox.ps.trial import try_out
+from detox.tasks import Task, create_task
 from detox.wire import PROBE, Codec, Header, Kind, Pulse, Session, WireError, digest_of
 from detox.wire.transport import Transport, library
 from detox.worker.host import ECHO_LIMIT, available_memory
@@ -56,7 +58,7 @@ def examine(transport: Transport, argv: list[str]) -> tuple[int, bool]:
 
 def _examine(transport: Transport, config: Config, lost: str, colour: bool) -> int:
     checks = [of_mpi(library()["mpi"], lost)]
-    patients, model, own = _measure(transport, _plain(config, len(transport.peers)), checks)
+    patients, model, own = _measure(transport, _plain(config, len(transport.peers)), checks, config.compares_bits)
     missing = sorted(set(transport.peers) - {patient.rank for patient in patients})
     size = None if model is None else model.d + model.b
     checks += of_ranks(patients, missing, platform.node())
@@ -84,7 +86,7 @@ def _plain(config: Config, ranks: int) -> Config:
 
 
 def _measure(
-    transport: Transport, config: Config, checks: list[Check]
+    transport: Transport, config: Config, checks: list[Check], bits: bool
 ) -> tuple[list[Patient], GlobalModel | None, bytes | None]:
     """All ranks that are ready; the PS's own model, and the digest of its probe. What fails on the way is a check."""
     ranks, poll = list(transport.peers), config.transport.poll
@@ -96,6 +98,8 @@ def _measure(
         model, files = create_model(config, task), create_files(config, task)
     except BaseException as error:  # whatever a task raises, or sys.exit
         checks.append(Check("red", "data on the PS", failure.in_words(error)))
+    if model is not None:
+        checks += _try(task, model, files, bits)
     patients = _await_ready(transport, config)
     well = [patient for patient in patients if "error" not in patient.facts]
     for patient in well:
@@ -118,6 +122,16 @@ def _measure(
         found = str(error) if isinstance(error, StartError) else f"on the PS: {failure.in_words(error)}"
         checks.append(Check("red", "probe", found, "the task has to compute a gradient on every host"))
     return patients, model, own
+
+
+def _try(task: Task, model: GlobalModel, files: Files, bits: bool) -> list[Check]:
+    """The trial that a run begins with."""
+    said: list[str] = []
+    try:
+        try_out(task, model, files, bits=bits, signs=False, warn=said.append)
+    except BaseException as error:  # whatever a task raises, or sys.exit
+        return [Check("red", "task", failure.in_words(error))]
+    return [Check("yellow", "task", line) for line in said]
 
 
 def _await_ready(transport: Transport, config: Config) -> list[Patient]:

@@ -134,8 +134,8 @@ def _train(transport: Transport, config: Config, options: Options, ranks: list[i
     check(folder, facts_of(config, task) | place_of(config, len(transport.peers) + 1), options.accept, reporter.warn)
     model = create_model(config, task)
     files = create_files(config, task)
-    bits = config.r > 1 and config.vote != "tolerance"
-    try_out(task, model, files, bits=bits, signs=config.compression.kind == "sign", warn=reporter.warn)
+    signs = config.compression.kind == "sign"
+    try_out(task, model, files, bits=config.compares_bits, signs=signs, warn=reporter.warn)
     fingerprints = await_ready(transport, config)
     hosts = {rank: facts["host"] for rank, facts in fingerprints.items()}
     check(folder, workers_of(fingerprints), options.accept, reporter.warn)
