@@ -7,10 +7,11 @@ import numpy as np
 
 from detox.aggregators.errors import AggregatorError
 from detox.aggregators.geometry import HUGE, average, finite, least, levelled, squared_distances, squared_norms
-from detox.aggregators.rows import Array, Floats, Rows
+from detox.aggregators.rows import Array, Floats, Index, Rows
 from detox.aggregators.rule import MAJORITY, rule
 
 SUBSETS = 200_000
+BESIDE = 1e6
 VAST = 1e100
 """Squares of what is greater may leave float64's range."""
 
@@ -105,9 +106,8 @@ def dnc(
     while True:
         good = ~bad
         for x in samples:
-            scores = np.where(bad, inf, 0)
-            scores[~bad] = _projections(x[~bad])
-            good[np.argsort(-levelled(scores), kind="stable")[:drop]] = False
+            first = np.concatenate([np.flatnonzero(bad), np.flatnonzero(~bad)[_farthest_first(x[~bad])]])
+            good[first[:drop]] = False
         kept = np.flatnonzero(good) if good.any() else np.arange(1)
         result = rows.combine(average(rows.n, kept))
         # What makes a vector bad can lie outside its sample; where the mean is finite none of its vectors is bad.
@@ -118,13 +118,19 @@ def dnc(
         bad[missed] = True
 
 
-def _projections(x: Floats) -> Floats:
-    """Squared projections (n,) of the points (n, k) on their top singular vector, up to a factor."""
+def _farthest_first(x: Floats) -> Index:
+    """The points (n, k) by the size of their projections on their top singular vector, the greatest first."""
     if not len(x):
-        return np.empty(0)
+        return np.arange(0)
+    x = x - np.median(x, axis=0)
     centred = x - x.mean(axis=0)
-    scores: Floats = np.linalg.eigh(centred @ centred.T)[1][:, -1] ** 2
-    return scores
+    top = np.linalg.eigh(centred @ centred.T)[1][:, -1]
+    # Beside a vector that is vastly greater the others differ only before the mean is taken off.
+    along = x @ (top @ centred)
+    mean = along.mean()
+    ties = -np.sign(mean) * along if abs(mean) > BESIDE * np.median(np.abs(along)) else np.zeros(len(x))
+    order: Index = np.lexsort((-ties, -levelled(top**2)))
+    return order
 
 
 def _centred(squares: Floats, p: Floats) -> Floats:

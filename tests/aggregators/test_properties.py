@@ -34,6 +34,14 @@ def test_order_of_the_vectors_does_not_matter(name, seed, f):
     np.testing.assert_allclose(RULES[name](x[order], f=f), RULES[name](x, f=f), rtol=1e-6, atol=1e-7)
 
 
+@given(seed=seeds, f=st.integers(2, 5), huge=st.sampled_from([1e12, -1e20, 1e38]))
+def test_dnc_tells_vectors_apart_beside_one_that_is_vastly_greater(seed, f, huge):
+    x = votes(seed)
+    x[seed % 11] = huge
+    order = np.random.default_rng(seed + 1).permutation(11)
+    np.testing.assert_allclose(RULES["dnc"](x[order], f=f), RULES["dnc"](x, f=f), rtol=1e-6, atol=1e-7)
+
+
 @pytest.mark.parametrize("name", sorted(TRANSLATED))
 @given(seed=seeds, shift=st.floats(-100, 100))
 def test_shifted_vectors_give_a_shifted_result(name, seed, shift):
