@@ -1,5 +1,25 @@
+"""What holds for all tests."""
+
+import os
+
+import pytest
 from hypothesis import settings
 
 # No test asserts a time, so hypothesis shall not either.
 settings.register_profile("detox", deadline=None)
 settings.load_profile("detox")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session):
+    """Where DETOX_MAY_SKIP is set, as in CI, a test that was skipped for another reason is a failure."""
+    allowed = os.environ.get("DETOX_MAY_SKIP")
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if not allowed or reporter is None:
+        return
+    skipped = {(report.nodeid, report.longrepr[2]) for report in reporter.stats.get("skipped", [])}
+    if wrong := sorted(item for item in skipped if allowed not in item[1]):
+        reporter.write_line(f'\nskipped, but not for "{allowed}":', red=True)
+        for nodeid, reason in wrong:
+            reporter.write_line(f"  {nodeid}: {reason}")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
