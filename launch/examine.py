@@ -24,16 +24,17 @@ from detox.ps.samples import Files
 from detox.ps.selftest import StartError, check_answers, probe
 from detox.ps.trial import try_out
 from detox.tasks import Task, create_task
-from detox.wire import PROBE, Codec, Header, Kind, Pulse, Session, WireError, digest_of
-from detox.wire.transport import Transport, library
+from detox.wire import PROBE, Codec, Header, Kind, Message, Pulse, Session, WireError, digest_of
+from detox.wire.transport import library
 from detox.worker.host import ECHO_LIMIT, available_memory
 
 _PINGS = 20
 _LOADS = 3
-_PATIENCE = 30.0  # seconds for one echo
+_PATIENCE = 30.0  # seconds for one answer
+_POLL = 0.00005  # seconds; a sleep is part of what is measured
 
 
-def examine(transport: Transport, argv: list[str]) -> tuple[int, bool]:
+def examine(session: Session, argv: list[str]) -> tuple[int, bool]:
     """Measures, prints, and dismisses all ranks; returns the exit status, and whether all have said goodbye."""
     parser = ArgumentParser("detox-ps doctor", add_help=False, allow_abbrev=False)
     parser.add_argument("--lost", default="")
@@ -44,22 +45,22 @@ def examine(transport: Transport, argv: list[str]) -> tuple[int, bool]:
         path, fields = config_first(rest)
         config = read_config(path, fields) if path else override(Config(), fields)
     except SystemExit as exit_:  # after --help, or what was wrong with an option, which has been said
-        return exit_.code if isinstance(exit_.code, int) else failure.MISTAKE, dismiss(transport)
+        return exit_.code if isinstance(exit_.code, int) else failure.MISTAKE, dismiss(session)
     except ConfigError as error:
         failure.say(error)
-        return failure.MISTAKE, dismiss(transport)
+        return failure.MISTAKE, dismiss(session)
     try:
-        status = _examine(transport, config, options.lost, options.colour)
+        status = _examine(session, config, options.lost, options.colour)
     except BaseException as error:
         failure.say(error)
         status = failure.status_of(error)
-    return status, dismiss(transport)
+    return status, dismiss(session)
 
 
-def _examine(transport: Transport, config: Config, lost: str, colour: bool) -> int:
+def _examine(session: Session, config: Config, lost: str, colour: bool) -> int:
     checks = [of_mpi(library()["mpi"], lost)]
-    patients, model, own = _measure(transport, _plain(config, len(transport.peers)), checks, config.compares_bits)
-    missing = sorted(set(transport.peers) - {patient.rank for patient in patients})
+    patients, model, own = _measure(session, _plain(config, len(session.peers)), checks, config.compares_bits)
+    missing = sorted(set(session.peers) - {patient.rank for patient in patients})
     size = None if model is None else model.d + model.b
     checks += of_ranks(patients, missing, platform.node())
     checks += of_network(patients, 4 * (size or 0))
@@ -86,12 +87,11 @@ def _plain(config: Config, ranks: int) -> Config:
 
 
 def _measure(
-    transport: Transport, config: Config, checks: list[Check], bits: bool
+    session: Session, config: Config, checks: list[Check], bits: bool
 ) -> tuple[list[Patient], GlobalModel | None, bytes | None]:
     """All ranks that are ready; the PS's own model, and the digest of its probe. What fails on the way is a check."""
-    ranks, poll = list(transport.peers), config.transport.poll
-    transport.limits[Kind.ECHO] = ECHO_LIMIT + Pulse.BYTES
-    send_start(transport, config, ranks)
+    ranks = list(session.peers)
+    send_start(session, config, ranks)
     model = None
     try:
         task = create_task(config.task, model=config.model, data_dir=config.data_dir, device=config.device)
@@ -100,20 +100,24 @@ def _measure(
         checks.append(Check("red", "data on the PS", failure.in_words(error)))
     if model is not None:
         checks += _try(task, model, files, bits)
-    patients = _await_ready(transport, config)
+    patients = _await_ready(session, config.transport.start_deadline)
     well = [patient for patient in patients if "error" not in patient.facts]
+    session.expect({Kind.ECHO: ECHO_LIMIT + Pulse.BYTES})
+    session.poll = _POLL
     for patient in well:
-        _ping(transport, patient, poll)
+        _ping(session, patient)
     if model is None:
         return patients, None, None
     answering = [patient for patient in well if patient.latency is not None]
     answered = [patient.rank for patient in answering]
-    digests = probe(Session(transport, poll), answered, model, files, config.transport.start_deadline)
+    digests = probe(session, answered, model, files, config.transport.start_deadline)
     for worker, patient in enumerate(answering):
         patient.digest = digests.get(worker)
+    codec = create_codec(config, model)
+    session.expect({Kind.GRADIENT: codec.limit})
     for digest in set(digests.values()):
         worker = min(w for w in digests if digests[w] == digest)
-        answering[worker].gradient = _fetch(transport, answered[worker], worker, create_codec(config, model), poll)
+        answering[worker].gradient = _fetch(session, answered[worker], worker, codec)
     own = None
     try:
         check_answers(digests, answered)
@@ -134,29 +138,32 @@ def _try(task: Task, model: GlobalModel, files: Files, bits: bool) -> list[Check
     return [Check("yellow", "task", line) for line in said]
 
 
-def _await_ready(transport: Transport, config: Config) -> list[Patient]:
+def _await_ready(session: Session, deadline: float) -> list[Patient]:
     found: dict[int, Patient] = {}
-    end = time.monotonic() + config.transport.start_deadline
-    while set(transport.peers) - transport.dead - found.keys() and time.monotonic() < end:
-        for message in transport.receive():
-            if message.header is not None and message.header.kind == Kind.READY:
-                try:
-                    facts = read_facts(message.source, bytes(message.payload))
-                except StartError as error:
-                    facts = {"error": str(error)}
-                if "loading" in facts:
-                    continue
+
+    def take(message: Message) -> None:
+        if message.header is not None and message.header.kind == Kind.READY:
+            try:
+                facts = read_facts(message.source, bytes(message.payload))
+            except StartError as error:
+                facts = {"error": str(error)}
+            if "loading" not in facts:
                 found[message.source] = Patient(message.source, facts)
-        time.sleep(config.transport.poll)
+
+    session.wait(lambda: set(session.peers) <= session.dead | found.keys(), take, deadline=session.clock() + deadline)
     return [found[rank] for rank in sorted(found)]
 
 
-def _ping(transport: Transport, patient: Patient, poll: float) -> None:
+def _ping(session: Session, patient: Patient) -> None:
     """Round trips of nothing, then of megabytes; the quickest tells the clock."""
     trips = []
     for size in (0,) * _PINGS + (ECHO_LIMIT,) * _LOADS:
         begin, clock = time.monotonic(), time.time()
-        pulse = _echo(transport, patient.rank, bytes(size), poll)
+        echo = _answer(session, patient.rank, Header(Kind.ECHO), Kind.ECHO, bytes(size))
+        try:
+            pulse = None if echo is None else Pulse.unpack(echo)
+        except WireError:
+            pulse = None
         if pulse is None:
             return
         seconds = time.monotonic() - begin
@@ -167,37 +174,29 @@ def _ping(transport: Transport, patient: Patient, poll: float) -> None:
     patient.bandwidth = 2 * ECHO_LIMIT / min(seconds for seconds, _, _ in trips[_PINGS:])
 
 
-def _echo(transport: Transport, rank: int, payload: bytes, poll: float) -> Pulse | None:
-    """Sends bytes there and back; None where they did not come back."""
-    transport.send([rank], Header(Kind.ECHO), payload)
-    end = time.monotonic() + _PATIENCE
-    while time.monotonic() < end and rank not in transport.dead:
-        for message in transport.receive():
-            if message.source == rank and message.header is not None and message.header.kind == Kind.ECHO:
-                try:
-                    return Pulse.unpack(message.payload)
-                except WireError:
-                    return None
-        time.sleep(0 if payload else poll / 10)
-    return None
-
-
-def _fetch(transport: Transport, rank: int, worker: int, codec: Codec, poll: float) -> np.ndarray | None:
+def _fetch(session: Session, rank: int, worker: int, codec: Codec) -> np.ndarray | None:
     """The worker's gradient of the probe; None where it does not come."""
-    transport.limits[Kind.GRADIENT] = codec.limit
-    transport.send([rank], Header(Kind.FETCH, PROBE, worker))
-    end = time.monotonic() + _PATIENCE
-    while time.monotonic() < end and rank not in transport.dead:
-        for message in transport.receive():
-            if message.source == rank and message.header is not None and message.header.kind == Kind.GRADIENT:
-                gradient = np.empty(codec.size, np.float32)
-                try:
-                    codec.decode(message.payload, gradient)
-                except WireError:
-                    return None
-                return gradient
-        time.sleep(poll)
-    return None
+    answer = _answer(session, rank, Header(Kind.FETCH, PROBE, worker), Kind.GRADIENT)
+    gradient = np.empty(codec.size, np.float32)
+    try:
+        if answer is not None:
+            codec.decode(answer, gradient)
+    except WireError:
+        return None
+    return None if answer is None else gradient
+
+
+def _answer(session: Session, rank: int, question: Header, kind: Kind, payload: bytes = b"") -> memoryview | None:
+    """What a rank answers; None where it does not."""
+    came: list[memoryview] = []
+
+    def take(message: Message) -> None:
+        if message.source == rank and message.header is not None and message.header.kind == kind:
+            came.append(message.payload)
+
+    session.send([rank], question, payload)
+    session.wait(lambda: bool(came) or rank in session.dead, take, deadline=session.clock() + _PATIENCE)
+    return came[0] if came else None
 
 
 def _table(patients: list[Patient]) -> Table:

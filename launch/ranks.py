@@ -3,20 +3,19 @@
 import json
 import os
 import platform
-import time
+from collections.abc import Iterable
 
 from detox.launch.config import Config, ConfigError
 from detox.launch.work import START_LIMIT
 from detox.ps.selftest import StartError, named
 from detox.tasks import TaskError
-from detox.wire import Header, Kind
-from detox.wire.transport import Transport
+from detox.wire import Header, Kind, Message, Session
 
 _JSON_LIMIT = 2**16
 _GOODBYE = 2.0  # seconds for all ranks to leave, of which some may still load their data
 
 
-def send_start(transport: Transport, config: Config, ranks: list[int]) -> None:
+def send_start(session: Session, config: Config, ranks: list[int]) -> None:
     """Sends the config, without what only the PS may know, to all ranks.
 
     Raises:
@@ -26,47 +25,54 @@ def send_start(transport: Transport, config: Config, ranks: list[int]) -> None:
     start = json.dumps({"config": public, "ranks": ranks}).encode()
     if len(start) > START_LIMIT:
         raise ConfigError(f"config and ranks of the workers take {len(start)} bytes, at most {START_LIMIT} can be sent")
-    transport.limits[Kind.READY] = _JSON_LIMIT
-    transport.send(transport.peers, Header(Kind.START), start)
+    session.expect({Kind.READY: _JSON_LIMIT})
+    session.send(session.peers, Header(Kind.START), start)
 
 
-def await_ready(transport: Transport, config: Config) -> dict[int, dict[str, str]]:
+def await_ready(session: Session, deadline: float) -> dict[int, dict[str, str]]:
     """Rank -> what decides the bits there, once all ranks have loaded data and model.
+
+    Args:
+        session: the conversation with the ranks, which have been sent START.
+        deadline: seconds, transport.start_deadline.
 
     Raises:
         TaskError: a rank could not.
         StartError: a rank died, or took too long.
     """
     ready: dict[int, dict[str, str]] = {}
-    hosts = local_hosts(transport)
-    end = time.monotonic() + config.transport.start_deadline
-    while len(ready) < len(transport.peers):
-        for message in transport.receive():
-            if message.header is None or message.header.kind != Kind.READY:
-                continue
-            facts = read_facts(message.source, bytes(message.payload))
-            hosts[message.source] = facts["host"]
-            if "error" in facts:
-                raise TaskError(f"{named([message.source], hosts)}: {facts['error']}")
-            if "loading" not in facts:
-                ready[message.source] = facts
-        missing = [rank for rank in transport.peers if rank not in ready]
-        if died := sorted(transport.dead & set(missing)):
-            raise StartError(f"{named(died, hosts)} died while data and model were loaded")
-        if missing and time.monotonic() > end:
-            raise StartError(
-                f"{named(missing, hosts)} had not loaded data and model within transport.start_deadline = "
-                f"{config.transport.start_deadline:g} s"
-            )
-        time.sleep(config.transport.poll)
+    hosts = local_hosts(session.peers)
+
+    def take(message: Message) -> None:
+        if message.header is None or message.header.kind != Kind.READY:
+            return
+        facts = read_facts(message.source, bytes(message.payload))
+        hosts[message.source] = facts["host"]
+        if "error" in facts:
+            raise TaskError(f"{named([message.source], hosts)}: {facts['error']}")
+        if "loading" not in facts:
+            ready[message.source] = facts
+
+    def missing() -> list[int]:
+        return [rank for rank in session.peers if rank not in ready]
+
+    session.wait(
+        lambda: not missing() or bool(session.dead & set(missing())), take, deadline=session.clock() + deadline
+    )
+    if died := sorted(session.dead & set(missing())):
+        raise StartError(f"{named(died, hosts)} died while data and model were loaded")
+    if missing():
+        raise StartError(
+            f"{named(missing(), hosts)} had not loaded data and model within transport.start_deadline = {deadline:g} s"
+        )
     return ready
 
 
-def local_hosts(transport: Transport) -> dict[int, str]:
+def local_hosts(peers: Iterable[int]) -> dict[int, str]:
     """The host of each rank where that is known before the rank has said it: where Open MPI has put all on this one."""
     size = os.environ.get("OMPI_COMM_WORLD_SIZE")
     one = size is not None and os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE") == size
-    return dict.fromkeys(transport.peers, platform.node()) if one else {}
+    return dict.fromkeys(peers, platform.node()) if one else {}
 
 
 def read_facts(rank: int, payload: bytes) -> dict[str, str]:
@@ -85,15 +91,15 @@ def _printable(value: str | int) -> str:
     return "".join(c if c.isascii() and c.isprintable() else "?" for c in str(value)[:500])
 
 
-def dismiss(transport: Transport) -> bool:
+def dismiss(session: Session) -> bool:
     """Tells all ranks to leave; whether every one of them has said goodbye in time."""
-    transport.limits[Kind.BYE] = 0
-    transport.send(transport.peers, Header(Kind.QUIT))
-    waiting = set(transport.peers)
-    end = time.monotonic() + _GOODBYE
-    while waiting - transport.dead and time.monotonic() < end:
-        for message in transport.receive():
-            if message.header is not None and message.header.kind == Kind.BYE:
-                waiting.discard(message.source)
-        time.sleep(0.001)
+    session.expect({Kind.BYE: 0})
+    session.send(session.peers, Header(Kind.QUIT))
+    waiting = set(session.peers)
+
+    def take(message: Message) -> None:
+        if message.header is not None and message.header.kind == Kind.BYE:
+            waiting.discard(message.source)
+
+    session.wait(lambda: waiting <= session.dead, take, deadline=session.clock() + _GOODBYE)
     return not waiting

@@ -26,39 +26,38 @@ from detox.ps.shards import cut
 from detox.ps.trial import try_out
 from detox.tasks import Task, TaskError, create_task
 from detox.wire import LONGEST, Codec, Session, Work
-from detox.wire.transport import Transport
 
 
 class Interruption(BaseException):
     """A signal came before the training did."""
 
 
-def serve(transport: Transport, argv: list[str]) -> tuple[int, bool]:
+def serve(session: Session, argv: list[str]) -> tuple[int, bool]:
     """The PS's life; returns the exit status, and whether all ranks have said goodbye."""
     try:
         handle_signals(_interrupt)  # one may have waited for this
-        status = _serve(transport, argv)
+        status = _serve(session, argv)
     except Interruption:
         status = failure.INTERRUPTED
     except BaseException as error:
         failure.say(error)
         status = failure.status_of(error)
-    return status, dismiss(transport)
+    return status, dismiss(session)
 
 
-def _serve(transport: Transport, argv: list[str]) -> int:
+def _serve(session: Session, argv: list[str]) -> int:
     try:
         config, options = parse(argv)
     except SystemExit as exit_:  # after --help, or what was wrong with an option, which has been said
         return exit_.code if isinstance(exit_.code, int) else failure.MISTAKE
-    ranks = assign_ranks(config, len(transport.peers))
+    ranks = assign_ranks(config, len(session.peers))
     folder = RunFolder(config.folder, config.checkpoints_kept)
     if options.resume and folder.done and (told := _told(folder)):
-        _check_finished(config, options.accept, len(transport.peers) + 1, folder)
+        _check_finished(config, options.accept, len(session.peers) + 1, folder)
         print("\n".join(["already finished:", *told]))
         return 0
     with folder.held(failure.say):
-        return _run(transport, config, options, ranks, folder)
+        return _run(session, config, options, ranks, folder)
 
 
 def _told(folder: RunFolder) -> list[str]:
@@ -89,7 +88,7 @@ def _check_finished(config: Config, accept: bool, ranks: int, folder: RunFolder)
         raise ChangedError(in_words(folder, found))
 
 
-def _run(transport: Transport, config: Config, options: Options, ranks: list[int], folder: RunFolder) -> int:
+def _run(session: Session, config: Config, options: Options, ranks: list[int], folder: RunFolder) -> int:
     """The training, and how it ended; the folder is this job's alone."""
     try:
         folder.bring_back()  # what a job that was killed at its start had set aside
@@ -97,7 +96,7 @@ def _run(transport: Transport, config: Config, options: Options, ranks: list[int
             folder.start_over()
         folder.create(config.toml())
         folder.write_status("running")
-        finished = _train(transport, config, options, ranks, folder)
+        finished = _train(session, config, options, ranks, folder)
     except Interruption:
         finished = False
     except BaseException as error:  # sys.exit in a task too
@@ -127,19 +126,18 @@ def _why(folder: RunFolder, error: BaseException) -> str:
     return failure.in_words(error, None if folder.replaces else folder.path)
 
 
-def _train(transport: Transport, config: Config, options: Options, ranks: list[int], folder: RunFolder) -> bool:
+def _train(session: Session, config: Config, options: Options, ranks: list[int], folder: RunFolder) -> bool:
     """The whole run; False where a signal ended it."""
     reporter = Reporter(options.progress, config.steps)
-    task = _start(transport, config, ranks)
-    check(folder, facts_of(config, task) | place_of(config, len(transport.peers) + 1), options.accept, reporter.warn)
+    task = _start(session, config, ranks)
+    check(folder, facts_of(config, task) | place_of(config, len(session.peers) + 1), options.accept, reporter.warn)
     model = create_model(config, task)
     files = create_files(config, task)
     signs = config.compression.kind == "sign"
     try_out(task, model, files, bits=config.compares_bits, signs=signs, warn=reporter.warn)
-    fingerprints = await_ready(transport, config)
+    fingerprints = await_ready(session, config.transport.start_deadline)
     hosts = {rank: facts["host"] for rank, facts in fingerprints.items()}
     check(folder, workers_of(fingerprints), options.accept, reporter.warn)
-    session = Session(transport, config.transport.poll)
     digests = probe(session, ranks, model, files, config.transport.start_deadline)
     check_answers(digests, ranks, hosts)
     for line in unequal(digests, ranks, fingerprints):
@@ -286,7 +284,8 @@ def check_length(what: str, size: int, because: str) -> None:
         raise ConfigError(f"{what} of {size} bytes are too long for a message of MPI, at most {LONGEST}: {because}")
 
 
-def _start(transport: Transport, config: Config, ranks: list[int]) -> Task:
+def _start(session: Session, config: Config, ranks: list[int]) -> Task:
     """Starts all ranks, and loads the task meanwhile."""
-    send_start(transport, config, ranks)
+    session.poll = config.transport.poll
+    send_start(session, config, ranks)
     return create_task(config.task, model=config.model, data_dir=config.data_dir, device=config.device)

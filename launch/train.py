@@ -40,9 +40,10 @@ def run_rank(module: str, serve: str, argv: list[str]) -> int:
 
     Args:
         module: imported by the first rank alone.
-        serve: takes a transport to all other ranks; gives the exit status, and whether all have said goodbye.
+        serve: takes the conversation with all other ranks; gives the exit status, and whether all have said goodbye.
         argv: for `serve`.
     """
+    from detox.wire import Session
     from detox.wire.transport import Transport, guard, leave, world
 
     comm = world()
@@ -53,7 +54,7 @@ def run_rank(module: str, serve: str, argv: list[str]) -> int:
         try:
             fix_torch()
             life = getattr(importlib.import_module(module), serve)
-            status, orderly = life(Transport(comm, range(1, comm.size)), argv)
+            status, orderly = life(Session(Transport(comm, range(1, comm.size))), argv)
         except BaseException as error:
             failure.say(error)
             status = failure.status_of(error)
@@ -63,7 +64,7 @@ def run_rank(module: str, serve: str, argv: list[str]) -> int:
             fix_torch()
             from detox.launch.work import work
 
-            status, orderly = work(Transport(comm, [PS]), comm.rank)
+            status, orderly = work(Session(Transport(comm, [PS])), comm.rank)
         except BaseException as error:
             # Ranks that exit by themselves make mpirun end the job; a killed one the PS survives.
             failure.say(f"rank {comm.rank} on {platform.node()}: {failure.in_words(error)}")

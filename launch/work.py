@@ -3,56 +3,55 @@
 import json
 import platform
 import signal
-import time
 
 from detox.launch import failure
 from detox.launch.config import Config
 from detox.launch.environment import fingerprint, handle_signals
 from detox.launch.placement import create_adversary
 from detox.tasks import FlatModel, Task, create_task
-from detox.wire import Codec, Header, Kind, Message, Session, Work
+from detox.wire import Channel, Codec, Header, Kind, Message, Session, Work
 from detox.wire.transport import Transport, abort, workers
 from detox.worker.faults import Faults
-from detox.worker.host import ECHO_LIMIT, Host
+from detox.worker.host import ECHO_LIMIT, PS, Host
 from detox.worker.momentum import Momentum
 
 START_LIMIT = 2**26  # bytes
 _PATIENCE = 600.0  # seconds until a rank leaves that was never told what to do
 
 
-def work(transport: Transport, rank: int) -> tuple[int, bool]:
+def work(session: Session, rank: int) -> tuple[int, bool]:
     """The life of a worker's rank; returns the exit status, and whether it ended as it should."""
     handle_signals(signal.SIG_IGN)  # they are for the PS, which then tells its workers to leave
-    return 0, _run(transport, rank)
+    return 0, _run(session, rank)
 
 
-def _run(transport: Transport, rank: int) -> bool:
-    start = _await_start(transport)
+def _run(session: Session, rank: int) -> bool:
+    session.expect({Kind.START: START_LIMIT, Kind.QUIT: 0})
+    start = _await(session, Kind.START, Kind.QUIT)
     if start is None:
         return False
     if start.header is not None and start.header.kind == Kind.START:
         told = json.loads(bytes(start.payload))
-        _ready(transport, loading=1)
+        _ready(session, loading=1)
         try:
             config = Config(**told["config"])
             task, model = _load(config)
         except BaseException as error:
-            _ready(transport, error=failure.in_words(error))
-            _await(transport, Kind.QUIT)
+            _ready(session, error=failure.in_words(error))
+            _await(session, Kind.QUIT)
         else:
-            _ready(transport, **fingerprint())
-            if not _create_host(transport, rank, config, told["ranks"], task, model).serve():
+            _ready(session, **fingerprint())
+            if not _create_host(session, rank, config, told["ranks"], task, model).serve():
                 return False
-    transport.send([0], Header(Kind.BYE))
-    while transport.sending(0):
-        time.sleep(0.001)
+    session.send([PS], Header(Kind.BYE))
+    session.wait(lambda: not session.sending(PS), lambda message: None)
     return True
 
 
-def _ready(transport: Transport, **facts: str | int) -> None:
+def _ready(session: Session, **facts: str | int) -> None:
     """Tells the PS where this rank is, and how far it has come."""
     told = {"host": platform.node(), **facts}
-    transport.send([0], Header(Kind.READY), json.dumps(told).encode())
+    session.send([PS], Header(Kind.READY), json.dumps(told).encode())
 
 
 def _load(config: Config) -> tuple[Task, FlatModel]:
@@ -60,18 +59,15 @@ def _load(config: Config) -> tuple[Task, FlatModel]:
     return task, FlatModel.build(task, config.seed)
 
 
-def _create_host(
-    transport: Transport, rank: int, config: Config, ranks: list[int], task: Task, model: FlatModel
-) -> Host:
+def _create_host(session: Session, rank: int, config: Config, ranks: list[int], task: Task, model: FlatModel) -> Host:
     size = model.d + model.b
-    transport.limits[Kind.WEIGHTS] = 4 * size
-    transport.limits[Kind.WORK] = Work.limit(config.r * config.batch_size)
-    transport.limits[Kind.FETCH] = 0
-    transport.limits[Kind.ECHO] = ECHO_LIMIT
     codec = config.compression.create(model.d, model.b)
-    faults = create_faults(transport, codec, rank, config, ranks)
+    faults = create_faults(session.channel, codec, rank, config, ranks)
+    session = Session(session.channel if faults is None else faults, config.transport.poll)
+    work = Work.limit(config.r * config.batch_size)
+    session.expect({Kind.WEIGHTS: 4 * size, Kind.WORK: work, Kind.FETCH: 0, Kind.ECHO: ECHO_LIMIT, Kind.QUIT: 0})
     return Host(
-        Session(faults or transport, config.transport.poll),
+        session,
         task,
         model,
         codec,
@@ -84,7 +80,7 @@ def _create_host(
     )
 
 
-def create_faults(transport: Transport, codec: Codec, rank: int, config: Config, ranks: list[int]) -> Faults | None:
+def create_faults(channel: Channel, codec: Codec, rank: int, config: Config, ranks: list[int]) -> Faults | None:
     """The faults that the config injects into workers of this rank; None where it has none."""
     section = config.fault
     kinds = section.kind * len(section.worker) if len(section.kind) == 1 else section.kind
@@ -92,7 +88,7 @@ def create_faults(transport: Transport, codec: Codec, rank: int, config: Config,
     if not own:
         return None
     return Faults(
-        transport,
+        channel,
         codec,
         own,
         others=next((worker for worker, other in enumerate(ranks) if other != rank), config.p),
@@ -104,26 +100,21 @@ def create_faults(transport: Transport, codec: Codec, rank: int, config: Config,
     )
 
 
-def _fellows(size: int) -> Transport:
-    """Messages between the workers' ranks, one less each, on a communicator that the PS has no part in."""
+def _fellows(size: int) -> Session:
+    """The conversation of the workers' ranks, one less each, on a communicator that the PS has no part in."""
     comm = workers()
-    fellows = Transport(comm, [peer for peer in range(comm.size) if peer != comm.rank])
-    fellows.limits[Kind.COLLUDE] = 4 * size
+    fellows = Session(Transport(comm, [peer for peer in range(comm.size) if peer != comm.rank]))
+    fellows.expect({Kind.COLLUDE: 4 * size})
     return fellows
 
 
-def _await_start(transport: Transport) -> Message | None:
-    """START, or QUIT where there is nothing to do; None where the PS has nothing to say for too long."""
-    transport.limits[Kind.START] = START_LIMIT
-    transport.limits[Kind.QUIT] = 0
-    return _await(transport, Kind.START, Kind.QUIT)
+def _await(session: Session, *kinds: Kind) -> Message | None:
+    """The first message of one of these kinds; None where the PS has nothing to say for too long, or is dead."""
+    came: list[Message] = []
 
+    def take(message: Message) -> None:
+        if message.header is not None and message.header.kind in kinds:
+            came.append(message)
 
-def _await(transport: Transport, *kinds: Kind) -> Message | None:
-    end = time.monotonic() + _PATIENCE
-    while time.monotonic() < end and not transport.dead:
-        for message in transport.receive():
-            if message.header is not None and message.header.kind in kinds:
-                return message
-        time.sleep(0.005)
-    return None
+    session.wait(lambda: bool(came or session.dead), take, deadline=session.clock() + _PATIENCE)
+    return came[0] if came else None

@@ -103,6 +103,11 @@ class Channel:
             if peer not in self.dead:
                 self._network.deliver(self.rank, peer, tag, frame)
 
+    @property
+    def busy(self) -> bool:
+        """Never: a message arrives whole."""
+        return False
+
     def sending(self, peer: int) -> int:
         """Messages to the peer that it has not taken."""
         return self._network.waiting(self.rank, peer)

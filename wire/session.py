@@ -21,6 +21,7 @@ class Channel(Protocol):
         limits: by kind, the most bytes of payload; other kinds are never received.
         credit: by kind, how many messages of each peer are received at a time; kinds that are not in it have no end.
         bytes_received: headers and payloads.
+        busy: whether a message is under way, of which more comes or goes only when this rank looks.
     """
 
     peers: tuple[int, ...]
@@ -29,6 +30,8 @@ class Channel(Protocol):
     credit: dict[int, Counter[int]]
     bytes_received: int
 
+    @property
+    def busy(self) -> bool: ...
     def send(self, peers: Iterable[int], header: Header, payload: bytes | memoryview = b"") -> None: ...
     def sending(self, peer: int) -> int: ...
     def receive(self) -> Iterator[Message]: ...
@@ -41,7 +44,8 @@ class Session:
 
     Args:
         channel: carries the messages.
-        poll: seconds of sleep where nothing has come; longer the longer nothing comes, up to 10 ms.
+        poll: seconds of sleep where nothing has come; longer the longer nothing comes, up to 10 ms, but not while a
+            message is under way. It may be set.
         clock: seconds, monotonic.
         sleep: waits for so many seconds.
     """
@@ -54,29 +58,29 @@ class Session:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.clock = clock
-        self._channel = channel
-        self._poll = poll
+        self.channel = channel
+        self.poll = poll
         self._sleep = sleep
         self._due: dict[tuple[Header, int], None] = {}
 
     @property
     def peers(self) -> tuple[int, ...]:
         """The ranks at the other ends."""
-        return self._channel.peers
+        return self.channel.peers
 
     @property
     def dead(self) -> frozenset[int]:
         """Peers that are lost."""
-        return frozenset(self._channel.dead)
+        return frozenset(self.channel.dead)
 
     @property
     def bytes_received(self) -> int:
         """Headers and payloads, from all peers."""
-        return self._channel.bytes_received
+        return self.channel.bytes_received
 
     def sending(self, peer: int) -> int:
         """Messages to the peer that are still under way."""
-        return self._channel.sending(peer)
+        return self.channel.sending(peer)
 
     def expect(self, limits: dict[Kind, int], asked: Iterable[Kind] = ()) -> None:
         """From now on receives these kinds, and only these; nothing changes where they are what is expected already.
@@ -86,26 +90,26 @@ class Session:
             asked: those that come only as answers to `ask`.
         """
         asked = set(asked)
-        if self._channel.limits == limits and self._channel.credit.keys() == asked:
+        if self.channel.limits == limits and self.channel.credit.keys() == asked:
             return
-        self._channel.limits.clear()
-        self._channel.limits.update(limits)
-        self._channel.credit.clear()
-        self._channel.credit.update({kind: Counter() for kind in asked})
+        self.channel.limits.clear()
+        self.channel.limits.update(limits)
+        self.channel.credit.clear()
+        self.channel.credit.update({kind: Counter() for kind in asked})
         self._due.clear()
 
     def send(self, peers: Iterable[int], header: Header, payload: bytes | memoryview = b"") -> None:
         """Starts sending a message to each of the peers."""
-        self._channel.send(peers, header, payload)
+        self.channel.send(peers, header, payload)
 
     def ask(self, peer: int, header: Header, answer: Kind, payload: bytes | memoryview = b"") -> None:
         """Sends a message, and admits one answer to it: of kind `answer`, with the header's other fields."""
-        self._channel.send([peer], header, payload)
+        self.channel.send([peer], header, payload)
         due = (Header(answer, header.step, header.worker, header.file), peer)
         if due not in self._due:
             self._due[due] = None
-            if answer in self._channel.credit:
-                self._channel.credit[answer][peer] += 1
+            if answer in self.channel.credit:
+                self.channel.credit[answer][peer] += 1
 
     def forget(self, step: int) -> None:
         """Admits no more answers about this step or earlier ones."""
@@ -114,7 +118,7 @@ class Session:
 
     def receive(self) -> Iterator[Message]:
         """What has come by now; an answer is no longer due then."""
-        for message in self._channel.receive():
+        for message in self.channel.receive():
             if message.header is not None and (message.header, message.source) in self._due:
                 self._settle((message.header, message.source))
             yield message
@@ -153,11 +157,12 @@ class Session:
             if now > deadline or (not did and now - heard > silence):
                 return until()
             if not came and not did:
-                self._sleep(min(max(self._poll, _SHARE * (now - heard)), _LONGEST))
+                idle = 0.0 if self.channel.busy else now - heard
+                self._sleep(max(self.poll, min(_SHARE * idle, _LONGEST)))
         return True
 
     def _settle(self, due: tuple[Header, int]) -> None:
         header, peer = due
         del self._due[due]
-        if header.kind in self._channel.credit:
-            self._channel.credit[header.kind][peer] -= 1
+        if header.kind in self.channel.credit:
+            self.channel.credit[header.kind][peer] -= 1

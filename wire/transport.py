@@ -94,6 +94,11 @@ class Transport:
         request = self._comm.Isend([frame, MPI.BYTE], dest=peer, tag=tag)
         self._outgoing[peer].append((request, frame))
 
+    @property
+    def busy(self) -> bool:
+        """Whether a message is under way, in or out."""
+        return any(self._incoming.values()) or any(self._outgoing.values())
+
     def sending(self, peer: int) -> int:
         """Messages to `peer` that are still under way."""
         self._guarded(self._drop_sent, peer)

@@ -43,6 +43,8 @@ class Peers(Protocol):
     def send(self, peers: Iterable[int], header: Header, payload: bytes | memoryview = b"") -> None: ...
     def send_frame(self, peers: Iterable[int], tag: int, frame: np.ndarray) -> None: ...
     def sending(self, peer: int) -> int: ...
+    @property
+    def busy(self) -> bool: ...
     def receive(self) -> Iterator[Any]: ...
 
 
@@ -86,6 +88,11 @@ class Faults:
         self._seconds = seconds
         self._abort = abort
         self._held: list[tuple[float, Header, bytes]] = []
+
+    @property
+    def busy(self) -> bool:
+        """Whether a message is under way."""
+        return self._transport.busy
 
     @property
     def bytes_received(self) -> int:

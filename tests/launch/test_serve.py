@@ -1,6 +1,7 @@
 import signal
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,7 +21,8 @@ from detox.launch.serve import (
 )
 from detox.ps.samples import Files
 from detox.ps.selftest import StartError, check_answers, check_own_bits, classes_of, probe, unequal
-from detox.wire import Kind, Session, digest_of
+from detox.wire import Kind, digest_of
+from detox.wire.memory import Network
 
 
 def test_a_split_without_labels_or_with_more_files_than_samples_is_told():
@@ -125,26 +127,18 @@ def test_a_signal_passes_through_every_net_for_errors_and_a_second_one_changes_n
             signal.signal(number, handler)
 
 
-class Wire:
-    """Ranks that pass the self-test, but for some that are dead."""
-
-    def __init__(self, dead):
-        self.dead, self.limits, self.credit, self._inbox = dead, {}, {}, []
-
-    def send(self, ranks, header, payload):
-        if header.kind == Kind.WORK and not self.dead & set(ranks):
-            claim = replace(header, kind=Kind.CLAIM)
-            self._inbox.append(SimpleNamespace(source=ranks[0], header=claim, payload=bytes(32)))
-
-    def receive(self):
-        messages, self._inbox = self._inbox, []
-        return messages
-
-
 def test_the_self_test_names_the_dead_and_not_those_that_answered():
-    model = SimpleNamespace(weights=np.zeros(3, np.float32))
-    ranks = [1, 2, 3]
-    digests = probe(Session(Wire({2})), ranks, model, Files(3, 1, 10, 0), 30)
+    network, ranks, channels = Network(), [1, 2, 3], {}
+
+    def claim(rank, message):
+        if message.header.kind == Kind.WORK:
+            channels[rank].send([0], replace(message.header, kind=Kind.CLAIM), bytes(32))
+
+    channels.update({rank: network.channel(rank, [0], partial(claim, rank)) for rank in (1, 3)})
+    session = network.session(0, ranks)
+    network.later(1, partial(network.kill, 2))
+    digests = probe(session, ranks, SimpleNamespace(weights=np.zeros(3, np.float32)), Files(3, 1, 10, 0), 30)
     assert sorted(digests) == [0, 2]
+    assert network.now < 2
     with pytest.raises(StartError, match=r"ranks \[2\] did not"):
         check_answers(digests, ranks)

@@ -2,7 +2,7 @@
 
 import json
 import platform
-from types import SimpleNamespace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,33 +14,25 @@ from detox.launch.serve import create_files, create_model
 from detox.ps.selftest import StartError
 from detox.tasks import FlatModel, TaskError, create_task
 from detox.wire import Header, Kind, Work
+from detox.wire.memory import Network
 
 FACTS = {"host": "h2", "torch": "2"}
 
 
-class Wire:
-    """Ranks 1 and 2: what each of them says, in this order, a word a call of `receive`; then nothing more."""
+class Ranks:
+    """Ranks 1 and 2 of a network: what each of them says; then those in `dies` do."""
 
-    peers = (1, 2)
-
-    def __init__(self, said, dies=()):
-        self.limits, self.dead, self.sent = {}, set(), []
-        self._said, self._dies = [(rank, word) for rank, words in said.items() for word in words], set(dies)
-
-    def send(self, peers, header, payload=b""):
-        self.sent.append((header.kind, bytes(payload)))
-
-    def sending(self, peer):
-        return 0
-
-    def receive(self):
-        if not self._said:
-            self.dead |= self._dies
-            return
-        rank, word = self._said.pop(0)
-        kind, payload = (Kind.BYE, b"") if word is None else (Kind.READY, word)
-        payload = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-        yield SimpleNamespace(source=rank, header=Header(kind), payload=memoryview(payload))
+    def __init__(self, said=(), dies=()):
+        self.network, self.heard = Network(), []
+        self.session = self.network.session(0, [1, 2])
+        self.session.expect({Kind.READY: 2**16, Kind.BYE: 0})
+        for rank, words in dict(said).items():
+            channel = self.network.channel(rank, [0], self.heard.append)
+            for word in words:
+                kind, payload = (Kind.BYE, b"") if word is None else (Kind.READY, word)
+                channel.send([0], Header(kind), payload if isinstance(payload, bytes) else json.dumps(payload).encode())
+        for rank in dies:
+            self.network.later(0.01, partial(self.network.kill, rank))
 
 
 LOADING = {"host": "h2", "loading": 1}
@@ -70,9 +62,8 @@ WELL = {"host": "h1", "torch": "2"}
 )
 def test_a_rank_that_does_not_become_ready_is_named_with_its_host(monkeypatch, second, dies, error, words):
     monkeypatch.delenv("OMPI_COMM_WORLD_SIZE", raising=False)
-    config = Config(transport={"start_deadline": 0.05})
     with pytest.raises(error, match=words) as raised:
-        await_ready(Wire({1: [WELL], 2: second}, dies), config)
+        await_ready(Ranks({1: [WELL], 2: second}, dies).session, 0.05)
     assert len(str(raised.value)) < 300
 
 
@@ -80,28 +71,33 @@ def test_a_rank_that_died_in_silence_is_on_this_host_where_all_ranks_are(monkeyp
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "3")
     monkeypatch.setenv("OMPI_COMM_WORLD_LOCAL_SIZE", "3")
     with pytest.raises(StartError, match=f"^rank 2 on {platform.node()} died"):
-        await_ready(Wire({1: [WELL]}, dies=(2,)), Config())
+        await_ready(Ranks({1: [WELL]}, dies=(2,)).session, 300)
 
 
 def test_ranks_are_ready_when_they_have_said_more_than_that_they_load():
-    ready = await_ready(Wire({1: [{"host": "h1", "loading": 1}, WELL], 2: [LOADING, FACTS]}), Config())
+    ready = await_ready(Ranks({1: [{"host": "h1", "loading": 1}, WELL], 2: [LOADING, FACTS]}).session, 300)
     assert ready == {1: WELL, 2: FACTS}
 
 
-def test_only_ranks_that_all_say_goodbye_are_dismissed_in_order(monkeypatch):
-    assert dismiss(Wire({1: [None], 2: [None]}))
-    monkeypatch.setattr(ranks, "_GOODBYE", 0.05)
-    assert not dismiss(Wire({1: [None]}))
-    assert not dismiss(Wire({1: [None]}, dies=(2,)))
+def test_only_ranks_that_all_say_goodbye_are_dismissed_in_order():
+    for said, dies, orderly, seconds in (
+        ({1: [None], 2: [None]}, (), True, 0),
+        ({1: [None]}, (), False, 2),
+        ({1: [None]}, (2,), False, 0.01),
+    ):
+        ranks = Ranks(said, dies)
+        assert dismiss(ranks.session) is orderly
+        assert ranks.network.now == pytest.approx(seconds, abs=0.02)
+        assert {message.header.kind for message in ranks.heard} == {Kind.QUIT}
 
 
 def test_a_rank_takes_work_of_any_size_that_the_config_asks_for(monkeypatch):
     monkeypatch.setattr(work, "Host", lambda *arguments, **named: None)
-    config, wire = Config(model="softmax", batch_size=200_000), Wire({})
+    config, session = Config(model="softmax", batch_size=200_000), Network().session(1, [0])
     task = create_task(config.task, model=config.model)
-    work._create_host(wire, 1, config, [1] * 15, task, FlatModel(task.build_model()))
+    work._create_host(session, 1, config, [1] * 15, task, FlatModel(task.build_model()))
     payload = Work(bytes(32), 1, True, np.zeros(3 * 200_000, np.int64)).pack()
-    assert wire.limits[Kind.WORK] == len(payload) > 2**22
+    assert session.channel.limits[Kind.WORK] == len(payload) > 2**22
 
 
 def test_messages_that_are_too_long_for_mpi_are_refused_before_the_start(monkeypatch):
@@ -116,7 +112,7 @@ def test_messages_that_are_too_long_for_mpi_are_refused_before_the_start(monkeyp
         create_files(config, task)
     monkeypatch.setattr(ranks, "START_LIMIT", 100)
     with pytest.raises(ConfigError, match="at most 100 can be sent"):
-        send_start(Wire({}), config, [1, 2])
+        send_start(Ranks().session, config, [1, 2])
 
 
 @pytest.mark.parametrize(
@@ -128,15 +124,13 @@ def test_whatever_a_task_does_when_it_is_loaded_on_a_rank_is_told_to_the_ps(tmp_
     monkeypatch.setattr("sys.modules", {**__import__("sys").modules})
     (tmp_path / "bad_task.py").write_text(f"\n{act}\n")
     told = {"config": Config(task="bad_task:T").model_dump(mode="json"), "ranks": [1]}
-    messages = [
-        SimpleNamespace(header=Header(Kind.START), payload=json.dumps(told).encode()),
-        SimpleNamespace(header=Header(Kind.QUIT), payload=b""),
-    ]
-    wire = Wire({})
-    wire.receive = lambda: iter([messages.pop(0)])
-    assert work._run(wire, 1)
-    kinds = [kind for kind, _ in wire.sent]
-    assert kinds == [Kind.READY, Kind.READY, Kind.BYE]
-    said = json.loads(wire.sent[1][1])
+    network, heard = Network(), []
+    ps = network.channel(0, [1], heard.append)
+    session = network.session(1, [0])
+    ps.send([1], Header(Kind.START), json.dumps(told).encode())
+    network.later(0.01, lambda: ps.send([1], Header(Kind.QUIT)))
+    assert work._run(session, 1)
+    assert [message.header.kind for message in heard] == [Kind.READY, Kind.READY, Kind.BYE]
+    said = json.loads(bytes(heard[1].payload))
     assert said["host"] == platform.node()
     assert "No module named 'nowhere'" in said["error"] or f"{tmp_path / 'bad_task.py'}:2" in said["error"]
