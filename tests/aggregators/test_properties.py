@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 
 from detox.aggregators import PREAGGREGATORS, RULES, rows
 
-settings.register_profile("rules", max_examples=40, deadline=None)
+settings.register_profile("rules", max_examples=25, deadline=None)
 settings.load_profile("rules")
 
 ORDERED = {"median_of_means", "bulyan", "mda"}
