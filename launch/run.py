@@ -129,7 +129,11 @@ class Run:
             held = f"after step {step}, of which there is a checkpoint" if step else "before the first step was made"
             self._reporter.say(f"interrupted {held}")
             return False
-        scores = evaluate(self._model)
+        try:
+            scores = evaluate(self._model)
+        except EvaluationError as error:
+            kept = "the training is kept, and the same command makes only the evaluation again"
+            raise EvaluationError(f"{error}; {kept} (with --accept-changes where the task was mended)") from error
         self._folder.amend_metrics(step, scores)
         if interval.steps:
             self._report(step, scores, interval)
