@@ -1,6 +1,6 @@
 """The command `detox-ps`."""
 
-import _signal  # without what `signal` imports, for Ctrl-C may come meanwhile
+import _signal  # type: ignore[import-not-found]  # which `signal` is made of: Ctrl-C may come while that is imported
 import os
 import sys
 
