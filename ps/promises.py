@@ -28,7 +28,7 @@ class Promises:
 
     def patience(self, worker: int) -> float:
         """Seconds that the worker has to deliver, until another is asked too."""
-        return self._seconds / 2 ** min(self.broken(worker), _HALVINGS)
+        return self._seconds * 0.5 ** min(self.broken(worker), _HALVINGS)
 
     def order(self, worker: int) -> tuple[int, float]:
         """Sorts workers: the first is asked first."""

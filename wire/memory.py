@@ -5,6 +5,8 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 
+import numpy as np
+
 from detox.wire.messages import HEADER_BYTES, Header, Message, WireError
 from detox.wire.session import Session
 
@@ -97,11 +99,11 @@ class Channel:
         frame = header.pack(len(payload)) + bytes(payload)
         self.send_frame(peers, int(header.kind), frame)
 
-    def send_frame(self, peers: Iterable[int], tag: int, frame: bytes) -> None:
+    def send_frame(self, peers: Iterable[int], tag: int, frame: bytes | np.ndarray) -> None:
         """Sends bytes, whatever they are."""
         for peer in peers:
             if peer not in self.dead:
-                self._network.deliver(self.rank, peer, tag, frame)
+                self._network.deliver(self.rank, peer, tag, bytes(frame))
 
     @property
     def busy(self) -> bool:

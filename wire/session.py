@@ -3,8 +3,10 @@
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol
+
+import numpy as np
 
 from detox.wire.messages import Header, Kind, Message
 
@@ -33,6 +35,7 @@ class Channel(Protocol):
     @property
     def busy(self) -> bool: ...
     def send(self, peers: Iterable[int], header: Header, payload: bytes | memoryview = b"") -> None: ...
+    def send_frame(self, peers: Iterable[int], tag: int, frame: np.ndarray) -> None: ...
     def sending(self, peer: int) -> int: ...
     def receive(self) -> Iterator[Message]: ...
 
@@ -82,7 +85,7 @@ class Session:
         """Messages to the peer that are still under way."""
         return self.channel.sending(peer)
 
-    def expect(self, limits: dict[Kind, int], asked: Iterable[Kind] = ()) -> None:
+    def expect(self, limits: Mapping[Kind, int], asked: Iterable[Kind] = ()) -> None:
         """From now on receives these kinds, and only these; nothing changes where they are what is expected already.
 
         Args:
@@ -93,7 +96,7 @@ class Session:
         if self.channel.limits == limits and self.channel.credit.keys() == asked:
             return
         self.channel.limits.clear()
-        self.channel.limits.update(limits)
+        self.channel.limits.update({int(kind): limit for kind, limit in limits.items()})
         self.channel.credit.clear()
         self.channel.credit.update({kind: Counter() for kind in asked})
         self._due.clear()

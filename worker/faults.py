@@ -9,15 +9,14 @@ import os
 import signal
 import subprocess
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from detox.tasks.seeds import stream
-from detox.wire import Codec, Header, Kind
+from detox.wire import Channel, Codec, Header, Kind
 from detox.worker.blatant import flip_bits
 
 PS = 0
@@ -31,28 +30,11 @@ FaultKind = Literal[
 FAULTS: tuple[FaultKind, ...] = get_args(FaultKind)
 
 
-class Peers(Protocol):
-    """What faults need of a channel (detox.wire.transport.Transport)."""
-
-    peers: tuple[int, ...]
-    dead: set[int]
-    limits: dict[int, int]
-    credit: dict[int, Counter[int]]
-    bytes_received: int
-
-    def send(self, peers: Iterable[int], header: Header, payload: bytes | memoryview = b"") -> None: ...
-    def send_frame(self, peers: Iterable[int], tag: int, frame: np.ndarray) -> None: ...
-    def sending(self, peer: int) -> int: ...
-    @property
-    def busy(self) -> bool: ...
-    def receive(self) -> Iterator[Any]: ...
-
-
 class Faults:
     """The transport of a rank some of whose workers are faulty; all other messages pass unchanged.
 
     Args:
-        transport: what carries the messages.
+        transport: the channel that carries the messages.
         codec: how gradients travel.
         kinds: the fault of each faulty worker.
         others: a worker of another rank, to speak for.
@@ -63,7 +45,7 @@ class Faults:
 
     def __init__(
         self,
-        transport: Peers,
+        transport: Channel,
         codec: Codec,
         kinds: dict[int, FaultKind],
         *,
@@ -126,6 +108,10 @@ class Faults:
         for _, header, payload in due:
             self._transport.send([PS], header, payload)
         return self._transport.receive()
+
+    def send_frame(self, peers: Iterable[int], tag: int, frame: np.ndarray) -> None:
+        """Sends bytes as they are."""
+        self._transport.send_frame(peers, tag, frame)
 
     def send(self, peers: Iterable[int], header: Header, payload: bytes | memoryview = b"") -> None:
         """Sends a message, or what the fault of its worker makes of it."""
