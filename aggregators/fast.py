@@ -1,5 +1,7 @@
 """The operations of `Rows` by numba kernels, for float32 and bfloat16 in main memory."""
 
+import functools
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -9,6 +11,7 @@ import numpy.typing as npt
 
 from detox.aggregators import gram, linear, order
 from detox.aggregators.chunks import T, over_chunks
+from detox.aggregators.errors import AggregatorError
 from detox.aggregators.rows import NARROWEST, Array, Floats, Index, Rows
 from detox.aggregators.vectors import LANES
 
@@ -16,6 +19,30 @@ COLUMNS = 1 << 16
 """Columns in a chunk: a multiple of every kernel's tile, few enough to balance the threads."""
 MOST_ROWS = 512
 """Rows for which kernels are written; above, sorting networks and unrolled sums grow too long."""
+
+
+def or_plainly(method: Callable[..., T]) -> Callable[..., T]:
+    """The operation by its kernel; where that cannot be compiled, from then on as `Rows` has it."""
+    plain: Callable[..., T] = getattr(Rows, method.__name__)
+
+    @functools.wraps(method)
+    def either(self: "FastRows", *args: Any, **options: Any) -> T:
+        if method.__name__ not in _FAILED:
+            try:
+                return method(self, *args, **options)
+            except (AggregatorError, MemoryError):
+                raise
+            except Exception as error:  # what a compiler cannot do it says in many ways
+                _FAILED.add(method.__name__)
+                reason = str(error).strip().splitlines() or [type(error).__name__]
+                message = f"no kernel for {method.__name__} on this platform, so it takes longer: {reason[0]}"
+                warnings.warn(message, RuntimeWarning, stacklevel=2)
+        return plain(self, *args, **options)
+
+    return either
+
+
+_FAILED: set[str] = set()
 
 
 class FastRows(Rows):
@@ -40,6 +67,7 @@ class FastRows(Rows):
         stored = _stored(x)
         return bool(x.shape[1] >= NARROWEST and stored.strides[1] == stored.itemsize and stored.flags.aligned)
 
+    @or_plainly
     def gram(self, *extra: Array, precise: bool = False) -> Floats:
         held = [self._same(v) for v in extra]
         addresses = np.append(self._addresses, [v.ctypes.data for v in held]).astype(np.int64)
@@ -53,6 +81,7 @@ class FastRows(Rows):
             chunks = over_chunks(products, self.d, 4 * COLUMNS, self.threads)  # each has to find its point first
             return sum(chunks, np.zeros((len(addresses),) * 2))
 
+    @or_plainly
     def squared_norms(self) -> Floats:
         def norms(start: int, stop: int) -> Floats:
             result: Floats = linear.squared_norms(self._kind, self._addresses, start, stop)
@@ -61,6 +90,7 @@ class FastRows(Rows):
         with np.errstate(all="ignore"):
             return sum(self._chunks(norms), np.zeros(self.n))
 
+    @or_plainly
     def mix(self, weights: Floats, *extra: Array) -> Array:
         out, held = self.empty(len(weights)), [self._same(v) for v in extra]
         addresses = np.append(self._addresses, [v.ctypes.data for v in held]).astype(np.int64)
@@ -74,6 +104,7 @@ class FastRows(Rows):
         self._each(work)
         return out
 
+    @or_plainly
     def set_means(self, sets: Sequence[Index]) -> Array:
         if self.d < linear.WIDE:
             return super().set_means(sets)
@@ -93,14 +124,17 @@ class FastRows(Rows):
         self._each(lambda start, stop: linear.set_means(*terms, max(0, min(start, stop - linear.WIDE)), stop, target))
         return out
 
+    @or_plainly
     def trimmed_mean(self, trim: int) -> Array:
         return self._reduce(trim, 0, self._addresses) if self._served_by_kernel() else super().trimmed_mean(trim)
 
+    @or_plainly
     def nearest_mean(self, trim: int, keep: int) -> Array:
         if not self._served_by_kernel():
             return super().nearest_mean(trim, keep)
         return self._reduce(trim, keep, self._addresses)
 
+    @or_plainly
     def middle(self) -> list[Array]:
         if not self._served_by_kernel() or self.n == order.MAX_NETWORK:
             return super().middle()
@@ -112,6 +146,7 @@ class FastRows(Rows):
             pair.append(self._reduce(self.n // 2, 0, np.append(self._addresses, _stored(end).ctypes.data)))
         return pair
 
+    @or_plainly
     def sign_sum(self) -> Array:
         return self._fill(linear.sign_sum, self._addresses)
 

@@ -7,15 +7,17 @@ columns; where it turns out to be far from the centre, the chunk is done again i
 scaled by a power of two where its values are so large or small that their products leave float32's range.
 """
 
-from typing import Any, cast
+import functools
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from detox.aggregators.compiled import compiled
 from detox.aggregators.vectors import (
     BYTE,
     F32,
@@ -168,26 +170,31 @@ def _less(context: Any, kind: Any, address: Any, point: Any, at: Any, width: Any
 def gram(kind: Any, addresses: Any, start: int, stop: int) -> npt.NDArray[np.float64]:
     """Inner products (n, n), float64, of the rows less a point among them, over columns start .. stop."""
     point = _medians(precise(kind, addresses, start, min(start + TILE, stop))).argmin()
-    g: npt.NDArray[np.float64] = _about(kind, addresses, start, stop, addresses[point])
+    g = 4 * _symmetric(_about(kind, addresses, start, stop, addresses[point]), addresses.size)
     medians = _medians(g)
     if np.isfinite(medians[point]) and medians[point] <= FAR * medians.min():
         return g
-    return cast(npt.NDArray[np.float64], precise(kind, addresses, start, stop))
+    return precise(kind, addresses, start, stop)
 
 
+@np.errstate(all="ignore")
 def _medians(g: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Each row's median squared distance to the others, (n,); infinite for one with a NaN."""
     norms = np.diagonal(g)
-    with np.errstate(all="ignore"):
-        squares = norms[:, None] + norms[None, :] - 2 * g
+    squares = norms[:, None] + norms[None, :] - 2 * g
     squares = np.where(np.isfinite(squares), np.maximum(squares, 0), np.inf)
     middle = len(g) // 2
     return np.where(np.isfinite(norms), np.partition(squares, middle, axis=1)[:, middle], np.inf)
 
 
-@njit(nogil=True, cache=True)
-def precise(kind: Any, addresses: Any, start: int, stop: int) -> Any:
+def precise(kind: Any, addresses: Any, start: int, stop: int) -> npt.NDArray[np.float64]:
     """Inner products (n, n) of the rows, over columns start .. stop, all in float64."""
+    return _symmetric(_precise(kind, addresses, start, stop), addresses.size)
+
+
+@compiled
+def _precise(kind: Any, addresses: Any, start: int, stop: int) -> Any:
+    """Sums of the blocks' products, eight for each pair of rows."""
     n = addresses.size
     block = _block()
     blocks = -(-n // block)
@@ -200,19 +207,20 @@ def precise(kind: Any, addresses: Any, start: int, stop: int) -> Any:
         for i in range(n):
             row = tile[i]
             read(kind, addresses[i], low, width, row)
-            row[width:] = 0
+            for t in range(width, stride):
+                row[t] = 0
         asked = 0  # rows of the next tile, one with each block: memory delivers while the block is multiplied
         for i in range(blocks):
             for j in range(i, blocks):
                 p, q, wanted = i * block, j * block, min(asked, n - 1)
                 _products(tile, p, q, stride, width, sums[i, j], ones, kind, addresses, wanted, low + TILE)
                 asked += 1
-    return _symmetric(sums, n)
+    return sums
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _about(kind: Any, addresses: Any, start: int, stop: int, point: int) -> Any:
-    """Inner products (n, n) of the rows less the row at `point`, by float32 products."""
+    """Quarters of what `_precise` gives, of the rows less the row at `point`, by float32 products."""
     n = addresses.size
     block = _block()
     blocks = -(-n // block)
@@ -220,7 +228,7 @@ def _about(kind: Any, addresses: Any, start: int, stop: int, point: int) -> Any:
     tile = aligned(blocks * block * stride // 2).view(np.float32).reshape(blocks * block, stride)
     sums = aligned(blocks * blocks * block * block * DOUBLES).reshape(blocks, blocks, block, block, DOUBLES)
     scales = np.ones(blocks * block)
-    x, y = np.empty(LANES, np.float32), np.empty(LANES, np.float32)
+    x, y = np.zeros(LANES, np.float32), np.zeros(LANES, np.float32)
     for low in range(start, stop, TILE):
         width = min(TILE, stop - low)
         whole = width - width % LANES
@@ -230,10 +238,7 @@ def _about(kind: Any, addresses: Any, start: int, stop: int, point: int) -> Any:
             if width > whole:
                 read(kind, addresses[i], low + whole, width - whole, x)
                 read(kind, point, low + whole, width - whole, y)
-                row[whole : whole + LANES] = 0
-                for t in range(width - whole):
-                    row[whole + t] = x[t] * np.float32(0.5) - y[t] * np.float32(0.5)
-                top = max(top, (row[whole : whole + LANES].view(np.uint32) & np.uint32(0x7FFFFFFF)).max())
+                top = max(top, _less(x, x.ctypes.data, y.ctypes.data, 0, LANES, row[whole:]))
             scales[i] = _scale(row, top)
         asked = 0  # rows of the next tile, one with each block: memory delivers while the block is multiplied
         for i in range(blocks):
@@ -241,26 +246,26 @@ def _about(kind: Any, addresses: Any, start: int, stop: int, point: int) -> Any:
                 p, q, wanted = i * block, j * block, min(asked, n - 1)
                 _products(tile, p, q, stride, width, sums[i, j], scales, kind, addresses, wanted, low + TILE)
                 asked += 1
-    return _symmetric(sums, n) * 4
+    return sums
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _scale(row: Any, greatest: int) -> float:
     """Divide the row by the power of two that is returned, so that products of its values stay in range."""
     exponent = int(greatest >> np.uint32(23)) - 127
     if abs(exponent) <= SAFE or exponent == 128 or greatest == 0:
         return 1.0
     exponent = min(max(exponent, -126), 126)
-    row *= np.float32(2.0**-exponent)
+    factor = np.float32(2.0**-exponent)
+    for t in range(row.size):
+        row[t] *= factor
     return 2.0**exponent
 
 
-@njit(nogil=True, cache=True)
-def _symmetric(sums: Any, n: int) -> Any:
-    """The matrix (n, n) from the sums of blocks on and above its diagonal."""
-    block = sums.shape[2]
-    g = np.empty((n, n))
-    for i in range(n):
-        for j in range(i, n):
-            g[i, j] = g[j, i] = sums[i // block, j // block, i % block, j % block].sum()
-    return g
+@np.errstate(all="ignore")
+def _symmetric(sums: npt.NDArray[np.float64], n: int) -> npt.NDArray[np.float64]:
+    """The matrix (n, n) from the sums of blocks on and above its diagonal, (blocks, blocks, block, block, 8)."""
+    total = functools.reduce(np.add, np.moveaxis(sums, -1, 0))
+    g = total.swapaxes(1, 2).reshape(total.shape[0] * total.shape[2], -1)[:n, :n]
+    i = np.arange(n)
+    return np.where(i[:, None] <= i, g, g.T)

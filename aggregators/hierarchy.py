@@ -9,7 +9,7 @@ import numpy as np
 from detox.aggregators.arguments import generator, integer, nearest, text
 from detox.aggregators.errors import AggregatorError
 from detox.aggregators.registry import PREAGGREGATORS, RULES
-from detox.aggregators.rows import Array, Rows, Weighted, as_rows
+from detox.aggregators.rows import FAST_FROM, Array, Rows, Weighted, as_rows
 from detox.aggregators.rule import Rule
 
 _REHEARSED = 128  # votes
@@ -69,15 +69,16 @@ class Hierarchy:
         """Raise `AggregatorError`, in words, unless n votes of which f are bad can be served."""
         self._plan(n, f)
 
-    def rehearse(self, n: int, f: int) -> None:
+    def rehearse(self, n: int, f: int, d: int = 4) -> None:
         """Like `check`, and runs once on a toy: values of options that do not fit show only in use.
 
-        Not where n > 128: some rules take minutes for a thousand votes.
+        Not where n > 128: some rules take minutes for a thousand votes. With d, that of the votes to come, it also
+        compiles what float32 votes of that size need.
         """
         self.check(n, f)
         if n > _REHEARSED:
             return
-        toy = np.random.default_rng(0).standard_normal((n, 4), np.float32)
+        toy = np.random.default_rng(0).standard_normal((n, min(d, FAST_FROM)), np.float32)
         self(toy, f=f, rng=np.random.default_rng(0))
 
     def uses(self, option: str) -> bool:

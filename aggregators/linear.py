@@ -4,10 +4,11 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from detox.aggregators.compiled import compiled
 from detox.aggregators.vectors import (
     F32,
     F64,
@@ -49,7 +50,7 @@ def _squares(context: Any, kind: Any, address: Any, at: Any, stop: Any) -> Any:
     return types.float64(kind, address, at, stop), codegen
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def squared_norms(kind: Any, addresses: Any, start: int, stop: int) -> Any:
     """Squared norms (n,), float64, over columns start .. stop."""
     norms, rest = np.zeros(addresses.size), np.empty(LANES, np.float32)
@@ -90,7 +91,7 @@ def _sum(context: Any, addresses: Any, weights: Any, divide: Any, vectors: Any, 
     return types.none(addresses, weights, divide, vectors, at, out), codegen
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def weighted_sum(addresses: Any, weights: Any, start: int, stop: int, out: Any) -> None:
     """Fill columns start .. stop of out, at least `LANES` of them, with the weighted sum of the rows."""
     whole = stop - (stop - start) % (2 * LANES)
@@ -100,7 +101,7 @@ def weighted_sum(addresses: Any, weights: Any, start: int, stop: int, out: Any) 
         _sum(addresses, weights, 0, 1, min(at, stop - LANES), out)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def mean(addresses: Any, ones: Any, start: int, stop: int, out: Any) -> None:
     """Fill columns start .. stop of out, at least `LANES` of them, with the mean of the rows; ones (n,)."""
     whole = stop - (stop - start) % (2 * LANES)
@@ -160,7 +161,7 @@ def _means(
     return types.none(addresses, shared, starts, members, signs, factors, at, out), codegen
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def set_means(
     addresses: Any, shared: Any, starts: Any, members: Any, signs: Any, factors: Any, start: int, stop: int, out: Any
 ) -> None:
@@ -199,7 +200,7 @@ def _signs(context: Any, addresses: Any, count: Any, at: Any, out: Any) -> Any:
     return types.none(addresses, count, at, out), codegen
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def sign_sum(addresses: Any, start: int, stop: int, out: Any) -> None:
     """Fill columns start .. stop of out, at least `LANES` of them, with the sign of the sum of signs."""
     for at in range(start, stop - 15, 16):

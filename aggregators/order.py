@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
+from detox.aggregators.compiled import compiled
 from detox.aggregators.networks import batcher, local, prune
 from detox.aggregators.vectors import (
     F32,
@@ -118,7 +119,7 @@ def reduction(n: int, trim: int, keep: int) -> Callable[..., None]:
     It fills columns start .. stop of out, at least `LANES` of them.
     """
 
-    @njit(nogil=True, cache=True)
+    @compiled
     def kernel(addresses: Any, start: int, stop: int, out: Any) -> None:
         step, last = columns_at_a_time(), stop - LANES
         for at in range(start, stop, LANES):
@@ -137,7 +138,7 @@ def comparators(n: int) -> npt.NDArray[np.int64]:
     return np.array(batcher(n), np.int64).reshape(-1, 2)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def reduce_tiles(addresses: Any, start: int, stop: int, out: Any, network: Any, trim: int, keep: int) -> None:
     """What `reduction` does, for any number of rows; out is float32."""
     n = addresses.size
@@ -170,16 +171,19 @@ def reduce_tiles(addresses: Any, start: int, stop: int, out: Any, network: Any, 
                     other[t] = y if np.float64(x) + np.float64(y) < 2 * centre[t] else x
             _mean(tile, n - keep, n, total)
         else:
-            total[:] = centre
+            for t in range(TILE):
+                total[t] = centre[t]
         for t in range(width):
             out[low + t] = total[t]
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _mean(tile: Any, first: int, last: int, out: Any) -> None:
-    out[:] = 0
+    for t in range(out.size):
+        out[t] = 0
     for i in range(first, last):
         row = tile[i]
         for t in range(out.size):
             out[t] += np.float64(row[t])
-    out /= last - first
+    for t in range(out.size):
+        out[t] /= last - first

@@ -4,9 +4,11 @@ Everything that reads the votes is here (any array library) or in `fast` (numba,
 CPU); a rule is what happens between these operations, on arrays of the size of n.
 """
 
+import functools
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import array_api_compat
 import numpy as np
@@ -15,6 +17,9 @@ import numpy.typing as npt
 from detox.aggregators.arguments import integer
 from detox.aggregators.chunks import over_chunks
 from detox.aggregators.errors import AggregatorError
+
+if TYPE_CHECKING:
+    from detox.aggregators.fast import FastRows
 
 Array: TypeAlias = Any
 """A numpy array or a torch tensor."""
@@ -293,11 +298,22 @@ def as_rows(gradients: Array, threads: int = 1) -> Rows:
     if gradients.ndim != 2 or 0 in gradients.shape:
         raise AggregatorError(f"gradients must have shape (n, d), neither 0; got {tuple(gradients.shape)}")
     if gradients.shape[0] * gradients.shape[1] >= FAST_FROM:
-        from detox.aggregators.fast import FastRows  # imports numba
-
-        if FastRows.serves(gradients):
-            return FastRows(gradients, threads)
+        kernels = _kernels()
+        if kernels is not None and kernels.serves(gradients):
+            return kernels(gradients, threads)
     return Rows(gradients, threads)
+
+
+@functools.cache
+def _kernels() -> "type[FastRows] | None":
+    """`FastRows`, which imports numba; None where numba does not work."""
+    try:
+        from detox.aggregators.fast import FastRows
+    except Exception as error:  # what is missing or broken in a compiler may raise anything
+        message = f"numba cannot be used, so aggregation takes many times as long: {type(error).__name__}: {error}"
+        warnings.warn(message, RuntimeWarning, stacklevel=3)
+        return None
+    return FastRows
 
 
 def _served(x: Array, name: str) -> Array:

@@ -2,17 +2,17 @@
 
 Rows are given by the addresses of their first elements, so that rows of several arrays can be used at once.
 `kind` is an empty array that carries their dtype: float32, or uint16 that holds bfloat16.
-
-numba's cache does not see a change in this file: touch `order` and `linear` after one.
 """
 
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from detox.aggregators.compiled import compiled
 
 LANES = 16
 AHEAD = 256
@@ -55,9 +55,9 @@ def data(context: Any, b: Any, value: Any, kind: types.Array) -> Any:
 
 def native_lanes(context: Any) -> int:
     """Lanes of float32 in a vector register of the processor that is compiled for."""
-    target = context.codegen()
-    if target._llvm_module.triple.startswith(("x86", "i686")):
-        return 16 if "+avx512f" in target._tm_features else 8
+    triple, _, features = context.codegen().magic_tuple()
+    if triple.startswith(("x86", "i686")):
+        return 16 if "+avx512f" in features else 8
     return 4
 
 
@@ -146,7 +146,7 @@ def _copy(context: Any, kind: Any, address: Any, at: Any, row: Any, to: Any) -> 
     return types.none(kind, address, at, row, to), codegen
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def aligned(size: int) -> Any:
     """Zeros, float64, that start at a cache line: vectors that straddle two lines load at half the speed."""
     buffer = np.zeros(size + 7)
@@ -154,7 +154,7 @@ def aligned(size: int) -> Any:
     return buffer[skip : skip + size]
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def read(kind: Any, address: int, at: int, width: int, row: Any) -> None:
     """row[:width] = elements at .. at + width - 1; row is float32 or float64."""
     whole = width - width % LANES

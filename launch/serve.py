@@ -135,6 +135,7 @@ def _train(session: Session, config: Config, options: Options, ranks: list[int],
     files = create_files(config, task)
     signs = config.compression.kind == "sign"
     try_out(task, model, files, bits=config.compares_bits, signs=signs, warn=reporter.warn)
+    config.hierarchy.rehearse(config.votes, config.f, model.d)  # compiles, while the ranks load
     fingerprints = await_ready(session, config.transport.start_deadline)
     hosts = {rank: facts["host"] for rank, facts in fingerprints.items()}
     check(folder, workers_of(fingerprints), options.accept, reporter.warn)

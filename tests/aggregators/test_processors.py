@@ -1,0 +1,95 @@
+"""The kernels on other processors: the same bits for any vector registers, and code for aarch64."""
+
+import importlib.util
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from detox.aggregators import RULES, fast, rows
+from detox.aggregators.fast import FastRows
+
+SCRIPT = Path(__file__).with_name("on_processor.py")
+X86 = platform.machine() in ("x86_64", "AMD64")
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory):
+    """What the script prints for a processor with AVX2 at most, and for one like aarch64."""
+    jobs = {"aarch64": {}} | ({"bits": {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": ""}} if X86 else {})
+    running = {}
+    for what, variables in jobs.items():
+        environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path_factory.mktemp(what))} | variables
+        command = [sys.executable, str(SCRIPT), what]
+        running[what] = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    outputs = {what: process.communicate(timeout=600) for what, process in running.items()}
+    for what, process in running.items():
+        assert process.returncode == 0, f"{what}: {outputs[what][1].decode()}"
+    return {what: json.loads(output) for what, (output, _) in outputs.items()}
+
+
+@pytest.fixture
+def here(monkeypatch):
+    monkeypatch.setattr(rows, "FAST_FROM", 0)
+    spec = importlib.util.spec_from_file_location("on_processor", SCRIPT)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    return script.bits()
+
+
+@pytest.mark.skipif(not X86, reason="AVX2 is x86")
+def test_avx2_gives_the_bits_of_this_processor(elsewhere, here):
+    assert len(here) > 40
+    assert elsewhere["bits"] == here
+
+
+def test_registers_of_four_lanes_give_the_bits_of_this_processor(elsewhere, here):
+    assert elsewhere["aarch64"]["bits"] == here
+
+
+def test_every_kernel_compiles_for_aarch64(elsewhere):
+    code = elsewhere["aarch64"]
+    assert code["objects"] == code["modules"] > 20
+    assert {"smin", "smax", "fmla", "fcvtl", "fdiv"} <= set(code["vector instructions"])
+
+
+def test_rules_work_without_numba(monkeypatch):
+    x = np.random.default_rng(0).normal(size=(11, 8000)).astype(np.float32)
+    expected = RULES["multi_krum"](x, f=2)
+    monkeypatch.setitem(sys.modules, "detox.aggregators.fast", None)  # as import leaves what it cannot find
+    rows._kernels.cache_clear()
+    try:
+        with pytest.warns(RuntimeWarning, match="numba cannot be used, so aggregation takes many times as long"):
+            result = RULES["multi_krum"](x, f=2)
+        np.testing.assert_allclose(result, expected, rtol=1e-6)
+        np.testing.assert_array_equal(RULES["multi_krum"](x, f=2), result)  # and says so once
+    finally:
+        rows._kernels.cache_clear()
+
+
+@pytest.mark.parametrize("module", ["gram", "linear", "order"])
+def test_an_operation_whose_kernel_cannot_be_compiled_goes_the_plain_way(module, monkeypatch):
+    class Broken:
+        def __getattr__(self, name):
+            raise RuntimeError("LLVM has no such instruction\nand more")
+
+    x = np.random.default_rng(0).normal(size=(15, 80)).astype(np.float32)
+    work = {
+        "gram": lambda given: given.gram(precise=True),
+        "linear": lambda given: given.combine(np.ones(15) / 15),
+        "order": lambda given: given.trimmed_mean(2),
+    }[module]
+    expected = work(FastRows(x))
+    monkeypatch.setattr(fast, module, Broken())
+    monkeypatch.setattr(fast, "_FAILED", set())
+    message = "^no kernel for [a-z_]+ on this platform, so it takes longer: LLVM has no such instruction$"
+    with pytest.warns(RuntimeWarning, match=message):
+        result = work(FastRows(x))
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(result, expected, rtol=1e-6, atol=1e-6 * scale)
+    np.testing.assert_array_equal(work(FastRows(x)), result)  # and says so once
