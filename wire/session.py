@@ -30,8 +30,9 @@ class Channel(Protocol):
     dead: set[int]
     limits: dict[int, int]
     credit: dict[int, Counter[int]]
-    bytes_received: int
 
+    @property
+    def bytes_received(self) -> int: ...
     @property
     def busy(self) -> bool: ...
     def send(self, peers: Iterable[int], header: Header, payload: bytes | memoryview = b"") -> None: ...
