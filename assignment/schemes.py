@@ -10,7 +10,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 
 from detox.assignment.assignment import Assignment
-from detox.tasks.seeds import stream
+from detox.assignment.seeds import stream
 
 
 class Scheme(Protocol):

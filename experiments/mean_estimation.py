@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks.measure import machine
 from detox.aggregators import RULES, Hierarchy
 from detox.assignment.schemes import RedrawnGroups
-from detox.tasks.seeds import stream
+from detox.assignment.seeds import stream
 from detox.worker.placement import Placement
 from experiments.cells import kept, markdown, write_csv
 

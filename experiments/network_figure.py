@@ -5,9 +5,9 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from detox.launch.figures import figure_of, parts, picture, picture_file
-from detox.launch.report import read
-from detox.launch.results import FinishedRun, methods
+from detox.reports.figures import figure_of, parts, picture, picture_file
+from detox.reports.report import read
+from detox.reports.results import FinishedRun, methods
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -19,8 +19,8 @@ from scipy.stats import binomtest
 
 from benchmarks.measure import machine
 from detox.assignment.schemes import RandomGroups, RedrawnGroups, worst_case
-from detox.ps.theory import bad_votes, enough_redundancy, expected_bad_votes, tail_bound
-from detox.tasks.seeds import stream
+from detox.assignment.seeds import stream
+from detox.assignment.theory import bad_votes, enough_redundancy, expected_bad_votes, tail_bound
 from detox.worker.placement import Placement
 from experiments.cells import kept, markdown, write_csv
 from experiments.theory_figure import draw, tail

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from detox.ps.theory import enough_redundancy, expected_bad_votes, tail_bound
+from detox.assignment.theory import enough_redundancy, expected_bad_votes, tail_bound
 
 FEWEST = 1e-6  # the least probability or expectation shown
 COLOURS = {15: "C0", 9: "C1", 5: "C2", 3: "C3", 7: "C4", 6: "C5"}  # of p/q

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 import detox.aggregators
-from detox.launch.config import Config
+from detox.config import Config
 from detox.ps.ballots.tolerance import distance
 
 Level = Literal["green", "yellow", "red"]

@@ -7,15 +7,9 @@ from typing import Any, Literal
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from detox.launch.config import Config
 from detox.ps.stopwatch import PARTS
 
 ProgressKind = Literal["bar", "lines", "none"]
-
-
-def printer() -> Console:
-    """The console of tables. It is wider than any: a narrow terminal wraps lines, where rich would cut numbers off."""
-    return Console(highlight=False, markup=False, width=400)
 
 
 class Reporter:
@@ -88,13 +82,6 @@ class Reporter:
         """Ends the bar."""
         if self._bar is not None:
             self._bar.stop()
-
-
-def adversary_in_words(config: Config) -> str:
-    """How many workers are Byzantine, and what they do."""
-    if not config.q:
-        return "q = 0 Byzantine"
-    return f"q = {config.q} Byzantine ({config.attack.kind}, {config.attack.placement} placement)"
 
 
 def _score(name: str, value: float | None) -> str:

@@ -4,8 +4,8 @@ import shlex
 import sys
 from argparse import ArgumentParser
 
+from detox.config import Config, override, read_config
 from detox.launch import job
-from detox.launch.config import Config, override, read_config
 from detox.launch.launcher import add_places, ranks
 from detox.launch.mpirun import find_mpirun, mpirun_line, program, what_is_lost
 from detox.launch.secret import without

@@ -12,18 +12,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from detox.config import Config, ConfigError, override, read_config
 from detox.launch import failure
 from detox.launch.checkup import Check, Patient, of_bits, of_folder, of_memory, of_mpi, of_network, of_ranks
-from detox.launch.config import Config, ConfigError, override, read_config
 from detox.launch.environment import handle_signals
 from detox.launch.ranks import dismiss, read_facts, send_start
 from detox.launch.serve import create_codec, create_files, create_model
 from detox.launch.train import config_first
 from detox.ps.model import GlobalModel
-from detox.ps.samples import Files
 from detox.ps.selftest import StartError, check_answers, probe
 from detox.ps.trial import try_out
 from detox.tasks import Task, create_task
+from detox.tasks.samples import Files
 from detox.wire import PROBE, Codec, Header, Kind, Message, Pulse, Session, WireError, digest_of
 from detox.wire.transport import library
 from detox.worker.host import ECHO_LIMIT, available_memory

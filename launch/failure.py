@@ -11,11 +11,9 @@ from pathlib import Path
 MISTAKE, FAILURE, INTERRUPTED = 2, 1, 3
 """Exit statuses: of what the user can mend; of what went wrong; of a run that a signal ended after a checkpoint."""
 
-PACKAGES = ("aggregators", "assignment", "launch", "ps", "tasks", "wire", "worker")
+PACKAGES = ("aggregators", "assignment", "config", "launch", "ps", "reports", "tasks", "wire", "worker")
 _PACKAGE = Path(__file__).resolve().parents[1]
-_OURS = tuple(
-    str(_PACKAGE / name) + os.sep for name in ("aggregators", "assignment", "launch", "ps", "tasks", "wire", "worker")
-)
+_OURS = tuple(str(_PACKAGE / name) + os.sep for name in PACKAGES)
 _INSTALLED = tuple(sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib"))
 
 

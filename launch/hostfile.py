@@ -4,7 +4,7 @@ import codecs
 import re
 from pathlib import Path
 
-from detox.launch.config import ConfigError
+from detox.config import ConfigError
 
 
 def ranks_in(path: str, *, slots: bool) -> int:

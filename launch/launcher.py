@@ -6,8 +6,8 @@ from argparse import ArgumentParser
 from contextlib import suppress
 from typing import Any
 
+from detox.config import ConfigError
 from detox.launch import failure, job
-from detox.launch.config import ConfigError
 from detox.launch.hostfile import ranks_in
 from detox.launch.mpirun import assign_ranks, find_mpirun, is_open_mpi, local_ranks, mpirun_line, program, warnings
 from detox.launch.secret import hide

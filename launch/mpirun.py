@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from detox.launch.config import Config, ConfigError
+from detox.config import Config, ConfigError
 from detox.launch.environment import settings
 
 # Under these a parameter server survives its workers: point-to-point over TCP that only sends, with small eager

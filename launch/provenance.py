@@ -10,13 +10,13 @@ import torch
 from blake3 import blake3
 
 import detox.ps
-from detox.launch.config import Config
+from detox.config import Config
 from detox.ps.folder import RunFolder
 from detox.tasks import Task
 from detox.tasks.digest import data_digest, source_digests
 
 _SOURCE = "source of "  # before the name of a module
-_DECIDING = ("aggregators", "assignment", "ps", "tasks", "wire", "worker")  # folders of the package
+_DECIDING = ("aggregators", "assignment", "config", "ps", "tasks", "wire", "worker")  # folders of the package
 
 
 class ChangedError(ValueError):

@@ -5,7 +5,7 @@ import os
 import platform
 from collections.abc import Iterable
 
-from detox.launch.config import Config, ConfigError
+from detox.config import Config, ConfigError
 from detox.launch.work import START_LIMIT
 from detox.ps.selftest import StartError, named
 from detox.tasks import TaskError

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from detox.launch.config import Config
+from detox.config import Config
 from detox.launch.console import Reporter
 from detox.launch.scores import EvaluationError, Scores, evaluate
 from detox.ps.ballots import Outcome

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from detox.launch.config import Config
-from detox.launch.fields import ConfigError
+from detox.config import Config, ConfigError
 from detox.ps.folder import RunFolder
 
 _FIELD = "--secret-seed"

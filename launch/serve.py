@@ -6,9 +6,10 @@ import signal
 import numpy as np
 
 from detox.aggregators import AggregatorError
+from detox.config import Config, ConfigError, known_secret, secret_seed
+from detox.config.adversary import adversary_in_words
 from detox.launch import failure
-from detox.launch.config import Config, ConfigError, known_secret, secret_seed
-from detox.launch.console import Reporter, adversary_in_words, summary_lines
+from detox.launch.console import Reporter, summary_lines
 from detox.launch.environment import handle_signals
 from detox.launch.mpirun import assign_ranks
 from detox.launch.provenance import ChangedError, changes, check, facts_of, in_words, place_of, workers_of
@@ -19,12 +20,12 @@ from detox.ps.aggregation import Aggregation
 from detox.ps.folder import RunFolder, Status
 from detox.ps.ledger import Ledger
 from detox.ps.model import GlobalModel
-from detox.ps.samples import Files
 from detox.ps.selftest import StartError, check_answers, check_own_bits, classes_of, probe, unequal
 from detox.ps.server import Server, ServerError
-from detox.ps.shards import cut
 from detox.ps.trial import try_out
 from detox.tasks import Task, TaskError, create_task
+from detox.tasks.samples import Files
+from detox.tasks.shards import cut
 from detox.wire import LONGEST, Codec, Session, Work
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from detox.launch.config import Config, ConfigError, config_from, read_toml
-from detox.launch.fields import in_words
+from detox.config import Config, ConfigError, config_from, read_toml
+from detox.config.fields import in_words
 from detox.ps.files import write_whole
 from detox.ps.folder import RunFolder
 

@@ -10,8 +10,8 @@ import threading
 from argparse import ArgumentParser, BooleanOptionalAction
 from dataclasses import dataclass
 
+from detox.config import Config, ConfigError, override, read_config
 from detox.launch import failure
-from detox.launch.config import Config, ConfigError, override, read_config
 from detox.launch.console import ProgressKind
 from detox.launch.environment import fix_torch, handle_signals
 from detox.launch.mpirun import MpirunError, local_ranks, mpirun_line

@@ -4,10 +4,10 @@ import json
 import platform
 import signal
 
+from detox.config import Config
+from detox.config.adversary import create_adversary
 from detox.launch import failure
-from detox.launch.config import Config
 from detox.launch.environment import fingerprint, handle_signals
-from detox.launch.placement import create_adversary
 from detox.tasks import FlatModel, Task, create_task
 from detox.wire import Channel, Codec, Header, Kind, Message, Session, Work
 from detox.wire.transport import Transport, abort, workers

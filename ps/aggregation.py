@@ -7,8 +7,8 @@ import torch
 
 from detox.aggregators import AggregatorError, Hierarchy
 from detox.assignment import Scheme
+from detox.assignment.seeds import stream
 from detox.ps.model import GlobalModel
-from detox.tasks.seeds import stream
 
 
 class Aggregation:

@@ -4,7 +4,7 @@ from collections import Counter
 from typing import Any
 
 from detox.ps.model import GlobalModel
-from detox.ps.samples import Files
+from detox.tasks.samples import Files
 from detox.wire import DIGEST_BYTES, PROBE, Header, Kind, Message, Session, Work, digest_of
 
 

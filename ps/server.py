@@ -16,9 +16,9 @@ from detox.ps.model import GlobalModel
 from detox.ps.promises import Promises
 from detox.ps.quarantine import Quarantine
 from detox.ps.round import LATE_STEPS, Round
-from detox.ps.samples import Files
 from detox.ps.stopwatch import Stopwatch
 from detox.ps.stragglers import Stragglers
+from detox.tasks.samples import Files
 from detox.wire import DIGEST_BYTES, Codec, Header, Kind, Message, Session, Work, digest_of
 
 _MOMENT = 5.0  # seconds, at most, for the workers that are still busy with the last step

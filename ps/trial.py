@@ -8,9 +8,9 @@ import torch
 from blake3 import blake3
 
 from detox.ps.model import GlobalModel
-from detox.ps.samples import Files
 from detox.tasks import Task, TaskError
 from detox.tasks.preserve import random_state_preserved
+from detox.tasks.samples import Files
 
 _SEARCH = (
     "Look for numpy's or Python's random numbers (draw from the generator that the loss is given, or from torch), for "

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from detox.assignment import Edge
-from detox.tasks.seeds import stream
+from detox.assignment.seeds import stream
 from detox.wire import PROBE, Header, Kind
 from detox.worker.attacks import ATTACKS
 from detox.worker.attacks import Kind as AttackKind

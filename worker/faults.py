@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from detox.tasks.seeds import stream
+from detox.assignment.seeds import stream
 from detox.wire import Channel, Codec, Header, Kind
 from detox.worker.blatant import flip_bits
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Literal
 
-from detox.tasks.seeds import stream
+from detox.assignment.seeds import stream
 
 How = Literal["random", "fixed", "worst", "spread", "group"]
 

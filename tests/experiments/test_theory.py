@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from detox.ps.theory import enough_redundancy, expected_bad_votes
+from detox.assignment.theory import enough_redundancy, expected_bad_votes
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detox.launch.blame import blame
-from detox.launch.config import Config, ConfigError
-from detox.launch.plan import plan
-from detox.launch.report import report
+from detox.config import Config, ConfigError
 from detox.launch.sweep import sweep
 from detox.launch.train import parse
 from detox.ps.folder import RunFolder
 from detox.ps.stopwatch import PARTS
+from detox.reports.blame import blame
+from detox.reports.plan import plan
+from detox.reports.report import report
 
 ODD = [
     "", "-1", "0", "1", "3", "15", "1.0", "1e400", "nan", "inf", "-inf", "0x10", "1_000", "9" * 30, "9" * 5000, "true",

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from detox.config import ConfigError, read_config
 from detox.launch import serve as module
-from detox.launch.config import ConfigError, read_config
 from detox.launch.launcher import launch
 from detox.launch.provenance import facts_of, place_of
 from detox.launch.scores import EvaluationError

@@ -7,14 +7,14 @@ import pytest
 import torch
 from helpers import employ
 
-from detox.launch.config import Config
-from detox.launch.placement import create_adversary, create_placement
+from detox.config import Config
+from detox.config.adversary import create_adversary, create_placement
 from detox.ps.aggregation import Aggregation
 from detox.ps.ledger import Ledger
 from detox.ps.model import GlobalModel
-from detox.ps.samples import Files
 from detox.ps.server import Server
 from detox.tasks import FlatModel, create_task
+from detox.tasks.samples import Files
 from detox.wire import Codec, Kind
 from detox.wire.memory import Network
 from detox.worker.attacks import ATTACKS

@@ -5,8 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
+from detox.config import Config, ConfigError
 from detox.launch.checkup import Patient
-from detox.launch.config import Config, ConfigError
 from detox.launch.examine import _plain, _table
 from detox.launch.train import config_first
 

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from detox.aggregators import AggregatorError
+from detox.config import ConfigError
 from detox.launch import failure, job
-from detox.launch.config import ConfigError
 from detox.launch.hostfile import ranks_in
 from detox.launch.launcher import exit_status, outlook, ranks
 from detox.launch.mpirun import MpirunError

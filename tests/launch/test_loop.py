@@ -6,7 +6,7 @@ from helpers import employ
 
 from detox.aggregators import RULES, AggregatorError, create_hierarchy
 from detox.aggregators.hierarchy import BASELINES, PAIRS
-from detox.launch.config import Config, secret_seed
+from detox.config import Config, check, secret_seed
 from detox.launch.serve import create_codec, create_files, create_model
 from detox.ps.aggregation import Aggregation
 from detox.ps.ledger import Ledger
@@ -71,7 +71,7 @@ def loop(tmp_path):
     def _loop(lies=None, **fields):
         fields = {"model": "softmax", "p": 7, "r": 1, "batch_size": 8, "groups": "fixed", **fields}
         config = Config(**fields)
-        config.check()
+        check(config)
         loops.append(Loop(config, tmp_path / str(len(loops)), lies or {}))
         return loops[-1]
 

@@ -108,6 +108,6 @@ def test_hostfiles_have_one_host_a_line_and_the_ps_first(name, hosts):
 
 def test_what_only_starts_jobs_does_not_wait_for_torch():
     # It takes longer to import than all the rest.
-    modules = "detox.launch.launcher", "detox.launch.doctor", "detox.launch.sweep", "detox.launch.blame"
+    modules = "detox.launch.launcher", "detox.launch.doctor", "detox.launch.sweep", "detox.reports.blame"
     code = f"import sys, {', '.join(modules)}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

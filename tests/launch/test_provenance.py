@@ -2,7 +2,7 @@
 
 import pytest
 
-from detox.launch.config import Config
+from detox.config import Config
 from detox.launch.provenance import ChangedError, changes, check, facts_of, place_of, workers_of
 from detox.ps.folder import RunFolder
 from detox.tasks import create_task

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from detox.launch.config import Config
+from detox.config import Config
 from detox.launch.run import Run
 from detox.launch.scores import EvaluationError
 from detox.ps.folder import CheckpointError, RunFolder

@@ -5,7 +5,7 @@ import stat
 
 import pytest
 
-from detox.launch.config import Config, ConfigError, read_config
+from detox.config import Config, ConfigError, read_config
 from detox.launch.launcher import launch
 from detox.launch.secret import hide, without
 from detox.launch.train import parse

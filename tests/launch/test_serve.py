@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detox.launch.config import Config, ConfigError
+from detox.config import Config, ConfigError
 from detox.launch.environment import handle_signals
 from detox.launch.mpirun import assign_ranks
 from detox.launch.ranks import read_facts
@@ -19,8 +19,8 @@ from detox.launch.serve import (
     check_classes,
     create_files,
 )
-from detox.ps.samples import Files
 from detox.ps.selftest import StartError, check_answers, check_own_bits, classes_of, probe, unequal
+from detox.tasks.samples import Files
 from detox.wire import Kind, digest_of
 from detox.wire.memory import Network
 

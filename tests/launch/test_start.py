@@ -7,8 +7,8 @@ from functools import partial
 import numpy as np
 import pytest
 
+from detox.config import Config, ConfigError
 from detox.launch import ranks, serve, work
-from detox.launch.config import Config, ConfigError
 from detox.launch.ranks import await_ready, dismiss, send_start
 from detox.launch.serve import create_files, create_model
 from detox.ps.selftest import StartError

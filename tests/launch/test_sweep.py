@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from detox.launch.config import read_config
+from detox.config import read_config
 from detox.launch.provenance import facts_of
 from detox.launch.sweep import configs, sweep
 from detox.ps.folder import RunFolder

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from detox.config import check
 from detox.launch.sweep import configs
 from detox.launch.train import parse
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 ELSEWHERE = {
-    "detox-ps plan": "tests/launch/test_plan.py",
+    "detox-ps plan": "tests/reports/test_plan.py",
     "detox-ps doctor": "tests/mpi/test_doctor.py",
     "launch/namespaces.sh": "tests/mpi/test_hosts.py",
     "sbatch": "tests/mpi/test_slurm.py",
@@ -77,7 +78,7 @@ def test_a_launch_has_a_config_that_can_be_run(line, monkeypatch):
     assert hostfile in (None, "hosts") or Path(hostfile).is_file()
     _option(words, "-n")
     config, _ = parse(["experiments/digits.toml" if word == "CONFIG.toml" else word for word in words])
-    config.check()
+    check(config)
 
 
 @pytest.mark.parametrize("line", SCRIPTS)

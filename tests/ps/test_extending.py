@@ -12,8 +12,8 @@ from detox.ps.ledger import Ledger
 from detox.ps.model import GlobalModel
 from detox.ps.quarantine import Quarantine
 from detox.ps.round import LATE_STEPS
-from detox.ps.samples import Files
 from detox.ps.server import Server
+from detox.tasks.samples import Files
 
 P = 7
 RANKS = [1 + worker // 4 for worker in range(P)]

@@ -16,8 +16,8 @@ from detox.ps.ledger import Ledger
 from detox.ps.model import GlobalModel
 from detox.ps.quarantine import Quarantine
 from detox.ps.round import LATE_STEPS
-from detox.ps.samples import Files
 from detox.ps.server import Server, ServerError
+from detox.tasks.samples import Files
 from detox.wire import Header, Kind, digest_of
 from detox.worker.placement import Placement
 

@@ -11,9 +11,9 @@ from torch import nn
 from torch.nn.functional import cross_entropy, embedding
 
 from detox.ps.model import GlobalModel
-from detox.ps.samples import Files
 from detox.ps.trial import try_out
 from detox.tasks import Task, TaskError
+from detox.tasks.samples import Files
 
 FILES = Files(2, 6, 40, 0)
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 import numpy as np
 
-from detox.tasks.seeds import stream
+from detox.assignment.seeds import stream
 
 Split = Literal["iid", "dirichlet", "label"]
 

@@ -5,12 +5,12 @@ import re
 
 import pytest
 
-from detox.launch.config import Config
-from detox.launch.placement import create_placement
-from detox.launch.report import report
-from detox.launch.results import FinishedRun, methods
+from detox.config import Config
+from detox.config.adversary import create_placement
 from detox.ps.folder import RunFolder
 from detox.ps.stopwatch import PARTS
+from detox.reports.report import report
+from detox.reports.results import FinishedRun, methods
 
 SECONDS = dict.fromkeys(PARTS, 0.1)
 

@@ -12,16 +12,16 @@ from rich.table import Table
 
 from detox.aggregators import AggregatorError
 from detox.aggregators.hierarchy import PAIRS
-from detox.launch.config import ConfigError
-from detox.launch.console import printer
-from detox.launch.figures import figure_of, picture, picture_file
-from detox.launch.forecast import Defence, Setting, bytes_into_ps, defend, find, server_seconds
-from detox.ps.theory import enough_redundancy, expected_bad_votes, tail, tail_bound, tail_bound_holds
+from detox.assignment.theory import enough_redundancy, expected_bad_votes, tail, tail_bound, tail_bound_holds
+from detox.config import ConfigError
+from detox.reports.figures import figure_of, picture, picture_file
+from detox.reports.forecast import Defence, Setting, bytes_into_ps, defend, find, server_seconds
+from detox.reports.terminal import printer
 
 _PARAMETERS = 10**15
 _ROWS = 60  # of the table
 _RARE = 1e-12
-_EFFORT_OF_ALL = 1e12  # of the exact counts of a chart, see detox.ps.theory.effort
+_EFFORT_OF_ALL = 1e12  # of the exact counts of a chart, see detox.assignment.theory.effort
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from detox.assignment.schemes import RedrawnGroups
 from detox.ps.ballots import Tally
-from detox.ps.evidence import find, judge, outvoted, pattern_of, suspicious
+from detox.reports.evidence import find, judge, outvoted, pattern_of, suspicious
 
 
 @pytest.mark.parametrize(

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from detox.launch.results import score_names
 from detox.ps.stopwatch import PARTS
+from detox.reports.results import score_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.legend import Legend
 
-    from detox.launch.results import Method
+    from detox.reports.results import Method
 
 _FORMATS = (".png", ".pdf", ".svg")
 _STYLES = ("-", "--", ":")

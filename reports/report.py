@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from detox.launch.console import adversary_in_words, printer
-from detox.launch.figures import picture_file
-from detox.launch.records import RunError, scores_in
-from detox.launch.results import FinishedRun, Method, fields_of, in_figures, methods, score_names, shown
+from detox.config.adversary import adversary_in_words
 from detox.ps.stopwatch import PARTS
+from detox.reports.figures import picture_file
+from detox.reports.records import RunError, scores_in
+from detox.reports.results import FinishedRun, Method, fields_of, in_figures, methods, score_names, shown
+from detox.reports.terminal import printer
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -51,7 +52,7 @@ def report(argv: list[str]) -> int:
     console.print(_LEGEND)
     try:
         if options.plot is not None:
-            from detox.launch.figures import overview, save
+            from detox.reports.figures import overview, save
 
             save(overview(methods(runs), what_all_share(runs)), options.plot)
             print(f"picture in {options.plot}")
@@ -216,8 +217,8 @@ def write(runs: list[FinishedRun], target: float | None, folder: Path) -> None:
     Raises:
         ImportError: there is no matplotlib.
     """
-    from detox.launch import figures
-    from detox.launch.page import page
+    from detox.reports import figures
+    from detox.reports.page import page
 
     all_methods, title = methods(runs), what_all_share(runs)
     aim = target

@@ -3,12 +3,9 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
-from pydantic import AfterValidator
-
-if TYPE_CHECKING:
-    from detox.launch.config import Config
+from pydantic import AfterValidator, BaseModel
 
 _LONGEST = 200  # bytes; a file's name has 255, and the hash and an ending come behind
 
@@ -22,7 +19,7 @@ _LEFT_OUT: dict[str, Any] = {
 }
 
 
-def digest(config: "Config") -> str:
+def digest(config: BaseModel, quarantines: bool) -> str:
     """Hash of all fields that decide the result, the first 12 hexadecimal digits.
 
     Left out are `output`, `log_every`, `checkpoints_kept`, `aggregator.threads`, `transport.poll`,
@@ -31,7 +28,7 @@ def digest(config: "Config") -> str:
     metrics and bytes, which are results too, and stay in.
     """
     left_out = dict(_LEFT_OUT)
-    if config.quarantine.policy == "never":
+    if not quarantines:
         left_out["checkpoint_every"] = True
     text = json.dumps(config.model_dump(mode="json", exclude=left_out), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -8,10 +8,10 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from detox.launch.config import Config, ConfigError, config_of
-from detox.ps.evidence import KINDS
+from detox.config import Config, ConfigError, check_sizes, config_of
 from detox.ps.folder import RunFolder
 from detox.ps.stopwatch import PARTS
+from detox.reports.evidence import KINDS
 from detox.tasks import TAKEN
 
 _AHEAD = 64  # steps: a quarantine is entered for the next one
@@ -84,7 +84,7 @@ def read_run(path: Path) -> Config:
         if not file.is_file():
             raise RunError(f"{path} is not the folder of a run: it has no config.toml")
         config = config_of(str(file))
-        config.check_sizes()
+        check_sizes(config)
     except ConfigError as error:
         raise RunError(str(error).replace("\n", "; ")) from None
     except OSError as error:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detox.assignment.schemes import RedrawnGroups, worst_case
-from detox.ps.theory import (
+from detox.assignment.theory import (
     bad_group,
     bad_votes,
     enough_redundancy,

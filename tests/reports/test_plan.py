@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from detox.aggregators import AggregatorError, create_hierarchy
-from detox.launch.forecast import Setting, bytes_into_ps, defend, find, stands
-from detox.launch.plan import chart, plan
-from detox.ps.theory import bad_votes, exceeds
+from detox.assignment.theory import bad_votes, exceeds
+from detox.reports.forecast import Setting, bytes_into_ps, defend, find, stands
+from detox.reports.plan import chart, plan
 from detox.wire import Codec, Header, Kind, digest_of
 
 PAPERS = ["-p", "45", "-q", "5", "-r", "3", "--no-measure"]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detox.assignment import SCHEMES
-from detox.ps.samples import Files
+from detox.tasks.samples import Files
 
 
 def draw_groups(workers, r, how, seed, step=0, classes=()):

@@ -14,13 +14,13 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from detox.launch.config import Config
-from detox.launch.console import printer
-from detox.launch.figures import picture, picture_file
-from detox.launch.heatmap import heatmap
-from detox.launch.records import RunError, read_ledger, read_run, read_steps
-from detox.ps.evidence import KINDS, Finding, accused, find, outvoted, suspicious
+from detox.config import Config
 from detox.ps.folder import RunFolder
+from detox.reports.evidence import KINDS, Finding, accused, find, outvoted, suspicious
+from detox.reports.figures import picture, picture_file
+from detox.reports.heatmap import heatmap
+from detox.reports.records import RunError, read_ledger, read_run, read_steps
+from detox.reports.terminal import printer
 
 _LEGEND = """\
 proven: two of its own messages contradict each other, or the PS's own computation contradicts its claim.
@@ -82,7 +82,7 @@ class Log:
 
     @property
     def chance(self) -> float:
-        """The most that an honest worker's probability of dissent in one step can be, see detox.ps.evidence."""
+        """The most that an honest worker's probability of dissent in one step can be, see detox.reports.evidence."""
         return self._chance(self.q)
 
     @cached_property

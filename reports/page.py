@@ -4,8 +4,8 @@ import base64
 
 from jinja2 import Environment
 
-from detox.launch.results import FinishedRun
-from detox.ps.evidence import KINDS
+from detox.reports.evidence import KINDS
+from detox.reports.results import FinishedRun
 
 _CAPTIONS = {
     "curves": "The scores on the test data, over steps and over seconds; bands: from the worst to the best seed.",

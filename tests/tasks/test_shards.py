@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detox.ps.shards import cut
+from detox.tasks.shards import cut
 
 LABELS = st.lists(st.integers(0, 6), min_size=1, max_size=80).map(np.array)
 SPLITS = st.sampled_from(["dirichlet", "label"])

@@ -7,8 +7,8 @@ import pytest
 from pydantic import BaseModel
 
 from detox.aggregators import PAIRS
-from detox.launch.config import Config, ConfigError, config_from, read_config, secret_seed
-from detox.launch.reference import reference
+from detox.config import Config, ConfigError, check, config_from, read_config, secret_seed
+from detox.config.reference import reference
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = sorted((ROOT / "experiments").glob("*.toml"))
@@ -117,7 +117,7 @@ def test_the_papers_pairs_run_at_the_papers_scale(read, name):
 
 @pytest.mark.parametrize("changes", [{}, {"groups": "random"}, {"groups": "redrawn", "r": 1}])
 def test_worker_momentum_goes_with_groups_that_stay_and_with_the_vanilla_system(changes):
-    Config(**{"p": 9, "groups": "fixed", "worker_momentum": 0.9, **changes}).check()
+    check(Config(**{"p": 9, "groups": "fixed", "worker_momentum": 0.9, **changes}))
 
 
 @pytest.mark.parametrize(("q", "r"), [(0, 1), (1, 3), (2, 5), (3, 9)])

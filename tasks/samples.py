@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from detox.tasks.seeds import stream
+from detox.assignment.seeds import stream
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Files:
         size: samples a file, r*b/p.
         train_size: samples of the training set.
         seed: of the order and of the files' own randomness.
-        shards: the samples of each file, see detox.ps.shards; empty: every file draws from the whole training set.
+        shards: the samples of each file, see detox.tasks.shards; empty: every file draws from the whole training set.
     """
 
     count: int

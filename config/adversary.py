@@ -3,7 +3,7 @@
 from typing import Any
 
 from detox.assignment import SCHEMES
-from detox.launch.config import Config
+from detox.config.schema import Config
 from detox.worker.adversary import Adversary
 from detox.worker.attacks import ATTACKS
 from detox.worker.defence import Defence
@@ -41,3 +41,10 @@ def create_adversary(config: Config, ranks: list[int], rank: int, fellows: Any, 
         perturbation=attack.perturbation,
         defence=Defence(config.hierarchy, config.f, config.votes, config.r, d),
     )
+
+
+def adversary_in_words(config: Config) -> str:
+    """How many workers are Byzantine, and what they do."""
+    if not config.q:
+        return "q = 0 Byzantine"
+    return f"q = {config.q} Byzantine ({config.attack.kind}, {config.attack.placement} placement)"

@@ -9,9 +9,11 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any, NamedTuple
 
-from detox.launch.config import Config
-from detox.launch.placement import create_placement
-from detox.launch.records import (
+from detox.config import Config
+from detox.config.adversary import create_placement
+from detox.ps.folder import RunFolder
+from detox.ps.stopwatch import PARTS
+from detox.reports.records import (
     RunError,
     finite,
     is_score,
@@ -21,8 +23,6 @@ from detox.launch.records import (
     read_summary,
     scores_in,
 )
-from detox.ps.folder import RunFolder
-from detox.ps.stopwatch import PARTS
 
 _SEEDS = {"seed", "secret_seed", "attack.seed"}
 _NAMES = {"name", "output"}

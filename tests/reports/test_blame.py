@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 
 from detox.assignment.schemes import RedrawnGroups
-from detox.launch.blame import blame
-from detox.launch.config import AggregatorConfig, Config
-from detox.launch.heatmap import _COLOURS, severity
-from detox.ps.evidence import KINDS
+from detox.config import Config
+from detox.config.sections import AggregatorConfig
 from detox.ps.folder import RunFolder
+from detox.reports.blame import blame
+from detox.reports.evidence import KINDS
+from detox.reports.heatmap import _COLOURS, severity
 
 CONFIG = Config(name="tried", p=9, q=2, r=3, steps=100, aggregator=AggregatorConfig(name="median"))
 

@@ -1,9 +1,9 @@
-"""The reference of the config, docs/config.md: `python -m detox.launch.reference > docs/config.md`."""
+"""The reference of the config, docs/config.md: `python -m detox.config.reference > docs/config.md`."""
 
 import json
 from typing import Any
 
-from detox.launch.config import Config
+from detox.config.schema import Config
 
 _HEAD = """# Config
 
@@ -14,7 +14,7 @@ field is left out of the TOML file (on the command line: `None`). The file is UT
 Numbers are finite, and what is a whole number here takes no 3.0 and no true. Whole numbers are at most 2^32 - 1, seeds
 2^64 - 1 (`secret_seed`: 2^128 - 1), seconds 1e9.
 
-<!-- Made by `python -m detox.launch.reference > docs/config.md`; a test compares. -->
+<!-- Made by `python -m detox.config.reference > docs/config.md`; a test compares. -->
 """
 _BOUNDS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
 _SAID_ONCE = 1e9  # upper bounds from here on are those of the text above

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from detox.launch.config import Config
-from detox.launch.figures import figure_of
-from detox.ps.evidence import KINDS
+from detox.config import Config
+from detox.reports.evidence import KINDS
+from detox.reports.figures import figure_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

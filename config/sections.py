@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, Strict
 
-from detox.launch.fields import Count, Fraction, Natural, Option, Positive, Seconds, Seed
+from detox.config.fields import Count, Fraction, Natural, Option, Positive, Seconds, Seed
 from detox.ps.quarantine import Quarantine
 from detox.ps.round import LATE_STEPS
-from detox.ps.shards import Split
+from detox.tasks.shards import Split
 from detox.wire import Codec
 from detox.worker.attacks import ATTACKS
 from detox.worker.faults import FaultKind

@@ -12,15 +12,15 @@ import numpy as np
 
 from detox.aggregators import AggregatorError, create_hierarchy
 from detox.assignment.schemes import worst_case
-from detox.launch.config import Config, ConfigError
-from detox.ps.theory import bad_votes, effort, exceeds
+from detox.assignment.theory import bad_votes, effort, exceeds
+from detox.config import Config, ConfigError, check_sizes
 from detox.wire import DIGEST_BYTES, digest_of
 from detox.wire.messages import HEADER_BYTES
 
 _REPEATS = 5  # of a timing; the median counts
 _WORKERS = 2**16
 _TIMED = 1000  # votes: some rules take minutes for more
-_EFFORT = 1e12  # of an exact count, see detox.ps.theory.effort; some 20 seconds
+_EFFORT = 1e12  # of an exact count, see detox.assignment.theory.effort; some 20 seconds
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Setting:
                 raise ConfigError(f"{name} is at least {least}, got {value}")
             if value > most:
                 raise ConfigError(f"{name} is at most {most}, got {value}")
-        Config(p=self.p, q=self.q, r=self.r).check_sizes()
+        check_sizes(Config(p=self.p, q=self.q, r=self.r))
         if self.classes and (min(self.classes) < 1 or sum(self.classes) != self.p):
             raise ConfigError(f"--classes: the sizes have to add up to p = {self.p}, got {sum(self.classes)}")
         if not self.votes:
@@ -57,7 +57,7 @@ class Setting:
 
     @property
     def effort(self) -> float:
-        """What the distribution takes, see detox.ps.theory.effort."""
+        """What the distribution takes, see detox.assignment.theory.effort."""
         return effort(self.p, self.q, self.r, self.votes)
 
     @property

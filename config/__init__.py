@@ -1,0 +1,20 @@
+"""A run's config: fields and sections, what they rule out together, and how it is read."""
+
+from detox.config.checks import check, check_sizes
+from detox.config.fields import ConfigError
+from detox.config.reading import config_from, config_of, override, read_config, read_toml
+from detox.config.schema import Config, known_secret, secret_seed
+
+__all__ = [
+    "Config",
+    "ConfigError",
+    "check",
+    "check_sizes",
+    "config_from",
+    "config_of",
+    "known_secret",
+    "override",
+    "read_config",
+    "read_toml",
+    "secret_seed",
+]

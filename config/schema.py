@@ -1,0 +1,185 @@
+"""The config of a run: its fields, and what follows from them."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import tomli_w
+from pydantic import Field
+
+from detox.aggregators import Hierarchy, create_hierarchy
+from detox.assignment import SCHEMES
+from detox.assignment.schemes import Groups
+from detox.config.fields import Count, Fraction, Natural, Seed
+from detox.config.identity import Output, RunName, digest
+from detox.config.sections import (
+    AggregatorConfig,
+    AttackConfig,
+    CompressionConfig,
+    DataConfig,
+    FaultConfig,
+    OptimizerConfig,
+    QuarantineConfig,
+    Section,
+    TransportConfig,
+)
+from detox.ps.ballots import VOTES, FullBallot, ToleranceBallot
+from detox.ps.ballots.ballot import CreateBallot
+
+
+class Config(Section):
+    """One run."""
+
+    name: RunName = "run"
+    """Names the run's folder, with a hash of the config behind it; unset: the config file's name."""
+    task: str = "digits"
+    """digits, mnist, fashion-mnist, cifar10, cifar100, or my_module:MyTask for one of your own."""
+    model: str | None = None
+    """softmax, mlp, lenet, resnet18 or vgg13; unset: the task's default."""
+    data_dir: str | None = None
+    """Folder with the data set's files; unset: the usual places."""
+    p: Annotated[int, Field(ge=1, le=2**16)] = 15
+    """Workers."""
+    q: Natural = 0
+    """Byzantine workers among them."""
+    r: Count = 3
+    """Workers in a group, odd; they compute the same gradient. 1: no groups, the vanilla system."""
+    batch_size: Count = 32
+    """Samples a worker, b/p: a step draws p * batch_size, a group's file has r * batch_size of them."""
+    steps: Count = 300
+    """Updates to make."""
+    seed: Seed = 0
+    """Seed of the initial weights, the files, the augmentation and fixed or random groups."""
+    secret_seed: Annotated[int, Field(ge=0, lt=2**128)] | None = None
+    """Seed of what no worker may foresee: redrawn groups and the shuffle of the votes. Unset: `seed` where
+    groups are fixed or random, and fresh from the operating system where they are redrawn (kept in the
+    run's folder)."""
+    vote: Literal["digest", "full", "tolerance"] = "digest"
+    """digest: workers claim a BLAKE3 digest, one copy a group travels. full: every copy travels and is
+    compared bit by bit (the paper's protocol). tolerance: every copy travels, and copies that are nearly equal
+    agree, for hosts that do not compute the same bits; see docs/threat-model.md."""
+    vote_tolerance: Annotated[float, Field(ge=0, lt=1)] = 1e-4
+    """vote = "tolerance": the greatest |a - b| / max(|a|, |b|) of two copies that agree; detox-ps doctor measures
+    what these hosts need."""
+    groups: Literal["fixed", "random", "redrawn"] = "redrawn"
+    """fixed: consecutive ids. random: drawn once. redrawn: drawn in secret each step."""
+    groups_within: Literal["all", "class"] = "all"
+    """all: any workers share a group. class: only workers whose gradients had equal bits in the self-test, for hosts of
+    several kinds; those that remain of a class have nothing to do. See docs/cluster.md."""
+    workers_per_rank: Count | None = None
+    """Workers that one MPI rank hosts; unset: p spread over the ranks that mpirun gives."""
+    worker_momentum: Fraction = 0.0
+    """beta of m <- beta m + (1 - beta) g, which workers send in place of the gradient g; 0: none. With r > 1 it needs
+    groups that stay as they are, and a worker that misses a step dissents from then on."""
+    share_compute: bool = False
+    """Let the workers of one rank that hold the same file compute it once: quick, but they then fail alike."""
+    on_tie: Literal["drop", "recompute"] = "drop"
+    """Where a group has no vote, at the deadline at the latest: go on without it, or compute its file at the PS,
+    which settles the matter and convicts."""
+    device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$")] = "cpu"
+    """Where workers and PS compute: cpu, cuda or cuda:N."""
+    output: Output = "runs"
+    """Folder in which the run's folder is made."""
+    log_every: Count = 10
+    """Steps between two lines on the terminal."""
+    eval_every: Count = 50
+    """Steps between two evaluations of the PS's model on the test data."""
+    checkpoint_every: Count = 100
+    """Steps between two checkpoints, from which an interrupted run is resumed."""
+    checkpoints_kept: Count = 2
+    """Checkpoints that are kept, the newest."""
+    aggregator: AggregatorConfig = AggregatorConfig()
+    attack: AttackConfig = AttackConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    data: DataConfig = DataConfig()
+    compression: CompressionConfig = CompressionConfig()
+    transport: TransportConfig = TransportConfig()
+    quarantine: QuarantineConfig = QuarantineConfig()
+    fault: FaultConfig = FaultConfig()
+
+    @property
+    def votes(self) -> int:
+        """Groups, and so the votes of a step: p / r."""
+        return self.p // self.r
+
+    @property
+    def f(self) -> int:
+        """Bad votes that the aggregator is to withstand in a step."""
+        if self.aggregator.f is not None:
+            return self.aggregator.f
+        return self.create_scheme().worst_case(self.q, self.votes)
+
+    def create_scheme(self, secret_seed: int = 0, classes: Sequence[Sequence[int]] = ()) -> Groups:
+        """Who computes which file.
+
+        Args:
+            secret_seed: of groups that are redrawn in secret.
+            classes: workers of which only those of one class share a group; empty: all may.
+        """
+        kind = SCHEMES[self.groups]
+        return kind(self.r, secret_seed if kind.secret else self.seed, classes)
+
+    def create_ballot(self, d: int, words: int = 0) -> CreateBallot:
+        """Makes the vote on a file; where a file has one holder, its gradient is the vote."""
+        if self.vote == "tolerance":
+            return partial(ToleranceBallot, tolerance=self.vote_tolerance, d=d, words=words)
+        return FullBallot if self.r == 1 else VOTES[self.vote]
+
+    @property
+    def compares_bits(self) -> bool:
+        """Whether workers have to compute equal bits to agree."""
+        return self.r > 1 and self.vote != "tolerance"
+
+    @property
+    def recomputes(self) -> bool:
+        """Whether the PS may have to compute gradients itself."""
+        return self.on_tie == "recompute" or self.quarantine.policy == "recompute"
+
+    @property
+    def hierarchy(self) -> Hierarchy:
+        """The aggregation that `aggregator` names."""
+        section = self.aggregator
+        return create_hierarchy(
+            section.name,
+            a0=section.a0,
+            a1=section.a1,
+            k=section.k,
+            pre=section.pre,
+            options=section.options,
+            threads=section.threads,
+        )
+
+    @property
+    def digest(self) -> str:
+        """Hash of all that decides the result, see detox.config.identity."""
+        return digest(self, quarantines=self.quarantine.policy != "never")
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder; a leading ~ of `output` is the home folder."""
+        return Path(self.output).expanduser() / f"{self.name}-{self.digest}"
+
+    def toml(self, secret: bool = False) -> str:
+        """The resolved config as TOML; fields that are unset are left out, and the secret seed unless asked for."""
+        left_out = None if secret else {"secret_seed"}
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True, exclude=left_out))
+
+    def ranks(self) -> int | None:
+        """Ranks that the run needs, PS included; None where any number does."""
+        return None if self.workers_per_rank is None else 1 + -(-self.p // self.workers_per_rank)
+
+
+def known_secret(config: Config) -> int | None:
+    """The seed of what no worker may foresee, as far as the config says it."""
+    return config.seed if config.secret_seed is None and config.groups != "redrawn" else config.secret_seed
+
+
+def secret_seed(config: Config) -> int:
+    """The seed of what no worker may foresee, drawn now if the config leaves it open."""
+    if (known := known_secret(config)) is not None:
+        return known
+    entropy = np.random.SeedSequence().entropy
+    assert isinstance(entropy, int)
+    return entropy

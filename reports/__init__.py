@@ -1,0 +1,1 @@
+"""Run folders read and drawn: reports, blame, and the planner."""

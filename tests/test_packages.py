@@ -1,0 +1,98 @@
+"""Which package may import which: arrows go one way, and no module is in a circle."""
+
+import ast
+from collections import defaultdict
+from configparser import ConfigParser
+from pathlib import Path
+
+import pytest
+
+from detox.launch.failure import PACKAGES
+
+ROOT = Path(__file__).parents[1]
+MAY_IMPORT = {
+    "assignment": set(),
+    "wire": set(),
+    "aggregators": set(),
+    "tasks": {"assignment"},
+    "ps": {"aggregators", "assignment", "tasks", "wire"},
+    "worker": {"aggregators", "assignment", "tasks", "wire"},
+    "config": {"aggregators", "assignment", "ps", "tasks", "wire", "worker"},
+    "reports": {"aggregators", "assignment", "config", "ps", "tasks", "wire", "worker"},
+    "launch": {"aggregators", "assignment", "config", "ps", "reports", "tasks", "wire", "worker"},
+}
+
+
+def _modules():
+    """Module name -> file, of all packages."""
+    files = {path for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py")}
+    return {
+        ".".join(("detox", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__"): path
+        for path in files
+    }
+
+
+def _imports(path, modules, at_start=False):
+    """The modules of ours that a file imports; those of functions and of type checking too, unless `at_start`."""
+    tree = ast.parse(path.read_text())
+    inner = set()
+    if at_start:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or (
+                isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+            ):
+                inner |= {id(child) for child in ast.walk(node)}
+    found = set()
+    for node in ast.walk(tree):
+        if id(node) in inner:
+            continue
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("detox"):
+            found.add(node.module)
+            found |= {f"{node.module}.{name.name}" for name in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+    return {name for name in found if name in modules}
+
+
+def test_packages_are_those_that_are_installed_and_that_errors_call_ours():
+    setup = ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    installed = {name.split(".")[1] for name in setup["options"]["packages"].split()}
+    assert installed == set(MAY_IMPORT) == set(PACKAGES)
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_a_package_imports_only_what_it_may(package):
+    modules = _modules()
+    wrong = []
+    for path in (ROOT / package).rglob("*.py"):
+        others = {name.split(".")[1] for name in _imports(path, modules)} - {package}
+        wrong += [f"{path.relative_to(ROOT)} imports {other}" for other in sorted(others - MAY_IMPORT[package])]
+    assert not wrong
+
+
+def test_the_arrows_between_packages_make_no_circle():
+    def below(package):
+        return MAY_IMPORT[package].union(*map(below, MAY_IMPORT[package]))
+
+    assert all(package not in below(package) for package in MAY_IMPORT)
+
+
+def test_no_module_is_in_a_circle_of_imports():
+    modules = _modules()
+    graph = {
+        name: {other for other in _imports(path, modules, at_start=True) if not modules[other].name == "__init__.py"}
+        for name, path in modules.items()
+    }
+    reached = defaultdict(set)
+
+    def reach(start):
+        todo = list(graph[start])
+        while todo:
+            name = todo.pop()
+            if name not in reached[start]:
+                reached[start].add(name)
+                todo += graph[name]
+        return reached[start]
+
+    assert [name for name in sorted(modules) if name in reach(name)] == []
