@@ -81,7 +81,7 @@ def test_the_arrows_between_packages_make_no_circle():
 def test_no_module_is_in_a_circle_of_imports():
     modules = _modules()
     graph = {
-        name: {other for other in _imports(path, modules, at_start=True) if not modules[other].name == "__init__.py"}
+        name: {other for other in _imports(path, modules, at_start=True) if modules[other].name != "__init__.py"}
         for name, path in modules.items()
     }
     reached = defaultdict(set)
