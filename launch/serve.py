@@ -157,6 +157,7 @@ def _train(session: Session, config: Config, options: Options, ranks: list[int],
     if config.share_compute:
         reporter.say("share_compute: workers of one rank that hold the same file compute it once")
     checkpoint = folder.load_checkpoint(reporter.warn)
+    folder.rewind(checkpoint[0] if checkpoint else 0, reporter.warn)
     ledger = Ledger(folder.ledger, ranks, hosts)
     secret = folder.keep_secret(lambda: secret_seed(config), known_secret(config))
     scheme = config.create_scheme(secret, classes)

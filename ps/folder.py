@@ -173,7 +173,7 @@ class RunFolder:
         self._checkpoints.save(step, state)
 
     def load_checkpoint(self, warn: Callable[[str], object]) -> tuple[int, dict[str, Any]] | None:
-        """Step and state of the newest checkpoint that is right; what metrics and ledger say later goes.
+        """Step and state of the newest checkpoint that is right; None where there is none at all.
 
         Args:
             warn: told of what had to be passed over.
@@ -181,10 +181,17 @@ class RunFolder:
         Raises:
             CheckpointError: there are checkpoints, but none is right.
         """
-        newest = self._checkpoints.load(warn)
+        return self._checkpoints.load(warn)
+
+    def rewind(self, step: int, warn: Callable[[str], object]) -> None:
+        """Drops what metrics and ledger say of later steps, which are made again.
+
+        Args:
+            step: the last one that counts.
+            warn: told of lines that cannot be read, and go too.
+        """
         for path in (self.metrics, self.ledger):
-            self._keep_lines(path, newest[0] if newest else 0, warn)
-        return newest
+            self._keep_lines(path, step, warn)
 
     def _keep_lines(self, path: Path, last: int, warn: Callable[[str], object]) -> None:
         """Drops the lines behind step `last`, and those that cannot be read; a torn last line goes without a word."""

@@ -43,7 +43,10 @@ def test_lines_behind_the_checkpoint_are_dropped_on_resume(tmp_path):
     for step in range(1, 5):
         folder.append_metrics({"step": step})
     folder.ledger.write_text('{"step": 1}\n{"step": 3}\n{"step": 2, "half')
-    folder.load_checkpoint(pytest.fail)
+    content = folder.metrics.read_bytes(), folder.ledger.read_bytes()
+    assert folder.load_checkpoint(pytest.fail)[0] == 2
+    assert (folder.metrics.read_bytes(), folder.ledger.read_bytes()) == content  # to look changes nothing
+    folder.rewind(2, pytest.fail)
     assert [json.loads(line)["step"] for line in folder.metrics.read_text().splitlines()] == [1, 2]
     assert folder.ledger.read_text() == '{"step": 1}\n'
 
@@ -52,6 +55,7 @@ def test_without_a_checkpoint_a_run_begins_anew(tmp_path):
     folder = _folder(tmp_path)
     folder.append_metrics({"step": 1})
     assert folder.load_checkpoint(pytest.fail) is None
+    folder.rewind(0, pytest.fail)
     assert folder.metrics.read_text() == ""
 
 
@@ -218,7 +222,7 @@ def test_a_line_that_cannot_be_read_costs_no_other_and_is_said(tmp_path, damage)
     folder.save_checkpoint(9, {})
     folder.ledger.write_bytes(b'{"step": 1}\n' + damage + b'\n{"step": 2}\n{"step": 3, "torn')
     warnings = []
-    folder.load_checkpoint(warnings.append)
+    folder.rewind(9, warnings.append)
     assert folder.ledger.read_text() == '{"step": 1}\n{"step": 2}\n'
     assert [warning for warning in warnings if "ledger.jsonl: 1 lines cannot be read" in warning] == warnings
     assert len(warnings) == 1
