@@ -120,6 +120,7 @@ def test_a_folder_that_starts_over_has_nothing_to_resume_and_the_users_files(tmp
     folder.create("p = 3\n")
     assert not folder.done
     assert folder.load_checkpoint(pytest.fail) is None
+    folder.rewind(0, pytest.fail)
     folder.stands()
     assert set(_content(folder.path)) == {
         "config.toml", "metrics.jsonl", "ledger.jsonl", "notes.txt", "checkpoints/step-00000001-mine.pt"
