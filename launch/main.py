@@ -30,14 +30,14 @@ _USAGE = """detox-ps: an MPI parameter server that survives Byzantine workers
 Each command has --help.
 """
 _COMMANDS = {
-    "launch": "launcher",
-    "train": "train",
-    "doctor": "doctor",
-    "examine": "train",  # what the doctor runs under mpirun
-    "plan": "plan",
-    "sweep": "sweep",
-    "report": "report",
-    "blame": "blame",
+    "launch": "launch.launcher",
+    "train": "launch.train",
+    "doctor": "launch.doctor",
+    "examine": "launch.train",  # what the doctor runs under mpirun
+    "plan": "reports.plan",
+    "sweep": "launch.sweep",
+    "report": "reports.report",
+    "blame": "reports.blame",
 }
 _OF_RANKS = ("train", "examine")
 
@@ -66,7 +66,7 @@ def _run(command: str, argv: list[str]) -> int:
     try:
         environment.apply()
         if command in _COMMANDS:
-            status: int = getattr(importlib.import_module(f"detox.launch.{_COMMANDS[command]}"), command)(argv)
+            status: int = getattr(importlib.import_module(f"detox.{_COMMANDS[command]}"), command)(argv)
         elif command in ("-h", "--help"):
             print(_USAGE, end="")
             status = 0
