@@ -1,11 +1,14 @@
 """Each rule against one read of its input, against byzfl and against torch's obvious version.
 
-python -m benchmarks.aggregators [--n 15 45] [--threads 1 2] [--peers] [--json]
+python -m benchmarks.aggregators [--n 15 45] [--threads 1 2] [--isa avx2 avx512] [--peers] [--json]
 python -m benchmarks.aggregators --chart docs/figures/cost.png
 """
 
 import argparse
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -16,19 +19,62 @@ import numpy as np
 import torch
 from blake3 import blake3
 
-from benchmarks.measure import RESNET18, gradients, interleaved, keep_memory, machine, read_once
+from benchmarks.measure import PROCESSORS, RESNET18, gradients, interleaved, keep_memory, machine, read_once
 from benchmarks.peers import byzfl_rules, torch_rules
 from detox.aggregators import PAIRS, PREAGGREGATORS, RULES, AggregatorError, Hierarchy, create_hierarchy
 
 FAULTS = {15: 2, 45: 5}
 Rows: TypeAlias = list[dict[str, Any]]
+Jobs: TypeAlias = dict[str, Callable[[], Any]]
 
 
-def table(n: int, d: int, threads: int, names: Iterable[str], rounds: int, peers: bool) -> list[dict[str, Any]]:
-    """One row a rule: seconds, bytes of input a second, and ratios to the limit and to the peers."""
+class Elsewhere:
+    """The jobs of `local`, in a process whose kernels are for another processor.
+
+    Args:
+        isa: which of `PROCESSORS`.
+        rest: arguments of this program that say what to measure.
+    """
+
+    def __init__(self, isa: str, rest: list[str]) -> None:
+        command = [sys.executable, "-m", "benchmarks.aggregators", "--serve", *rest]
+        environment = {k: v for k, v in os.environ.items() if k not in PROCESSORS["avx2"]} | PROCESSORS[isa]
+        self._process = subprocess.Popen(
+            command, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        self.names: list[str] = json.loads(self._line())
+
+    def run(self, name: str) -> None:
+        """Runs one job, and comes back when it is done."""
+        assert self._process.stdin is not None
+        print(name, file=self._process.stdin, flush=True)
+        self._line()
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._process.communicate()
+
+    def _line(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit(f"the process for another processor has ended: {self._process.wait()}")
+        return line
+
+
+def serve(jobs: Jobs) -> None:
+    """The other side of `Elsewhere`: the name of a job comes in, an empty line goes out when it is done."""
+    print(json.dumps(list(jobs)), flush=True)
+    for line in sys.stdin:
+        jobs[line.strip()]()
+        print(flush=True)
+
+
+def local(n: int, d: int, threads: int, names: Iterable[str]) -> Jobs:
+    """One read of the input, and each of the rules that serves it."""
     x, f = gradients(n, d), FAULTS.get(n, n // 9)
     stages = RULES | PREAGGREGATORS
-    jobs: dict[str, Callable[[], Any]] = {"read": partial(read_once, x, threads)}
+    jobs: Jobs = {"read": partial(read_once, x, threads)}
     for name in names:
         faults = min(f, stages[name].tolerates(n))
         job = partial(stages[name], x, f=faults, threads=threads)
@@ -38,21 +84,38 @@ def table(n: int, d: int, threads: int, names: Iterable[str], rounds: int, peers
         except AggregatorError:
             continue
         jobs[name] = job
-    seconds = interleaved(jobs, rounds)
+    return jobs
+
+
+def table(n: int, threads: int, isas: list[str], a: argparse.Namespace) -> Rows:
+    """One row a rule and processor: seconds, bytes of input a second, and ratios to the limit and to the peers."""
+    if isas == ["native"]:
+        everything = {("native", name): job for name, job in local(n, a.d, threads, a.rules).items()}
+    else:
+        rest = ["--n", str(n), "--d", str(a.d), "--threads", str(threads), "--rules", *a.rules]
+        others = {isa: Elsewhere(isa, rest) for isa in isas}
+        names = others[isas[0]].names
+        everything = {(isa, name): partial(others[isa].run, name) for name in names for isa in isas}
+    seconds = interleaved(everything, a.rounds)
+    if isas != ["native"]:
+        for other in others.values():
+            other.close()
+    size = 4 * n * a.d
     rows = [
         {
             "rule": name,
             "n": n,
-            "d": d,
+            "d": a.d,
             "threads": threads,
+            "isa": isa,
             "seconds": round(t, 4),
-            "GB/s": round(x.nbytes / t / 1e9, 1),
-            "x limit": round(t / seconds["read"], 2),
+            "GB/s": round(size / t / 1e9, 1),
+            "x limit": round(t / seconds[isa, "read"], 2),
         }
-        for name, t in seconds.items()
+        for (isa, name), t in seconds.items()
     ]
-    if peers:
-        tensor = torch.from_numpy(x)
+    if a.peers:
+        tensor, f = torch.from_numpy(gradients(n, a.d)), FAULTS.get(n, n // 9)
         torch.set_num_threads(threads)
         for column, rules in (("x byzfl", byzfl_rules(n, f)), ("x torch", torch_rules(n, f))):
             for row in rows:
@@ -63,14 +126,18 @@ def table(n: int, d: int, threads: int, names: Iterable[str], rounds: int, peers
     return rows
 
 
-COLUMNS = ("rule", "n", "d", "threads", "seconds", "GB/s", "x limit", "x byzfl", "x torch")
-
-
 def markdown(rows: Rows) -> str:
-    """The table, ready for the docs."""
-    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
-    lines += ["| " + " | ".join(str(row.get(c, "")) for c in COLUMNS) + " |" for row in rows]
-    return "\n".join(lines)
+    """The table of the docs: a column for each n, processor and number of threads, milliseconds and ratio to a read."""
+    columns = list(dict.fromkeys((row["n"], row["isa"], row["threads"]) for row in rows))
+    cells = {(row["rule"], row["n"], row["isa"], row["threads"]): row for row in rows}
+    peers = [c for c in ("x byzfl", "x torch") if any(c in row for row in rows)]
+    heads = [f"n = {n}, {isa}, {threads} thread{'s' * (threads > 1)}" for n, isa, threads in columns]
+    lines = [["rule", *heads, *peers], ["---"] * (1 + len(columns) + len(peers))]
+    for rule in dict.fromkeys(row["rule"] for row in rows):
+        found = [cells.get((rule, *column)) for column in columns]
+        times = [f"{1e3 * row['seconds']:.0f} ms, {row['x limit']:.1f}" if row else "" for row in found]
+        lines.append([rule, *times, *(str(found[0].get(c, "")) if found[0] else "" for c in peers)])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def costs(rounds: int) -> dict[str, Any]:
@@ -146,6 +213,8 @@ def main() -> None:
     parser.add_argument("--rules", nargs="+", default=[*RULES, *PREAGGREGATORS], help="which")
     parser.add_argument("--peers", action="store_true", help="also byzfl and torch, once each (slow)")
     parser.add_argument("--json", action="store_true", help="print JSON in place of a table")
+    parser.add_argument("--isa", nargs="+", choices=PROCESSORS, default=["native"], help="processors to compile for")
+    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--chart", type=Path, help="draw cost against workers and parameters, nothing else")
     a = parser.parse_args()
     keep_memory()
@@ -155,7 +224,10 @@ def main() -> None:
         rows = [{"axis": k, "rule": r, "points": p} for k, v in over.items() for r, p in v.items()]
         print(json.dumps({"machine": machine(), "rows": rows}, indent=1))
         return
-    rows = [row for n in a.n for t in a.threads for row in table(n, a.d, t, a.rules, a.rounds, a.peers)]
+    if a.serve:
+        serve(local(a.n[0], a.d, a.threads[0], a.rules))
+        return
+    rows = [row for n in a.n for t in a.threads for row in table(n, t, a.isa, a)]
     print(json.dumps({"machine": machine(), "rows": rows}, indent=1) if a.json else f"{machine()}\n\n{markdown(rows)}")
 
 

@@ -9,11 +9,15 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numba
 import numpy as np
+from numba.core.registry import cpu_target
 
+from detox.aggregators.vectors import native_lanes
+
+K = TypeVar("K")
 RESNET18 = 11_173_962
 """Parameters of ResNet-18 with 10 classes."""
 
@@ -26,8 +30,22 @@ def machine() -> str:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return (
         f"{names[0] if names else platform.processor()}, {cores} cores; Python {platform.python_version()}, "
-        f"numpy {np.__version__}, numba {numba.__version__}"
+        f"numpy {np.__version__}, numba {numba.__version__}; kernels for {instruction_set()}"
     )
+
+
+PROCESSORS = {
+    "native": {},
+    "avx2": {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": ""},
+    "avx512": {"NUMBA_CPU_NAME": "skylake-avx512", "NUMBA_CPU_FEATURES": "+avx512f"},
+}
+"""What makes numba compile for another processor than it runs on."""
+
+
+def instruction_set() -> str:
+    """What the kernels are compiled for in this process: LLVM's name of the processor, and lanes of float32."""
+    context = cpu_target.target_context
+    return f"{context.codegen().magic_tuple()[1]}, {native_lanes(context)} lanes"
 
 
 def gradients(n: int, d: int, seed: int = 0) -> np.ndarray:
@@ -71,9 +89,9 @@ def read_once(x: np.ndarray, threads: int) -> None:
             list(pool.map(_sum, np.array_split(x.reshape(-1), threads)))
 
 
-def interleaved(jobs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+def interleaved(jobs: dict[K, Callable[[], Any]], rounds: int) -> dict[K, float]:
     """Median seconds of each job; every round runs all of them in turn, after one that is not counted."""
-    times: dict[str, list[float]] = {name: [] for name in jobs}
+    times: dict[K, list[float]] = {name: [] for name in jobs}
     for job in jobs.values():
         job()
     for _ in range(rounds):
