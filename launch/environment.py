@@ -9,7 +9,12 @@ from pathlib import Path
 from typing import Any
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-INSTRUCTION_SET = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_CBWR": "AVX2"}
+INSTRUCTION_SET = {
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "MKL_CBWR": "AVX2",
+    "OPENBLAS_CORETYPE": "Haswell",  # numpy's products of matrices
+}
 CUDA = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
 COMPILER = {"TORCHINDUCTOR_DETERMINISTIC": "1"}
 

@@ -93,3 +93,24 @@ def test_an_operation_whose_kernel_cannot_be_compiled_goes_the_plain_way(module,
     scale = np.abs(expected).max()
     np.testing.assert_allclose(result, expected, rtol=1e-6, atol=1e-6 * scale)
     np.testing.assert_array_equal(work(FastRows(x)), result)  # and says so once
+
+
+@pytest.mark.skipif(not X86, reason="names cores of x86")
+def test_the_server_multiplies_small_matrices_alike_on_any_core():
+    code = (
+        "from detox.launch import environment; environment.apply()\n"
+        "import hashlib, numpy as np\n"
+        "x = np.random.default_rng(0).normal(size=(45, 45))\n"
+        "results = x @ x.T, x @ x[0], np.linalg.eigh(x + x.T)[1]\n"
+        "print(hashlib.sha256(b''.join(result.tobytes() for result in results)).hexdigest())"
+    )
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env=os.environ | {"OPENBLAS_CORETYPE": core},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for core in ("Nehalem", "Zen")
+    }
+    assert len(found) == 1
