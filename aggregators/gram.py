@@ -265,7 +265,7 @@ def _scale(row: Any, greatest: int) -> float:
 @np.errstate(all="ignore")
 def _symmetric(sums: npt.NDArray[np.float64], n: int) -> npt.NDArray[np.float64]:
     """The matrix (n, n) from the sums of blocks on and above its diagonal, (blocks, blocks, block, block, 8)."""
-    total = functools.reduce(np.add, np.moveaxis(sums, -1, 0))
+    total: npt.NDArray[np.float64] = functools.reduce(np.add, np.moveaxis(sums, -1, 0))
     g = total.swapaxes(1, 2).reshape(total.shape[0] * total.shape[2], -1)[:n, :n]
     i = np.arange(n)
     return np.where(i[:, None] <= i, g, g.T)
