@@ -1,4 +1,4 @@
-"""The room's one exception."""
+"""The package's one exception."""
 
 
 class AggregatorError(ValueError):

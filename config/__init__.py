@@ -1,4 +1,7 @@
-"""A run's config: fields and sections, what they rule out together, and how it is read."""
+"""A run's config: its fields and sections (schema), what they rule out together (checks), and how it is read (reading).
+
+Sections create the components that they describe, such as CompressionConfig.create the codec.
+"""
 
 from detox.config.checks import check, check_sizes
 from detox.config.fields import ConfigError

@@ -22,8 +22,8 @@ _USAGE = """detox-ps: an MPI parameter server that survives Byzantine workers
   detox-ps launch [-n N] [--hostfile H] CONFIG.toml [--field value ...]   train under mpirun
   detox-ps train CONFIG.toml [--field value ...]                          one rank of it; mpirun runs this
   detox-ps doctor [-n N] [--hostfile H] [CONFIG.toml]                     checks hosts, network, data and bits
-  detox-ps plan -p P -q Q [-r R] [--find P] [--plot FILE.png] [--json]    bad votes, what stands them, what it costs
-  detox-ps sweep GRID.toml [--todo] [-n N] [--hostfile H]                 one command a run of a grid
+  detox-ps plan -p P -q Q [-r R] [--find P] [--plot FILE.png] [--json]    bad votes, what tolerates them, their cost
+  detox-ps sweep GRID.toml [--todo] [-n N] [--hostfile H]                 one command per run of a grid
   detox-ps report RUN... [--plot FILE.png]                                table and picture of finished runs
   detox-ps blame RUN [--plot FILE.png] [--json]                           what its ledger says of each worker
 

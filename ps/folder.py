@@ -67,7 +67,7 @@ class RunFolder:
         write_whole(self.path / "config.toml", config.encode())
 
     def start_over(self) -> None:
-        """Sets aside what is left of an earlier run, until the one that replaces it stands."""
+        """Sets aside what is left of an earlier run, until the one that replaces it has made a step."""
         self._previous.put()
 
     @property

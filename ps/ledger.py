@@ -14,7 +14,7 @@ class Ledger:
     Each worker has one verdict per step and file that it holds; EventKind says what each kind of event means.
 
     Args:
-        path: the file, one JSON object a line; it is appended to.
+        path: the file, one JSON object per line; it is appended to.
         ranks: rank of each worker.
         hosts: host of each rank.
     """
@@ -65,7 +65,7 @@ class Ledger:
         return sum(self.counts[worker][kind] for kind in kinds(Trait.BROKEN_PROMISE))
 
     def dissents(self) -> dict[int, int]:
-        """Worker -> steps in which it dissented, those that never did left out, most first."""
+        """Worker -> how often it dissented, once per step and file; without those that never did, the most first."""
         found = {w: c["dissented"] for w, c in enumerate(self.counts) if c["dissented"]}
         return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 

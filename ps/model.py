@@ -89,7 +89,7 @@ class GlobalModel:
 
         Args:
             votes: numpy, or a tensor on the model's device.
-            f: bad votes to withstand, where the median can.
+            f: bad votes to tolerate, as far as the median can.
         """
         floats, words = votes[:, : self.b - self.words], votes[:, self.b - self.words :]
         agreed = floats[0]

@@ -17,7 +17,7 @@ LATE_STEPS = 8
 
 
 class Round:
-    """The ballots of one step (DESIGN.md, step 3); it knows nothing of MPI.
+    """The ballots of one step (docs/protocol.md, step 3); it knows nothing of MPI.
 
     Args:
         step: the step.
@@ -29,7 +29,7 @@ class Round:
         clock: keeps the seconds by part.
 
     Attributes:
-        ballots: one a file.
+        ballots: one per file, in their order.
         events: all that there was to say of workers so far.
     """
 

@@ -36,8 +36,8 @@ class StepRecord:
         step: its number, from 1.
         skipped: why no update was made; empty where one was.
         seconds: by part, see stopwatch.PARTS.
-        bytes_in: into the PS.
-        quarantined: what there is to say of workers that were put into quarantine before the step.
+        bytes_in: bytes into the PS, headers included.
+        quarantined: a sentence for each worker that was put into quarantine before the step.
     """
 
     step: int
@@ -51,19 +51,25 @@ class Server:
     """Trains a model with workers that may send anything, or nothing.
 
     Args:
-        session: the conversation with the workers' ranks.
-        ranks: rank of each worker.
-        model: the weights and their optimizer.
-        codec: how gradients travel.
-        files: the samples of each step.
+        session: the conversation with the workers' ranks, which are ready.
+        ranks: rank of each worker; p of them.
+        model: the weights and their optimizer; d parameters and b buffers.
+        codec: how gradients travel, vectors of d + b entries.
+        files: the samples of each step, and how many files it has at most.
         scheme: who computes which file.
-        create_ballot: makes the vote on a file.
-        aggregation: turns votes into an update.
-        ledger: where events go.
-        quarantine: who is left out.
-        q: Byzantine workers to tolerate.
-        on_tie: whether the PS computes a file itself that has no vote.
-        deadline, fetch_deadline: seconds, see the config's section transport.
+        create_ballot: makes the ballot of (step, file, holders, row); see ps.ballots.VOTES.
+        aggregation: turns votes, (m, d + b) float32, into an update, (d,).
+        ledger: where events go; the promises that workers broke before are in it.
+        quarantine: who is left out of the assignment, and whose file the PS computes itself.
+        q: Byzantine workers to tolerate, of all p.
+        on_tie: whether a file without a vote is left out ("drop"), or computed by the PS ("recompute").
+        deadline: seconds that a step may take until it goes on with the votes that it has.
+        fetch_deadline: seconds that a worker has to deliver a gradient, until another is asked too.
+
+    Attributes:
+        outcomes: how the holders of each file voted, counted over the steps that are closed.
+        ledger, quarantine, aggregation: as given.
+        stopping: whether the training has been told to end.
     """
 
     def __init__(
@@ -109,6 +115,9 @@ class Server:
 
     def train(self, first: int, last: int) -> Iterator[StepRecord]:
         """Algorithm 1: makes steps first..last, counted from 1, and yields after each; fewer if told to stop.
+
+        Args:
+            first, last: steps; earlier ones have been made, or restored.
 
         Raises:
             ServerError: no rank with workers is left.

@@ -1,1 +1,1 @@
-"""Run folders read and drawn: reports, blame, and the planner."""
+"""Run folders read and drawn, without changing them: `report` and `blame`; and `plan`, before there is a run."""

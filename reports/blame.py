@@ -25,12 +25,12 @@ from detox.reports.terminal import printer
 _LEGEND = """\
 proven: two of its own messages contradict each other, or the PS's own computation contradicts its claim.
 suspect: outvoted more often than an honest worker is by chance. absent: dead, or silent most of the time.
-no proof: all else; where liars are the majority of a group, the vote names the honest.
+no proof: all else; where Byzantine workers are the majority of a group, it is the honest that dissent.
 Only the first few malformed and late messages of a rank in a step are written, and counted here."""
 
 _TOLERANCE = """\
-vote = "tolerance": a lie of at most {:g} of the gradient's length agrees, and is not in this ledger; one liar in
-each group can move every vote so far, always in the same direction. See docs/threat-model.md."""
+vote = "tolerance": a deviation of at most {:g} of the gradient's length agrees, and is not in this ledger; one
+Byzantine worker in each group can move every vote so far, always in the same direction. See docs/threat-model.md."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,9 @@ class Log:
     def _chance(self, q: int) -> float:
         config = self.config
         if config.worker_momentum:
-            return 1.0  # whoever misses a step sends another momentum from then on, without a lie
+            return 1.0  # whoever misses a step sends another momentum from then on, without being Byzantine
         out = {entry["worker"] for entry in self.entries if entry["kind"] == "quarantined"}
-        # The workers in quarantine may be honest: all q liars may be among the rest.
+        # The workers in quarantine may be honest: all q Byzantine ones may be among the rest.
         return outvoted(max(config.p - len(out), config.r), q, config.r, config.groups == "redrawn")
 
     def _find(self, q: int) -> list[Finding]:
@@ -120,9 +120,9 @@ class Log:
 
 
 def assumed(config: Config) -> int:
-    """Byzantine workers that a run is set up for: its q, or as many as aggregator.f stands wherever they are."""
-    stood = (config.f + 1) * ((config.r + 1) // 2) - 1 if config.aggregator.f else 0
-    return min(config.p, max(config.q, stood))
+    """Byzantine workers that a run is set up for: its q, or as many as aggregator.f tolerates wherever they are."""
+    tolerated = (config.f + 1) * ((config.r + 1) // 2) - 1 if config.aggregator.f else 0
+    return min(config.p, max(config.q, tolerated))
 
 
 def blame(argv: list[str]) -> int:
@@ -134,7 +134,7 @@ def blame(argv: list[str]) -> int:
     parser.add_argument(
         "-q",
         type=int,
-        help="Byzantine workers to assume, at most; unset: the config's q, or what its aggregator.f stands",
+        help="Byzantine workers to assume, at most; unset: the config's q, or what its aggregator.f tolerates",
     )
     parser.add_argument(
         "--plot", type=picture_file, metavar="FILE", help="draw workers over steps: .png, .pdf, .svg (extra `plot`)"
@@ -190,7 +190,7 @@ def _print(log: Log) -> None:
 
 
 def table(log: Log) -> Table:
-    """One row a worker that did anything but agree, the worst first."""
+    """One row per worker that did anything but agree, the worst first."""
     kinds = [kind for kind in reversed(KINDS) if any(kind in finding.counts for finding in log.findings)]
     gone = any(finding.dead or finding.quarantined for finding in log.findings)
     out = Table(box=SIMPLE_HEAD, show_edge=False)
@@ -217,7 +217,7 @@ def table(log: Log) -> Table:
 
 
 def host_table(log: Log) -> Table:
-    """One row a host: its workers in the table above by verdict, and their entries."""
+    """One row per host: its workers in the table above by verdict, and their entries."""
     out = Table("host", "workers", "entries", box=SIMPLE_HEAD, show_edge=False)
     for host, of in log.hosts.items():
         entries = (f"{of['counts'][kind]} {kind}" for kind in reversed(KINDS) if of["counts"][kind])
@@ -239,12 +239,12 @@ def threshold_in_words(log: Log) -> str:
         )
     if config.worker_momentum:
         return (
-            "worker_momentum: whoever misses a step dissents from then on, without a lie: dissents make nobody suspect."
+            "worker_momentum: whoever misses a step dissents from then on, honest or not: dissents make nobody suspect."
         )
     if config.groups != "redrawn":
         return (
-            f"groups = {config.groups}: a vote alone cannot tell which side of a split group lied, so dissents make\n"
-            "nobody suspect."
+            f"groups = {config.groups}: a vote alone cannot tell which side of a split group is honest, so dissents\n"
+            "make nobody suspect."
         )
     if least > log.steps:
         return f"{log.steps} steps are too few for dissents to make a worker suspect."
@@ -258,16 +258,16 @@ def threshold_in_words(log: Log) -> str:
 def _whence(log: Log) -> str:
     if log.q == log.config.q:
         return ""
-    return ", as many as aggregator.f stands" if log.q == assumed(log.config) else ", as -q says"
+    return ", as many as aggregator.f tolerates" if log.q == assumed(log.config) else ", as -q says"
 
 
 def beyond_in_words(log: Log) -> str:
     """That the assumption is wrong, and by how much at least."""
     drill = ""
     if log.config.q and log.config.attack.placement == "random":
-        drill = '\nattack.placement = "random" draws other liars in each step: in all they are more than q.'
+        drill = '\nattack.placement = "random" draws other workers in each step: in all more than q are Byzantine.'
     return (
         f"more than q = {log.q}{_whence(log)}: so few Byzantine workers cannot have outvoted all\n"
-        f"these by chance. There are {log.least} at least, or hosts that do not compute equal bits, and who lies\n"
-        f"cannot be told from dissents then. -q {log.least} names those whom so many explain.{drill}"
+        f"these by chance. There are {log.least} at least, or hosts that do not compute equal bits, and who is\n"
+        f"Byzantine cannot be told from dissents then. -q {log.least} names those whom so many explain.{drill}"
     )

@@ -6,31 +6,14 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
-from detox.ps.events import Trait, kinds
+from detox.ps.events import EventKind, Trait, kinds
 
 Verdict = Literal["proven", "suspect", "absent", "no proof"]
 Pattern = Literal["persistent", "intermittent", "transient", ""]
 
-# Kinds of entries and what they mean, the mildest first.
-KINDS = {
-    "agreed": "with its group's majority, or no file",
-    "quarantined": "out of all groups from here on",
-    "spared": "not quarantined: too few would be left",
-    "late": "after the step was closed",
-    "undecided": "its group had no majority, or one too near to tell",
-    "silent": "claimed nothing",
-    "dead": "its rank is lost",
-    "malformed": "no proper message",
-    "withheld": "claimed, did not deliver",
-    "nonfinite": "NaN or infinity",
-    "dissented": "from a strict majority",
-    "equivocated": "two claims for one file",
-    "lied": "its payload is not its claim",
-    "convicted": "its claim is not what the PS computed",
-}
-_VERDICTS = ("dissented", "undecided", "silent", "convicted")  # of a vote, besides agreed
-_ONCE = ("dead", "quarantined")  # entered once, true from then on
-_BLAMELESS = ("undecided", "quarantined", "spared")
+# What entries of each kind mean, the mildest first; the ledger has none for a worker that was cleared.
+KINDS = {kind.value: kind.meaning for kind in EventKind if kind != EventKind.CLEARED}
+_BY_VOTE = tuple(kind for kind in kinds(Trait.VERDICT) if kind != EventKind.AGREED)
 _SEVERITY: tuple[Verdict, ...] = ("proven", "suspect", "absent", "no proof")
 _LEVEL = 1e-9  # probability, per worker, of suspecting an honest one
 _FEW = 3  # steps
@@ -39,14 +22,14 @@ _FEW = 3  # steps
 def outvoted(p: int, q: int, r: int, redrawn: bool) -> float:
     """The most that the probability of an honest worker's dissent in one step can be.
 
-    An honest worker dissents only where a strict majority of its group lies: at least (r+1)/2 of its r-1 fellows.
-    Where groups are redrawn in secret, the fellows are a uniform draw from the p-1 others, q of them Byzantine, so
-    the number of liars among them is hypergeometric. Groups that stay may hold such a majority in every step.
+    An honest worker dissents only where a strict majority of its group is Byzantine: at least (r+1)/2 of its r-1
+    fellows. Where groups are redrawn in secret, the fellows are a uniform draw from the p-1 others, q of them
+    Byzantine, so their number is hypergeometric. Groups that stay may have such a majority in all steps.
 
     Args:
         p: workers, p >= r.
         q: Byzantine workers among them, at most.
-        r: workers a group, odd.
+        r: workers per group, odd.
         redrawn: whether groups are drawn anew each step.
     """
     majority, others = (r + 1) // 2, p - 1
@@ -54,8 +37,8 @@ def outvoted(p: int, q: int, r: int, redrawn: bool) -> float:
         return 0.0
     if not redrawn:
         return 1.0
-    liars = min(q, others)
-    ways = sum(math.comb(liars, k) * math.comb(others - liars, r - 1 - k) for k in range(majority, r))
+    byzantine = min(q, others)
+    ways = sum(math.comb(byzantine, k) * math.comb(others - byzantine, r - 1 - k) for k in range(majority, r))
     return ways / math.comb(others, r - 1)
 
 
@@ -101,8 +84,8 @@ def judge(steps: Mapping[str, Collection[int]], end: int, chance: float) -> Verd
     """What is known of a worker.
 
     proven: an entry is a proof. suspect: it dissented more often than an honest worker does by chance. absent: its
-    rank is dead, or it is persistently silent. no proof: all else, for liars who are the majority of a group make
-    the honest dissent.
+    rank is dead, or it is persistently silent. no proof: all else, for where Byzantine workers are the majority of a
+    group, it is the honest that dissent.
 
     Args:
         steps: by kind of entry, the steps in which the worker has one.
@@ -125,8 +108,8 @@ class Finding:
     Attributes:
         worker: its id; None for entries that only name a rank.
         rank, host: where it was last.
-        counts: entries by kind, without dead and quarantined; agreed is every step without another
-            verdict, those in which it had no file or is yet to be judged too.
+        counts: entries by kind, without dead and quarantined; agreed is every step in which the vote said nothing
+            else, those in which it had no file or is yet to be judged too.
         first, last: steps of its first and last offence; None where there is none.
         pattern, verdict: see pattern_of and judge.
         dead, quarantined: step in which it died, and from which on it is out; None if neither.
@@ -170,13 +153,13 @@ def _finding(entries: list[dict[str, Any]], made: int, chance: float) -> Finding
     steps: dict[str, list[int]] = {}
     for entry in entries:
         steps.setdefault(entry["kind"], []).append(entry["step"])
-    dead, quarantined = (min(steps.get(kind, ()), default=None) for kind in _ONCE)
+    dead, quarantined = (min(steps.get(kind, ()), default=None) for kind in (EventKind.DEAD, EventKind.QUARANTINED))
     end = made if quarantined is None else min(made, quarantined - 1)
-    offences = {step for kind, when in steps.items() if kind not in _BLAMELESS for step in when}
-    counts = {kind: len(steps[kind]) for kind in KINDS if kind in steps and kind not in _ONCE}
+    offences = {step for kind, when in steps.items() if kind not in kinds(Trait.BLAMELESS) for step in when}
+    counts = {kind: len(steps[kind]) for kind in KINDS if kind in steps and kind not in kinds(Trait.ONCE)}
     newest = entries[-1]
     if newest["worker"] is not None:
-        counts["agreed"] = end - len({step for kind in _VERDICTS for step in steps.get(kind, ()) if step <= end})
+        counts["agreed"] = end - len({step for kind in _BY_VOTE for step in steps.get(kind, ()) if step <= end})
     return Finding(
         worker=newest["worker"],
         rank=newest["rank"],

@@ -52,7 +52,7 @@ class Setting:
         if self.effort > _EFFORT:
             raise ConfigError(
                 f"p = {self.p}, q = {self.q}, r = {self.r}: counting the placements exactly would take minutes to "
-                "days; ask for fewer workers or fewer liars"
+                "days; ask for fewer workers, or fewer Byzantine ones"
             )
 
     @property
@@ -86,14 +86,14 @@ _bad_votes = lru_cache(maxsize=64)(bad_votes)
 
 @dataclass(frozen=True)
 class Defence:
-    """What an aggregator stands, over the votes and over all gradients.
+    """What an aggregator tolerates, over the votes and over all gradients.
 
     Attributes:
         name: a pair or a rule.
         stands: the most bad votes of p/r; -1 where it cannot serve so few votes at all.
         failure: the probability of more in any of the steps; the paper's adversary does not know the groups.
-        any_placement: the most Byzantine workers that it stands wherever they are; -1 as above.
-        vanilla: the rule without groups, and the most Byzantine workers of p that it stands.
+        any_placement: the most Byzantine workers that it tolerates wherever they are; -1 as above.
+        vanilla: the rule without groups, and the most Byzantine workers of p that it tolerates.
         vanilla_stands: its f.
     """
 
@@ -109,7 +109,7 @@ _VANILLA = {"d-median": "median", "d-multi-krum": "multi_krum", "d-bulyan": "bul
 
 
 def stands(name: str, n: int) -> int:
-    """The most bad votes of n that an aggregator withstands; -1 where it cannot serve n votes.
+    """The most bad votes of n that an aggregator tolerates; -1 where it cannot serve n votes.
 
     Raises:
         AggregatorError: no such aggregator.
@@ -123,11 +123,11 @@ def stands(name: str, n: int) -> int:
             return True
         return False
 
-    return bisect_left(range(n + 1), True, key=refused) - 1  # what stands f stands fewer
+    return bisect_left(range(n + 1), True, key=refused) - 1  # what tolerates f tolerates fewer
 
 
 def defend(setting: Setting, name: str) -> Defence:
-    """What the aggregator `name` stands in this setting."""
+    """What the aggregator `name` tolerates in this setting."""
     f, vanilla = stands(name, setting.votes), _VANILLA.get(name, name)
     return Defence(
         name,
@@ -157,7 +157,7 @@ def find(setting: Setting, name: str, wanted: float) -> int | None:
 
 
 def bytes_into_ps(setting: Setting, d: int) -> tuple[int, int]:
-    """Of a step, with and without groups: uncompressed float32 gradients; with groups a digest a worker besides."""
+    """Per step, with and without groups: uncompressed float32 gradients; with groups a digest per worker besides."""
     gradient = HEADER_BYTES + 4 * d
     vanilla = setting.p * gradient
     if setting.r == 1:

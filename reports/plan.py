@@ -1,4 +1,4 @@
-"""`detox-ps plan`: before a run, how many bad votes to expect, what withstands them, and what it costs."""
+"""`detox-ps plan`: before a run, how many bad votes to expect, what tolerates them, and what it costs."""
 
 import json
 import math
@@ -31,12 +31,12 @@ def plan(argv: list[str]) -> int:
     """Prints the plan and draws the chart; returns the exit status."""
     parser = ArgumentParser(
         "detox-ps plan",
-        description="How many votes q liars win, what withstands them, and what it costs.",
+        description="How many votes q Byzantine workers win, what tolerates them, and what it costs.",
         allow_abbrev=False,
     )
     parser.add_argument("-p", type=int, required=True, help="workers")
     parser.add_argument("-q", type=int, required=True, help="Byzantine workers among them")
-    parser.add_argument("-r", type=int, default=3, help="workers a group (3)")
+    parser.add_argument("-r", type=int, default=3, help="workers per group (3)")
     parser.add_argument(
         "--classes", type=int, nargs="+", default=[], metavar="N", help="sizes of the classes of hosts with equal bits"
     )
@@ -115,7 +115,7 @@ def _print(facts: dict[str, Any]) -> None:
         sizes = ", ".join(map(str, facts["classes"]))
         within = f" within classes of {sizes}; {facts['idle']} have nothing to do, and {p // r - votes} votes are lost"
     console.print(f"{p} workers, {q} of them Byzantine, in {votes} groups of {r}{within}.", end=" ")
-    console.print("Bad votes a step, if groups are secret:\n")
+    console.print("Bad votes per step, if groups are secret:\n")
     table = Table("bad votes", "exactly", "so many or more", box=SIMPLE_HEAD, show_edge=False)
     if facts["paper_bound_applies"]:
         table.add_column("the paper's bound")
@@ -129,15 +129,22 @@ def _print(facts: dict[str, Any]) -> None:
         console.print(
             f"{len(rows) - len(seen)} rows, below {_RARE:g} or beyond {_ROWS}, are left out; --json has them."
         )
-    console.print(f"{facts['expected_bad_votes']:.4f} on average; {facts['worst_case']} if the liars know the groups.")
+    console.print(
+        f"{facts['expected_bad_votes']:.4f} on average; {facts['worst_case']} if the groups are known to them."
+    )
     console.print(_bounds_in_words(facts))
-    in_steps = f"in {steps} steps" if steps > 1 else "a step"
+    in_steps = f"in {steps} steps" if steps > 1 else "per step"
     table = Table(
-        "aggregator", f"stands, of {votes} votes", f"fails {in_steps}", "any q up to", box=SIMPLE_HEAD, show_edge=False
+        "aggregator",
+        f"tolerates, of {votes} votes",
+        f"fails {in_steps}",
+        "any q up to",
+        box=SIMPLE_HEAD,
+        show_edge=False,
     )
     if facts["wanted"] is not None:
         table.add_column(f"least r for {facts['wanted']:g}")
-    table.add_column(f"without groups: stands, of {p}")
+    table.add_column(f"without groups: tolerates, of {p}")
     measured = "seconds" in facts["aggregators"][0]
     if measured:
         table.add_column("ms of the PS")
@@ -161,8 +168,8 @@ def _print(facts: dict[str, Any]) -> None:
     console.print("", table, sep="\n")
     mine, vanilla = facts["bytes_into_ps"], facts["vanilla_bytes_into_ps"]
     console.print(
-        f"Against the same batch without groups: {r} times the samples a worker; into the PS {mine / 1e6:.2f} MB a\n"
-        f"step, {mine / vanilla:.3f} of {vanilla / 1e6:.2f} MB (d = {facts['d']}, uncompressed)."
+        f"Against the same batch without groups: {r} times the samples per worker; into the PS {mine / 1e6:.2f} MB\n"
+        f"per step, {mine / vanilla:.3f} of {vanilla / 1e6:.2f} MB (d = {facts['d']}, uncompressed)."
         + (" Seconds of the PS: digests and aggregation, here, on one thread." if measured else "")
     )
 
@@ -206,21 +213,21 @@ def chart(setting: Setting, defences: list[Defence]) -> "Figure":
     if bounded:
         bound = [tail_bound(k) for k in range(setting.q + 1)]
         tails.plot(range(len(bound)), bound, "k:", label=f"the paper's bound, from r = {bounded[0]} on")
-    tails.set(xlabel="k bad votes", ylabel="probability of k or more, a step", yscale="log", ylim=(1e-9, 2))
+    tails.set(xlabel="k bad votes", ylabel="probability of k or more, per step", yscale="log", ylim=(1e-9, 2))
     tails.set_title(f"p = {setting.p}, q = {setting.q}")
     last = max(setting.p // 2, setting.q)
     points = min(last, max(4, int(_EFFORT_OF_ALL / (1 + replace(setting, q=last).effort))), 200)
-    liars = [replace(setting, q=last * point // max(points, 1)) for point in range(points + 1)]
+    settings = [replace(setting, q=last * point // max(points, 1)) for point in range(points + 1)]
     for number, defence in enumerate(defences):
         if defence.stands >= 0:
-            chances = [at.failure(defence.stands) for at in liars]
-            label = f"{defence.name}: stands {defence.stands}"
-            failures.plot([at.q for at in liars], chances, ("-", "--", ":")[number % 3], label=label)
+            chances = [at.failure(defence.stands) for at in settings]
+            label = f"{defence.name}: tolerates {defence.stands}"
+            failures.plot([at.q for at in settings], chances, ("-", "--", ":")[number % 3], label=label)
     failures.set(xlabel="q Byzantine workers")
     if any(chance > 0 for line in failures.lines for chance in line.get_ydata()):
         failures.set(yscale="log", ylim=(1e-9, 2))
     failures.axvline(setting.q, color="grey", linewidth=0.8)
-    failures.set_ylabel("probability of failure, " + (f"{setting.steps} steps" if setting.steps > 1 else "a step"))
+    failures.set_ylabel("probability of failure, " + (f"{setting.steps} steps" if setting.steps > 1 else "per step"))
     failures.set_title(f"p = {setting.p}, r = {setting.r}")
     for one in (tails, failures):
         one.xaxis.get_major_locator().set_params(integer=True)

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _LEGEND = """\
-MB in: into the PS. lies: bad gradients told. named: workers that their group
-outvoted, wrongly where liars were the group's majority; without groups nobody
-votes. weights: the first bytes of the final weights' digest."""
+MB in: into the PS. bad: gradients of Byzantine workers. TP, FP: dissents of
+Byzantine and of honest workers (true and false positives; the honest dissent
+where Byzantine workers are a group's majority); without groups nobody votes.
+weights: the first bytes of the final weights' digest."""
 
 
 def report(argv: list[str]) -> int:
@@ -102,15 +103,15 @@ def read(paths: list[Path]) -> list[FinishedRun]:
 
 
 def table(runs: list[FinishedRun]) -> Table:
-    """One row a run: scores, seconds, bytes, and what the vote found out about the Byzantine workers."""
+    """One row per run: scores, seconds, bytes, and what the vote found out about the Byzantine workers."""
     out = Table()
     out.add_column("run")
     names = shown(score_names(runs))
-    for name in (*names, "seconds", "MB in", "lies", "named", "wrongly", "weights"):
+    for name in (*names, "seconds", "MB in", "bad", "TP", "FP", "weights"):
         out.add_column(name, justify="right")
     for run in runs:
         summary, config = run.summary, run.config
-        found = map(str, run.named) if config.r > 1 else ("-", "-")
+        found = map(str, run.positives) if config.r > 1 else ("-", "-")
         out.add_row(
             summary["name"],
             *(in_figures(name, run.ends[name]) if name in run.ends else "-" for name in names),
@@ -135,7 +136,7 @@ def what_all_share(runs: list[FinishedRun]) -> str:
 
 
 def as_csv(runs: list[FinishedRun], target: float | None) -> str:
-    """One row a run: all fields of its config, and what came of it."""
+    """One row per run: all fields of its config, and what came of it."""
     text = io.StringIO()
     rows = [_row(run, target) for run in runs]
     names = dict.fromkeys(name for row in rows for name in row)
@@ -146,7 +147,7 @@ def as_csv(runs: list[FinishedRun], target: float | None) -> str:
 
 
 def _row(run: FinishedRun, target: float | None) -> dict[str, Any]:
-    summary, rightly = run.summary, run.named
+    summary, (true, false) = run.summary, run.positives
     reached = None if target is None else run.reached(target)
     return {
         **fields_of(run.config),
@@ -157,32 +158,32 @@ def _row(run: FinishedRun, target: float | None) -> dict[str, Any]:
         **{f"seconds_{name}": summary["seconds_per_step"][name] for name in ("total", *PARTS)},
         "bytes_into_ps": summary["bytes_into_ps"],
         "skipped_steps": summary["skipped_steps"],
-        "lies": run.config.q * run.config.steps,
-        "named_rightly": rightly[0] if run.config.r > 1 else None,
-        "named_wrongly": rightly[1] if run.config.r > 1 else None,
+        "bad_gradients": run.config.q * run.config.steps,
+        "true_positives": true if run.config.r > 1 else None,
+        "false_positives": false if run.config.r > 1 else None,
         "weights_digest": summary["weights_digest"],
     }
 
 
 def method_rows(all_methods: list[Method], target: float | None) -> list[dict[str, str]]:
-    """One row a method, in words and numbers; a spread is from the least to the greatest of the seeds."""
+    """One row per method, in words and numbers; a spread is from the least to the greatest of the seeds."""
     rows = []
     names = shown(score_names([run for method in all_methods for run in method.runs]))
     for method in all_methods:
         reached = None if target is None else method.reached(target)
         timed = {} if target is None else {f"seconds to {target:.1%}": "never" if reached is None else f"{reached:.1f}"}
-        rightly, wrongly = map(sum, zip(*(run.named for run in method.runs), strict=True))
+        true, false = map(sum, zip(*(run.positives for run in method.runs), strict=True))
         rows.append(
             {
                 "method": method.label,
                 "seeds": str(len(method.runs)),
                 **{f"test {name}": method.ends(name) for name in names},
                 **timed,
-                "ms a step": f"{1000 * method.median_seconds['total']:.1f}",
-                "MB a step into the PS": f"{method.bytes_per_step / 1e6:.3f}",
-                "lies": str(sum(run.config.q * run.config.steps for run in method.runs)),
-                "named": str(rightly) if method.config.r > 1 else "-",
-                "wrongly": str(wrongly) if method.config.r > 1 else "-",
+                "ms per step": f"{1000 * method.median_seconds['total']:.1f}",
+                "MB per step into the PS": f"{method.bytes_per_step / 1e6:.3f}",
+                "bad gradients": str(sum(run.config.q * run.config.steps for run in method.runs)),
+                "true positives": str(true) if method.config.r > 1 else "-",
+                "false positives": str(false) if method.config.r > 1 else "-",
             }
         )
     return rows
@@ -246,7 +247,7 @@ def write(runs: list[FinishedRun], target: float | None, folder: Path) -> None:
 
 
 def write_events(runs: list[FinishedRun], folder: Path) -> None:
-    """TensorBoard's event files, one folder a run.
+    """TensorBoard's event files, one folder per run.
 
     Raises:
         ImportError: there is no tensorboard.

@@ -77,12 +77,12 @@ class FinishedRun:
         return f"{self.config.name}-{self.summary.get('config_hash', self.config.digest)}"
 
     @cached_property
-    def named(self) -> tuple[int, int]:
-        """Dissents of workers that were Byzantine in that step, and of workers that were not."""
+    def positives(self) -> tuple[int, int]:
+        """True and false positives: dissents of workers that were Byzantine in that step, and of honest ones."""
         placement = create_placement(self.config)
         dissents = [line for line in self.ledger if line["kind"] in ("dissented", "convicted")]
-        rightly = sum(line["worker"] in placement.byzantine(line["step"]) for line in dissents)
-        return rightly, len(dissents) - rightly
+        true = sum(line["worker"] in placement.byzantine(line["step"]) for line in dissents)
+        return true, len(dissents) - true
 
     @cached_property
     def scores(self) -> list[Evaluation]:

@@ -1,6 +1,6 @@
-"""What crosses ranks: a fixed header, a codec for gradients, and a transport over MPI.
+"""What crosses ranks: messages with a fixed header, a codec for gradients, a session that waits, a transport over MPI.
 
-The only room that imports MPI or blosc; `detox.wire.transport` is imported where MPI is wanted, for importing
+The only package that imports MPI or blosc; `detox.wire.transport` is imported where MPI is wanted, for importing
 it starts MPI.
 """
 

@@ -31,11 +31,11 @@ class Kind(IntEnum):
     START = 1
     """PS to worker rank: the config (JSON)."""
     READY = 2
-    """Worker rank to PS: data and model are loaded (JSON: what decides the bits here)."""
+    """Worker rank to PS, twice: START has come; data and model are loaded (JSON: what decides the bits here)."""
     WEIGHTS = 3
     """PS to worker rank: the flat float32 weights of a step, once for all workers of the rank."""
     WORK = 4
-    """PS to worker: the file to compute the gradient of."""
+    """PS to worker: the file to compute the gradient of, and whether to claim it first; see Work."""
     CLAIM = 5
     """Worker to PS: the digest of its gradient."""
     FETCH = 6
@@ -47,14 +47,20 @@ class Kind(IntEnum):
     BYE = 9
     """Worker rank to PS: I leave."""
     COLLUDE = 10
-    """Worker to ranks with Byzantine workers: my honest gradient."""
+    """Worker to other ranks of workers, never to the PS: my honest gradient."""
     ECHO = 11
     """PS to worker rank and back, in detox-ps doctor: a Pulse, then the payload that came."""
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The fixed 32 bytes in front of every payload."""
+    """The fixed 32 bytes in front of every payload.
+
+    Attributes:
+        kind: what the message is.
+        step: from 1; PROBE is the self-test.
+        worker, file: the edge that it is about; 0 where it is about none.
+    """
 
     kind: Kind
     step: int = 0
@@ -165,7 +171,7 @@ class Pulse:
 
     @classmethod
     def unpack(cls, payload: bytes | memoryview) -> "Pulse":
-        """The inverse of pack; what stands behind it is left alone."""
+        """The inverse of pack; the bytes behind it are left alone."""
         if len(payload) < cls.BYTES:
             raise WireError(f"{len(payload)} bytes are no ECHO")
         return cls(*cls._FIELDS.unpack_from(payload))

@@ -11,8 +11,7 @@ import numpy as np
 from detox.assignment import Edge
 from detox.assignment.seeds import stream
 from detox.wire import PROBE, Header, Kind
-from detox.worker.attacks import ATTACKS
-from detox.worker.attacks import Kind as AttackKind
+from detox.worker.attacks import ATTACKS, AttackKind
 from detox.worker.defence import Defence
 from detox.worker.knowledge import Knowledge, Perturbation
 from detox.worker.placement import Placement
@@ -44,10 +43,10 @@ class Adversary:
     Args:
         kind: the attack's name in ATTACKS.
         scale: its strength.
-        placement: who is Byzantine.
+        placement: who is Byzantine in which step.
         ranks: rank of each worker, as `fellows` numbers them.
-        rank: this rank.
-        fellows: messages to the other workers' ranks, on a communicator that the PS has no part in.
+        rank: this rank, likewise.
+        fellows: the conversation with the other workers' ranks, on a communicator that the PS has no part in.
         wait: seconds until colluders go on with what they know.
         seed: of the attack's random numbers.
         omniscient: whether colluders know the gradients of all files, or of their own only.
@@ -94,7 +93,7 @@ class Adversary:
         return task if self._kind.data is None else self._kind.data(task)
 
     def take(self, ticket: Any, header: Header, vector: np.ndarray) -> None:
-        """Takes the honest vector of a Byzantine worker; `ticket` comes back from `answers` with the lie."""
+        """Takes the honest vector of a Byzantine worker; `ticket` comes back from `answers` with what to send."""
         self._plot(header.step).waiting.append((ticket, header.file, vector))
         if self._kind.colludes:
             self._share(header, vector)

@@ -17,6 +17,7 @@ from detox.worker.blatant import (
     label_flip,
     not_a_number,
     reversed_gradient,
+    sign_flip,
     zero,
 )
 from detox.worker.knowledge import Knowledge
@@ -29,14 +30,14 @@ Attack = Callable[[Knowledge], np.ndarray]
 
 
 @dataclass(frozen=True)
-class Kind:
+class AttackKind:
     """An attack, and what it takes.
 
     Attributes:
-        attack: what to send.
+        attack: what to send, (d + b,) float32, from what is known.
         scale: its default strength; None: computed from p and q.
         colludes: whether it needs the other colluders' gradients; they all send the same then.
-        remembers: whether it also needs those of all earlier steps.
+        remembers: whether it also needs those of all earlier steps, so that all ranks get them in every step.
         data: what Byzantine workers train on in place of the task.
     """
 
@@ -51,22 +52,22 @@ class Kind:
         return alie_z(p, q) if self.scale is None else self.scale
 
 
-ATTACKS: dict[str, Kind] = {
-    "reversed": Kind(reversed_gradient, 100.0),
-    "constant": Kind(constant, -100.0),
-    "sign_flip": Kind(reversed_gradient, 1.0),
-    "zero": Kind(zero),
-    "gaussian": Kind(gaussian, 100.0),
-    "nan": Kind(not_a_number),
-    "inf": Kind(infinite),
-    "bit_flip": Kind(bit_flip, 8.0),
-    "label_flip": Kind(label_flip, data=lambda task: task.flipped()),
-    "alie": Kind(alie, None, colludes=True),
-    "ipm": Kind(ipm, 0.1, colludes=True),
-    "opt_alie": Kind(opt_alie, 100.0, colludes=True),
-    "opt_ipm": Kind(opt_ipm, 100.0, colludes=True),
-    "min_max": Kind(min_max, colludes=True),
-    "min_sum": Kind(min_sum, colludes=True),
-    "mimic": Kind(mimic, 20.0, colludes=True, remembers=True),
-    "delayed": Kind(delayed, 5.0, colludes=True, remembers=True),
+ATTACKS: dict[str, AttackKind] = {
+    "reversed": AttackKind(reversed_gradient, 100.0),
+    "constant": AttackKind(constant, -100.0),
+    "sign_flip": AttackKind(sign_flip, 1.0),
+    "zero": AttackKind(zero),
+    "gaussian": AttackKind(gaussian, 100.0),
+    "nan": AttackKind(not_a_number),
+    "inf": AttackKind(infinite),
+    "bit_flip": AttackKind(bit_flip, 8.0),
+    "label_flip": AttackKind(label_flip, data=lambda task: task.flipped()),
+    "alie": AttackKind(alie, None, colludes=True),
+    "ipm": AttackKind(ipm, 0.1, colludes=True),
+    "opt_alie": AttackKind(opt_alie, 100.0, colludes=True),
+    "opt_ipm": AttackKind(opt_ipm, 100.0, colludes=True),
+    "min_max": AttackKind(min_max, colludes=True),
+    "min_sum": AttackKind(min_sum, colludes=True),
+    "mimic": AttackKind(mimic, 20.0, colludes=True, remembers=True),
+    "delayed": AttackKind(delayed, 5.0, colludes=True, remembers=True),
 }

@@ -13,6 +13,11 @@ def reversed_gradient(k: Knowledge) -> np.ndarray:
     return k.own * np.float32(-k.scale)
 
 
+def sign_flip(k: Knowledge) -> np.ndarray:
+    """`-scale * g`: with scale 1, `g` with all its signs flipped (Li et al. 2019, arXiv 1811.03761)."""
+    return reversed_gradient(k)
+
+
 def constant(k: Knowledge) -> np.ndarray:
     """All entries `scale` (DETOX, section 5; the released code has -100)."""
     return np.full_like(k.own, k.scale)
@@ -45,7 +50,7 @@ def bit_flip(k: Knowledge) -> np.ndarray:
 
 def label_flip(k: Knowledge) -> np.ndarray:
     """The gradient on labels `C - 1 - y` in place of y, of C classes (Karimireddy et al. 2022, arXiv 2006.09365)."""
-    return k.own.copy()  # the lie is in the data: see Kind.data
+    return k.own.copy()  # the attack is in the data: see AttackKind.data
 
 
 def flip_bits(vector: np.ndarray, entries: int, rng: np.random.Generator) -> np.ndarray:

@@ -16,9 +16,9 @@ class Defence:
 
     Attributes:
         hierarchy: the aggregation.
-        f: bad votes that it is to withstand.
-        files: votes of a step, p/r.
-        r: workers a group; a strict majority of them decides its vote.
+        f: bad votes that it has to tolerate.
+        files: votes per step, p/r.
+        r: workers per group; a strict majority of them decides its vote.
         d: entries of a vector that are aggregated.
     """
 

@@ -8,7 +8,7 @@ class Momentum:
 
     Args:
         beta: what is kept of the past, in [0, 1).
-        d: entries of the gradient; what stands behind them in a vector, buffers, has no momentum.
+        d: entries of the gradient; the buffers behind them in a vector have no momentum.
     """
 
     def __init__(self, beta: float, d: int) -> None:

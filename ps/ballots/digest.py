@@ -12,7 +12,7 @@ from detox.wire import DIGEST_BYTES, digest_of
 
 
 class DigestBallot(Ballot):
-    """Claims are digests of vectors; a strict majority on one digest is the vote (DESIGN.md, step 3).
+    """Claims are digests of vectors; a strict majority on one digest is the vote (docs/protocol.md, step 3).
 
     Args:
         step, file, row: see Ballot.
@@ -65,7 +65,7 @@ class DigestBallot(Ballot):
         return self._accept(finite)
 
     def garbled(self, worker: int, why: str) -> list[Event]:
-        """The next of the majority is asked, and the promise is broken."""
+        """The next of the majority is asked; the promise is broken, which `end` notes as withheld."""
         self._refuted.add(worker)
         self._garbled.add(worker)
         return [self._event(EventKind.MALFORMED, worker, why)]

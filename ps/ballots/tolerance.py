@@ -44,9 +44,9 @@ class NearTally(Tally):
 
     The vote is the copy that a strict majority of all holders is near to, itself included; of several, the one with
     the most that are near, then with the least sum of their distances, then with the least id: the order of arrival
-    decides nothing. Where the copies of honest holders are within the tolerance of each other and liars are a
-    minority, an honest copy is near to the vote, and every honest copy at most twice as far: whoever is farther
-    dissents, and of whom is between nothing is said.
+    decides nothing. Where the copies of honest holders are within the tolerance of each other and Byzantine holders
+    are a minority, an honest copy is near to the vote, and every honest copy at most twice as far: whoever is
+    farther dissents, and whoever is between is undecided.
 
     Args:
         holders: the workers of the file, r of them.
@@ -87,7 +87,7 @@ class NearTally(Tally):
         return [] if centre is None else self._near(centre)
 
     def verdict(self, worker: int) -> EventKind:
-        """What the vote says of a holder; nothing of whom an honest one could be."""
+        """What the vote says of a holder; undecided where an honest one could be as far from the vote."""
         centre = self.majority
         if centre is None or worker not in self.claims:
             return super().verdict(worker)

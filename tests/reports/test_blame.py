@@ -82,7 +82,7 @@ def test_fixed_groups_make_nobody_suspect_and_say_why(tmp_path, capsys):
     folder = _run(tmp_path, ENTRIES, CONFIG.model_copy(update={"groups": "fixed"}))
     blame([str(folder.path)])
     out = capsys.readouterr().out
-    assert "cannot tell which side of a split group lied" in out
+    assert "cannot tell which side of a split group is honest" in out
     assert _cells(out)[4][-4:] == ["no", "proof", "quarantined", "50"]
 
 
@@ -105,7 +105,7 @@ def test_with_worker_momentum_dissents_make_nobody_suspect(tmp_path, capsys):
 def test_what_a_tolerance_lets_through_is_said_with_every_ledger(tmp_path, capsys, entries):
     tolerant = CONFIG.model_copy(update={"vote": "tolerance", "vote_tolerance": 0.003})
     assert blame([str(_run(tmp_path, entries, tolerant).path)]) == 0
-    assert "a lie of at most 0.003 of the gradient's length agrees" in capsys.readouterr().out
+    assert "a deviation of at most 0.003 of the gradient's length agrees" in capsys.readouterr().out
 
 
 def test_a_picture_that_cannot_be_written_is_told_in_words(tmp_path, capsys):
@@ -249,7 +249,7 @@ def test_where_more_workers_lie_than_were_assumed_that_is_said_and_nobody_named(
     out = " ".join(capsys.readouterr().out.split())
     assert "more than q = 0: so few Byzantine workers cannot have outvoted all these by chance" in out
     assert "There are 3 at least" in out
-    assert "draws other liars" not in out
+    assert "draws other workers" not in out
     assert " suspect " not in out.split("proven:")[0]
 
 
@@ -270,13 +270,13 @@ def test_what_the_aggregator_stands_is_assumed_where_q_is_0_and_said(tmp_path, c
     # f = 1 bad vote stands 3 liars wherever they are: a second bad vote would take 4.
     assert (told["q_assumed"], told["explained"], named) == (3, True, {2, 8, 11})
     blame([str(folder.path)])
-    assert "at most q = 3 of 15 workers are Byzantine, as many as aggregator.f stands" in capsys.readouterr().out
+    assert "at most q = 3 of 15 workers are Byzantine, as many as aggregator.f tolerates" in capsys.readouterr().out
 
 
 def test_a_drill_that_draws_other_liars_in_each_step_is_said_to_have_more_than_q(tmp_path, capsys):
     entries = [_entry(step, "dissented", step % 9) for step in range(1, 10)]
     assert blame([str(_run(tmp_path, entries, CONFIG.model_copy(update={"q": 1})).path)]) == 0
-    assert 'attack.placement = "random" draws other liars in each step' in capsys.readouterr().out
+    assert 'attack.placement = "random" draws other workers in each step' in capsys.readouterr().out
 
 
 def test_a_proof_stands_whatever_was_assumed(tmp_path, capsys):

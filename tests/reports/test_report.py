@@ -71,7 +71,7 @@ def several(tmp_path):
 
 
 def test_dissents_are_told_apart_by_who_was_byzantine_in_that_step(run):
-    assert FinishedRun.read(run).named == (3, 1)
+    assert FinishedRun.read(run).positives == (3, 1)
 
 
 def test_the_table_and_the_picture_are_made(run, capsys, tmp_path):
