@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from detox.tasks.task import TaskError
 # Per-channel mean and deviation of DETOX's experiments on CIFAR.
 CIFAR_MEAN = (125.3 / 255, 123.0 / 255, 113.9 / 255)
 CIFAR_STD = (63.0 / 255, 62.1 / 255, 66.7 / 255)
-_DIGITS_TRAIN = 1437
+_DIGITS, _DIGITS_TRAIN = 1797, 1437
 _IDX = (
     "get the four files train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and "
     "t10k-labels-idx1-ubyte, gzipped or not, and put them there"
@@ -21,15 +22,21 @@ _IDX = (
 
 
 def load_digits(folder: Path | None) -> Images:
-    """Scikit-learn's 1,797 digits of 8 x 8 pixels; 1,437 to train on and 360 to test, always the same."""
-    from sklearn.datasets import load_digits as load
+    """Scikit-learn's 1,797 digits of 8 x 8 pixels; 1,437 to train on and 360 to test, always the same.
 
+    The file is read without scikit-learn, which takes more than a second to import on each rank.
+    """
     if folder is not None:
         raise TaskError("task digits comes with scikit-learn and takes no data_dir")
-    pixels, labels = load(return_X_y=True)
-    order = np.random.default_rng(0).permutation(len(labels))
-    images = np.round(pixels[order] * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8)
-    labels = labels[order]
+    found = find_spec("sklearn")
+    if found is None or found.origin is None:
+        raise TaskError("task digits comes with scikit-learn, which is not installed: pip install scikit-learn")
+    path = Path(found.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    if not path.is_file():
+        raise TaskError(f"{path} is missing: install scikit-learn again")
+    table = np.loadtxt(path, np.uint8, delimiter=",")[np.random.default_rng(0).permutation(_DIGITS)]
+    images = np.round(table[:, :-1] * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8)
+    labels = table[:, -1].astype(np.int64)
     cut = _DIGITS_TRAIN
     return Images(images[:cut], labels[:cut], images[cut:], labels[cut:], 10)
 

@@ -1,6 +1,7 @@
 import gzip
 import pickle
 import struct
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,26 @@ def _write_idx(folder, zipped):
         content = _idx(array)
         (folder / (name + ".gz" * zipped)).write_bytes(gzip.compress(content) if zipped else content)
     return arrays
+
+
+def test_the_digits_are_those_that_scikit_learn_loads():
+    from sklearn.datasets import load_digits as load
+
+    pixels, labels = load(return_X_y=True)
+    order = np.random.default_rng(0).permutation(1797)
+    bright, labels = np.round(pixels[order] * (255 / 16)).astype(np.uint8), labels[order]
+    digits = DATASETS["digits"].load(None)
+    assert np.array_equal(np.concatenate([digits.train, digits.test]), bright.reshape(-1, 1, 8, 8))
+    found = np.concatenate([digits.train_labels, digits.test_labels])
+    assert np.array_equal(found, labels)
+    assert found.dtype == labels.dtype
+
+
+@pytest.mark.parametrize("found", [None, ModuleSpec("sklearn", None, origin="/nowhere/sklearn/__init__.py")])
+def test_digits_without_scikit_learn_are_a_mistake_in_words(monkeypatch, found):
+    monkeypatch.setattr("detox.tasks.datasets.find_spec", lambda name: found)
+    with pytest.raises(TaskError, match="install scikit-learn"):
+        DATASETS["digits"].load(None)
 
 
 @pytest.mark.parametrize(("task", "folder"), [("mnist", "MNIST"), ("fashion-mnist", "FashionMNIST")])

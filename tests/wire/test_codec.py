@@ -1,8 +1,9 @@
 import contextlib
+from random import Random
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -46,7 +47,19 @@ def test_a_vector_of_another_size_is_refused(codec, size):
         _decode_with_guard(codec, payload)
 
 
-@settings(max_examples=10_000)
+def _decode_corrupted(codec, payload, changes, cut):
+    payload = bytearray(payload)
+    for position, value in changes:
+        payload[position % len(payload)] = value
+    if cut:
+        payload = payload[:cut]
+    with contextlib.suppress(WireError):
+        _decode_with_guard(codec, payload)
+
+
+STEPS_OF_TEN = np.repeat(np.arange(30, dtype=np.float32), 10)
+
+
 @given(
     st.sampled_from(["lz4", "zstd", "zlib", "blosclz"]),
     st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=6),
@@ -54,13 +67,17 @@ def test_a_vector_of_another_size_is_refused(codec, size):
 )
 def test_a_corrupted_buffer_never_writes_outside_the_row(name, changes, cut):
     codec = Codec(300, name)
-    payload = bytearray(codec.encode(np.repeat(np.arange(30, dtype=np.float32), 10)))
-    for position, value in changes:
-        payload[position % len(payload)] = value
-    if cut:
-        payload = payload[:cut]
-    with contextlib.suppress(WireError):
-        _decode_with_guard(codec, payload)
+    _decode_corrupted(codec, codec.encode(STEPS_OF_TEN), changes, cut)
+
+
+@pytest.mark.parametrize("name", ["lz4", "zstd", "zlib", "blosclz"])
+def test_ten_thousand_corruptions_never_write_outside_the_row(name):
+    # The property above, drawn without hypothesis, which takes far longer than what it tests.
+    random, codec = Random(name), Codec(300, name)
+    payload = bytes(codec.encode(STEPS_OF_TEN))
+    for _ in range(10_000):
+        changes = [(random.randrange(10_001), random.randrange(256)) for _ in range(random.randint(1, 6))]
+        _decode_corrupted(codec, payload, changes, random.choice((0, random.randint(-8, 0))))
 
 
 @given(st.binary(max_size=200))
