@@ -17,7 +17,7 @@ class Condition:
 
     Args:
         text: the condition in symbols, as errors and docs print it.
-        max_f: greatest f that n vectors bear; negative where n is too small for any.
+        max_f: greatest f that n vectors tolerate; negative where n is too small for any.
     """
 
     text: str

@@ -14,14 +14,19 @@ from detox.assignment.seeds import stream
 
 
 class Scheme(Protocol):
-    """What the server needs of a scheme."""
+    """What the server needs of a scheme; one that a config names is made as Groups is, and has its `why_not`."""
 
     def draw(self, step: int, workers: Sequence[int]) -> Assignment:
-        """The assignment of a step to those of the workers that are not in quarantine."""
+        """The assignment of a step.
+
+        Args:
+            step: from 1; groups that stay are the same in every step.
+            workers: ids in ascending order, those in quarantine left out.
+        """
         ...
 
     def worst_case(self, q: int, files: int) -> int:
-        """The most of `files` votes that q Byzantine workers can spoil."""
+        """The most of `files` votes that q Byzantine workers can spoil, wherever they are."""
         ...
 
 

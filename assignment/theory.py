@@ -28,7 +28,7 @@ def bad_votes(p: int, q: int, r: int, m: int | None = None) -> list[Fraction]:
     """P(q_e = k) for k = 0 ... m, exactly; m is p/r, or less where some workers have no group.
 
     Of the C(p, q) placements those with k bad groups number C(m, k) [x^q] B(x)^k G(x)^(m-k) (1+x)^(p-mr), where G and B
-    generate the ways to place i < (r+1)/2 and i >= (r+1)/2 liars in one group, and the rest those without a group.
+    generate the ways to place i < (r+1)/2 and i >= (r+1)/2 Byzantine workers in one group; the rest have no group.
     """
     m = p // r if m is None else m
     if r == 1:

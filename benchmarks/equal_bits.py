@@ -3,7 +3,7 @@
     python -m benchmarks.equal_bits --write before.json    # before the change
     python -m benchmarks.equal_bits --check before.json    # after it, on the same machine
 
-A line a job: the digest of the final weights, and one of the ledger's lines. Digests of two machines need not agree.
+A line per job: the digest of the final weights, and one of the ledger's lines. Digests of two machines need not agree.
 """
 
 import json

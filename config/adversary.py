@@ -11,7 +11,7 @@ from detox.worker.placement import Placement
 
 
 def create_placement(config: Config) -> Placement:
-    """The placement that the config asks for; redrawn groups are secret, so the adversary has to guess them."""
+    """The placement that the config asks for; redrawn groups are secret, so the adversary guesses consecutive ids."""
     believed = "fixed" if config.groups == "redrawn" else config.groups
     groups = SCHEMES[believed](config.r, config.seed).draw(0, range(config.p)).holders
     return Placement(config.attack.placement, config.p, config.q, config.attack.seed, groups)

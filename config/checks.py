@@ -10,10 +10,11 @@ _SAMPLES = 2**31 - 1  # of a step; with 2^32 steps, what they all draw is counte
 
 
 def check(config: Config) -> None:
-    """Checks what one field alone cannot tell.
+    """Checks what one field alone cannot tell, the aggregation by a rehearsal.
 
     Raises:
-        ConfigError: p, q and r do not fit together, or the aggregator cannot stand so many bad votes.
+        ConfigError: p, q and r do not fit together, or the aggregator cannot tolerate so many bad votes;
+            or fields that rule each other out. The message says what to set.
     """
     check_sizes(config)
     _check_fault(config)
@@ -31,8 +32,8 @@ def check(config: Config) -> None:
         )
     if config.vote == "tolerance" and config.aggregator.name == "draco":
         raise ConfigError(
-            'vote = "tolerance": one liar in a group can be its vote, within the bound, and draco stands no bad '
-            "vote; give another aggregator"
+            'vote = "tolerance": one Byzantine worker can be the vote of its group, within the bound, and draco '
+            "tolerates no bad vote; give another aggregator"
         )
     if config.aggregator.name == "draco" and config.r < 2 * config.q + 1:
         raise ConfigError(

@@ -51,9 +51,9 @@ def in_words(where: str, error: ValidationError, model: type[BaseModel]) -> str:
     """A line for each field that is wrong; a field that does not exist comes with the nearest that does.
 
     Args:
-        where: the file, say.
-        error: of `model`.
-        model: a config, or what else was read.
+        where: what was read, such as a file; the start of each line.
+        error: what pydantic found.
+        model: what was to be read, such as Config.
     """
     return "\n".join(dict.fromkeys(f"{where}: {_line(item, model)}" for item in _plain(error)))
 

@@ -19,8 +19,8 @@ _LEFT_OUT: dict[str, Any] = {
 }
 
 
-def digest(config: BaseModel, quarantines: bool) -> str:
-    """Hash of all fields that decide the result, the first 12 hexadecimal digits.
+def identity_of(config: BaseModel, quarantines: bool) -> str:
+    """SHA-256 of all fields that decide the result, its first 12 hexadecimal digits.
 
     Left out are `output`, `log_every`, `checkpoints_kept`, `aggregator.threads`, `transport.poll`,
     `transport.start_deadline` and, without quarantine, `checkpoint_every`; with quarantine a checkpoint closes the

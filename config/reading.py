@@ -34,7 +34,7 @@ def _names(word: str) -> bool:
 
 
 def config_of(path: str) -> Config:
-    """The config in a TOML file as it stands, whether or not it can be run; raises ConfigError as read_config does."""
+    """The config in a TOML file as it is, whether or not it can be run; raises ConfigError as read_config does."""
     return _parse({"name": Path(path).stem, **read_toml(path)}, path)
 
 

@@ -13,7 +13,7 @@ from detox.aggregators import Hierarchy, create_hierarchy
 from detox.assignment import SCHEMES
 from detox.assignment.schemes import Groups
 from detox.config.fields import Count, Fraction, Natural, Seed
-from detox.config.identity import Output, RunName, digest
+from detox.config.identity import Output, RunName, identity_of
 from detox.config.sections import (
     AggregatorConfig,
     AttackConfig,
@@ -47,7 +47,7 @@ class Config(Section):
     r: Count = 3
     """Workers in a group, odd; they compute the same gradient. 1: no groups, the vanilla system."""
     batch_size: Count = 32
-    """Samples a worker, b/p: a step draws p * batch_size, a group's file has r * batch_size of them."""
+    """Samples per worker, b/p: a step draws p * batch_size, a group's file has r * batch_size of them."""
     steps: Count = 300
     """Updates to make."""
     seed: Seed = 0
@@ -57,7 +57,7 @@ class Config(Section):
     groups are fixed or random, and fresh from the operating system where they are redrawn (kept in the
     run's folder)."""
     vote: Literal["digest", "full", "tolerance"] = "digest"
-    """digest: workers claim a BLAKE3 digest, one copy a group travels. full: every copy travels and is
+    """digest: workers claim a BLAKE3 digest, one copy per group travels. full: every copy travels and is
     compared bit by bit (the paper's protocol). tolerance: every copy travels, and copies that are nearly equal
     agree, for hosts that do not compute the same bits; see docs/threat-model.md."""
     vote_tolerance: Annotated[float, Field(ge=0, lt=1)] = 1e-4
@@ -101,28 +101,33 @@ class Config(Section):
 
     @property
     def votes(self) -> int:
-        """Groups, and so the votes of a step: p / r."""
+        """Groups, and so votes per step: p / r."""
         return self.p // self.r
 
     @property
     def f(self) -> int:
-        """Bad votes that the aggregator is to withstand in a step."""
+        """Bad votes per step that the aggregator has to tolerate."""
         if self.aggregator.f is not None:
             return self.aggregator.f
         return self.create_scheme().worst_case(self.q, self.votes)
 
     def create_scheme(self, secret_seed: int = 0, classes: Sequence[Sequence[int]] = ()) -> Groups:
-        """Who computes which file.
+        """The scheme that `groups` names: who computes which file.
 
         Args:
-            secret_seed: of groups that are redrawn in secret.
+            secret_seed: seed of groups that are redrawn in secret.
             classes: workers of which only those of one class share a group; empty: all may.
         """
         kind = SCHEMES[self.groups]
         return kind(self.r, secret_seed if kind.secret else self.seed, classes)
 
     def create_ballot(self, d: int, words: int = 0) -> CreateBallot:
-        """Makes the vote on a file; where a file has one holder, its gradient is the vote."""
+        """What makes the ballot of a file, in the mode that `vote` names; a single holder's gradient is the vote.
+
+        Args:
+            d: entries of the gradient in a vector.
+            words: entries of exact buffers at its end.
+        """
         if self.vote == "tolerance":
             return partial(ToleranceBallot, tolerance=self.vote_tolerance, d=d, words=words)
         return FullBallot if self.r == 1 else VOTES[self.vote]
@@ -139,7 +144,11 @@ class Config(Section):
 
     @property
     def hierarchy(self) -> Hierarchy:
-        """The aggregation that `aggregator` names."""
+        """The aggregation that the section `aggregator` describes.
+
+        Raises:
+            AggregatorError: it names no such rule or option.
+        """
         section = self.aggregator
         return create_hierarchy(
             section.name,
@@ -152,14 +161,14 @@ class Config(Section):
         )
 
     @property
-    def digest(self) -> str:
-        """Hash of all that decides the result, see detox.config.identity."""
-        return digest(self, quarantines=self.quarantine.policy != "never")
+    def identity(self) -> str:
+        """Hash of the fields that decide the result, 12 hexadecimal digits; see detox.config.identity."""
+        return identity_of(self, quarantines=self.quarantine.policy != "never")
 
     @property
     def folder(self) -> Path:
         """The run's folder; a leading ~ of `output` is the home folder."""
-        return Path(self.output).expanduser() / f"{self.name}-{self.digest}"
+        return Path(self.output).expanduser() / f"{self.name}-{self.identity}"
 
     def toml(self, secret: bool = False) -> str:
         """The resolved config as TOML; fields that are unset are left out, and the secret seed unless asked for."""

@@ -45,7 +45,7 @@ class AggregatorConfig(Section):
     k: Count | None = None
     """Votes in a vote group, at most; overrides the one that `name` implies."""
     f: Natural | None = None
-    """Bad votes to withstand a step; unset: the worst case, floor(q / ((r+1)/2))."""
+    """Bad votes to tolerate per step; unset: the worst case, floor(q / ((r+1)/2))."""
     pre: Annotated[tuple[str, ...], Strict(False)] = ()
     """Pre-aggregators, applied to the votes in this order."""
     options: dict[str, dict[str, int | float | str]] = {}
@@ -103,7 +103,7 @@ class DataConfig(Section):
     """iid: all of them. dirichlet, label: file j has a shard of its own, p/r shards of equal size. dirichlet: label
     proportions drawn from Dirichlet(alpha). label: the samples sorted by label, cut into pieces."""
     alpha: Annotated[float, Field(gt=0, le=1e6)] = 0.5
-    """Concentration of dirichlet: near 0 one label a file; the greater, the more alike."""
+    """Concentration of dirichlet: near 0 one label per file; the greater, the more alike."""
 
 
 class CompressionConfig(Section):
@@ -111,7 +111,7 @@ class CompressionConfig(Section):
 
     kind: Literal["float32", "bf16", "sign"] = "float32"
     """float32: every bit of the gradient. bf16: its entries rounded to bfloat16, which codec with bitshuffle then makes
-    small. sign: one bit an entry, +1 for zero and NaN. Batch-norm statistics stay float32."""
+    small. sign: one bit per entry, +1 for zero and NaN. Batch-norm statistics stay float32."""
     codec: Literal["none", "blosclz", "lz4", "lz4hc", "zlib", "zstd"] = "lz4"
     """Compressor; none sends the plain bytes."""
     filter: Literal["none", "shuffle", "bitshuffle"] = "bitshuffle"
@@ -144,7 +144,7 @@ class QuarantineConfig(Section):
     """Leaving out workers that offend too often; groups are drawn from the rest, and q and f follow."""
 
     policy: Literal["never", "majority", "recompute"] = "never"
-    """never. majority: dissents from strict majorities suffice; where liars win groups, it can hit the honest.
+    """never. majority: dissents from strict majorities suffice; honest workers that are outvoted are false positives.
     recompute: the PS first computes a suspect's file itself, and only that convicts."""
     after: Count = 3
     """Offences (dissented, lied, equivocated, convicted) that make a worker due."""
@@ -159,7 +159,7 @@ class QuarantineConfig(Section):
 
 
 class FaultConfig(Section):
-    """Faults to inject, for tests and drills: the workers named here break down on purpose, beside the q liars."""
+    """Faults to inject, for tests and drills: these workers break down on purpose, beside the q Byzantine ones."""
 
     worker: Annotated[tuple[Natural, ...], Strict(False)] = ()
     """Workers with a fault; a fault of a whole rank (kill, stop, ...) takes the rank's other workers along."""

@@ -13,7 +13,7 @@ def kept(compute: Callable[..., Any], folder: Path, resume: bool, **parameters: 
 
     Args:
         compute: what one cell of an experiment is.
-        folder: of the results, one file a cell, named by its parameters.
+        folder: of the results, one file per cell, named by its parameters.
         resume: whether a result that is there, and can be read, counts.
         parameters: of the cell.
     """
@@ -29,7 +29,7 @@ def kept(compute: Callable[..., Any], folder: Path, resume: bool, **parameters: 
 
 
 def write_csv(rows: list[dict[str, Any]], path: Path) -> None:
-    """One line a row, under the keys of the first."""
+    """One line per row, under the keys of the first."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()

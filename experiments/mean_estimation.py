@@ -41,7 +41,7 @@ METHODS = {
 def errors(p: int, q: int, r: int, k: int, d: int, repetition: int, seed: int) -> dict[str, Any]:
     """||estimate - mu|| of each of METHODS in one repetition, and the number of bad votes.
 
-    f is the number of bad rows, so that each rule is asked for what it has to bear and says if it cannot.
+    f is the number of bad rows, so that each rule is asked for what it has to tolerate and says if it cannot.
     """
     rng = stream(seed, "samples", d, repetition)
     mu = rng.standard_normal(d, np.float32)

@@ -35,7 +35,7 @@ def draw(results: list[dict[str, Any]], path: Path) -> None:
     figure, ((*above,), (*below, growth)) = pyplot.subplots(2, 3, figsize=(14, 9), layout="constrained")
     for axes, p in zip(above, workers, strict=True):
         _expectations(axes, [cell for cell in results if cell["p"] == p])
-        axes.set(title=f"p = {p:,}", xlabel="group size r (workers)", ylabel="E[q_e] (bad votes a step)")
+        axes.set(title=f"p = {p:,}", xlabel="group size r (workers)", ylabel="E[q_e] (bad votes per step)")
     for axes, p, ratio in zip(below, (workers[0], workers[-1]), (3, 9), strict=True):
         _tails(axes, [cell for cell in results if cell["p"] == p and p == ratio * cell["q"]])
         axes.set(title=f"p = {p:,}, q = p/{ratio} = {p // ratio}", xlabel="k (bad votes)", ylabel="P(q_e ≥ k)")
@@ -102,7 +102,7 @@ def _growth(axes: Any) -> None:
     axes.set(
         xscale="log",
         xlabel="workers p",
-        ylabel="E[q_e] (bad votes a step)",
+        ylabel="E[q_e] (bad votes per step)",
         title="at the least odd r ≥ 3 + 2 log2 q, exact",
     )
     axes.legend(fontsize=9, loc="lower left")

@@ -48,7 +48,7 @@ class Patient:
     Attributes:
         rank, facts: it, and what it says of itself (detox.launch.environment.fingerprint, or "error").
         latency: seconds of half a round trip, the median; None, like the rest: not measured.
-        bandwidth: bytes a second, there and back, the best.
+        bandwidth: bytes per second, there and back, the best.
         clock: seconds that its clock is ahead of the PS's.
         memory: bytes that are available.
         digest: of its gradient of the probe.
@@ -112,7 +112,7 @@ def of_ranks(patients: Sequence[Patient], missing: Sequence[int], ps_host: str) 
     found = f"{len(patients)} ranks of workers and the PS, on {len(hosts)} hosts"
     crowded = sorted(host for host, count in hosts.items() if count > 1)
     if len(hosts) > 1 and crowded:
-        advice = "one rank a host, the PS alone on the first: a hostfile with each host once, and --map-by node"
+        advice = "one rank per host, the PS alone on the first: a hostfile with each host once, and --map-by node"
         checks.append(Check("yellow", "places", f"{found}; several ranks on {', '.join(crowded)}", advice))
     else:
         checks.append(Check("green", "places", found))

@@ -1,4 +1,4 @@
-"""What a run says on the terminal: one line an interval, or a progress bar."""
+"""What a run says on the terminal: one line per interval, or a progress bar."""
 
 import contextlib
 from collections import Counter
@@ -55,9 +55,16 @@ class Reporter:
         bytes_in: float,
         votes: Counter[str],
     ) -> None:
-        """One line: mean milliseconds by part and bytes of a step; votes unanimous/majority/none since the last.
+        """One line: mean milliseconds by part and bytes per step; votes unanimous/majority/none since the last.
 
         Behind them, where there are any, the files that the PS computed itself.
+
+        Args:
+            step: the newest.
+            scores: by name, of the newest evaluation since the last line; empty where there was none.
+            seconds: by part, the mean of a step.
+            bytes_in: into the PS, the mean of a step.
+            votes: how groups voted since the last line.
         """
         score = "".join(f"  {name} {_score(name, value)}" for name, value in scores.items())
         parts = " + ".join(f"{name} {1000 * seconds[name]:.1f}" for name in PARTS)
@@ -99,7 +106,7 @@ def summary_lines(summary: dict[str, Any], folder: str) -> list[str]:
     shown = ["accuracy"] if scores.get("accuracy") is not None else [name for name in scores if name != "accuracy"]
     told = "".join(f", test {name} {_score(name, scores[name])}" for name in shown)
     lines = [
-        f"{summary['steps']} steps{told}, {seconds['total']:.3f} s a step ({parts})",
+        f"{summary['steps']} steps{told}, {seconds['total']:.3f} s per step ({parts})",
         f"{summary['bytes_into_ps'] / 1e6:.1f} MB into the PS; groups unanimous {votes['unanimous']}, "
         f"with a majority {votes['majority']}, without {votes['none']}",
     ]

@@ -6,7 +6,7 @@ CDPATH= cd -- "$(dirname "${BASH_SOURCE[0]}")/.."
 . launch/install.sh
 install_detox local,plot
 
-# One rank a core besides the PS is enough here: a rank hosts several workers.
+# One rank per core besides the PS is enough here: a rank hosts several workers.
 train() { detox-ps launch -n 3 experiments/digits.toml --output runs/demo --progress lines --log-every 50 --eval-every 20 "$@"; }
 
 train --name mean   --r 1 --aggregator.name mean --aggregator.f 0

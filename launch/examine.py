@@ -77,7 +77,7 @@ def _examine(session: Session, config: Config, lost: str, colour: bool) -> int:
 
 
 def _plain(config: Config, ranks: int) -> Config:
-    """The config's task and compute, with one honest worker a rank."""
+    """The config's task and compute, with one honest worker per rank."""
     plain = Config()
     changes: dict[str, Any] = {"p": ranks, "q": 0, "r": 1, "worker_momentum": 0.0, "workers_per_rank": None}
     # The bits of a gradient depend on how many samples its file has.
@@ -200,7 +200,7 @@ def _answer(session: Session, rank: int, question: Header, kind: Kind, payload: 
 
 
 def _table(patients: list[Patient]) -> Table:
-    """One row a rank; what a rank says of itself is text, not markup."""
+    """One row per rank; what a rank says of itself is text, not markup."""
     out = Table("rank", "host", "latency", "bandwidth", "clock", "memory", "torch", "instructions", "bits")
     classes = list(dict.fromkeys(patient.digest for patient in patients if patient.digest is not None))
     for p in patients:

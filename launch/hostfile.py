@@ -1,4 +1,4 @@
-"""A hostfile, as far as the launcher has to know it: how many ranks it has room for."""
+"""A hostfile, as far as the launcher has to know it: how many ranks it asks for."""
 
 import codecs
 import re
@@ -8,10 +8,10 @@ from detox.config import ConfigError
 
 
 def ranks_in(path: str, *, slots: bool) -> int:
-    """Ranks that the file has room for: one a line with a host, or as many as `slots=` says.
+    """Ranks that the file asks for: one per line with a host, or as many as `slots=` says.
 
     Args:
-        path: the file; what stands behind a # is a comment.
+        path: the file; what follows a # is a comment.
         slots: whether the MPI knows `slots=`.
 
     Raises:
@@ -36,7 +36,7 @@ def ranks_in(path: str, *, slots: bool) -> int:
             raise ConfigError(f"{where}: {words[0]!a} is no name of a host")
         given = [word.partition("=")[2] for word in words[1:] if word.partition("=")[0] in ("slots", "cpu", "count")]
         if given and not slots:
-            raise ConfigError(f"{where}: this MPI knows no slots=; write one line a host, and nothing behind it")
+            raise ConfigError(f"{where}: this MPI knows no slots=; write one line per host, and nothing behind it")
         if given and not (given[0].isdigit() and int(given[0]) > 0):
             raise ConfigError(f"{where}: slots={given[0]} is no number of ranks")
         several |= bool(given)
@@ -44,5 +44,5 @@ def ranks_in(path: str, *, slots: bool) -> int:
             raise ConfigError(f"{where}: {words[0]} has a line already; give its slots once")
         found[words[0]] = found.get(words[0], 0) + (int(given[0]) if given else 1)
     if not found:
-        raise ConfigError(f"hostfile {path}: there is no host in it; it has one a line, the PS first")
+        raise ConfigError(f"hostfile {path}: there is no host in it; it has one per line, the PS first")
     return sum(found.values())

@@ -24,7 +24,7 @@ def run(line: list[str], begun: Callable[[], bool]) -> tuple[int, int]:
 
     Args:
         line: of mpirun.
-        begun: whether there is something that the PS may want to keep.
+        begun: whether the PS has begun, and so may have something to keep.
 
     Raises:
         MpirunError: it cannot be started.

@@ -24,7 +24,7 @@ def launch(argv: list[str]) -> int:
         description="Prints and runs the mpirun line for a config; whatever is not an option here goes to detox-ps "
         "train (see detox-ps train --help).",
     )
-    add_places(parser, "or one a core")
+    add_places(parser, "or one per core")
     parser.add_argument("--progress", choices=["bar", "lines", "none"], help="unset: bar on a terminal, else lines")
     parser.add_argument("--restarts", type=int, default=0, help="how often a job that died is started again, to resume")
     options, rest = parser.parse_known_args(argv)
@@ -48,7 +48,7 @@ def add_places(parser: ArgumentParser, otherwise: str) -> None:
     parser.add_argument("-n", type=int, help=f"ranks, the PS included; unset: those of the hostfile, {otherwise}")
     parser.add_argument(
         "--hostfile",
-        help="one host a line, the PS first; unset: all ranks on this machine, also in an allocation of Slurm or PBS",
+        help="one host per line, the PS first; unset: all ranks on this machine, also in an allocation of Slurm or PBS",
     )
 
 
@@ -61,8 +61,8 @@ def ranks(options: Any, otherwise: int) -> int:
     """
     n: int = otherwise if options.n is None else options.n
     if options.hostfile is not None:
-        room = ranks_in(options.hostfile, slots=is_open_mpi(find_mpirun()))
-        n = room if options.n is None else n
+        found = ranks_in(options.hostfile, slots=is_open_mpi(find_mpirun()))
+        n = found if options.n is None else n
     if n < 2:
         raise ConfigError(f"a PS and at least one worker's rank are needed, got {n} ranks")
     if options.hostfile is None:

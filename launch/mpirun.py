@@ -48,11 +48,11 @@ def find_mpirun() -> str:
 
 
 def mpirun_line(n: int, hostfile: str | None, command: Sequence[str]) -> list[str]:
-    """The whole line that runs `command` on n ranks; with a hostfile one rank a host, the first alone on the first.
+    """The whole line that runs `command` on n ranks; with a hostfile one rank per host, the first alone on the first.
 
     Args:
         n: ranks, the PS included.
-        hostfile: one host a line, the PS first; None: all ranks here.
+        hostfile: one host per line, the PS first; None: all ranks here.
         command: what each rank runs.
     """
     mpirun = find_mpirun()

@@ -18,6 +18,11 @@ _GOODBYE = 2.0  # seconds for all ranks to leave, of which some may still load t
 def send_start(session: Session, config: Config, ranks: list[int]) -> None:
     """Sends the config, without what only the PS may know, to all ranks.
 
+    Args:
+        session: the conversation with the ranks.
+        config: of the run.
+        ranks: rank of each worker.
+
     Raises:
         ConfigError: it is too long.
     """
@@ -76,7 +81,11 @@ def local_hosts(peers: Iterable[int]) -> dict[int, str]:
 
 
 def read_facts(rank: int, payload: bytes) -> dict[str, str]:
-    """The JSON of a READY: names with words or numbers, the host among them."""
+    """The JSON of a READY: names with words or numbers, the host among them.
+
+    Raises:
+        StartError: it is something else.
+    """
     try:
         facts = json.loads(payload)
         if isinstance(facts, dict) and all(isinstance(value, str | int) for value in facts.values()):
@@ -92,7 +101,7 @@ def _printable(value: str | int) -> str:
 
 
 def dismiss(session: Session) -> bool:
-    """Tells all ranks to leave; whether every one of them has said goodbye in time."""
+    """Tells all ranks to leave; whether every one of them, the dead included, has said goodbye in time."""
     session.expect({Kind.BYE: 0})
     session.send(session.peers, Header(Kind.QUIT))
     waiting = set(session.peers)

@@ -24,7 +24,15 @@ _NONFINITE = "hold NaN or infinity"
 
 
 class Run:
-    """The training of one run: steps, with metrics, evaluations and checkpoints between them."""
+    """The training of one run: steps, with metrics, evaluations and checkpoints between them.
+
+    Args:
+        config: the resolved config.
+        folder: where metrics, checkpoints and summary go; this job's alone.
+        reporter: the terminal.
+        server: makes the steps.
+        model: the server's, for its evaluations.
+    """
 
     def __init__(
         self, config: Config, folder: RunFolder, reporter: Reporter, server: Server, model: GlobalModel
@@ -183,7 +191,7 @@ class Run:
         mean = {name: self._seconds[name] / config.steps for name in PARTS}
         return {
             "name": config.name,
-            "config_hash": config.digest,
+            "config_hash": config.identity,
             "steps": config.steps,
             "skipped_steps": self._skipped,
             "test_accuracy": None,
@@ -221,6 +229,6 @@ class _Interval:
             self.skipped.append(record.skipped)
 
     def read(self, outcomes: Counter[str]) -> tuple[dict[str, float], float, Counter[str]]:
-        """Mean seconds by part, mean bytes a step, and the votes counted since."""
+        """Mean seconds by part, mean bytes per step, and the votes counted since."""
         seconds = {name: self._seconds[name] / self.steps for name in PARTS}
         return seconds, self._bytes_in / self.steps, outcomes - self._before

@@ -34,7 +34,15 @@ class Interruption(BaseException):
 
 
 def serve(session: Session, argv: list[str]) -> tuple[int, bool]:
-    """The PS's life; returns the exit status, and whether all ranks have said goodbye."""
+    """The PS's life: the run that the command line asks for, and the farewell.
+
+    Args:
+        session: the conversation with all other ranks.
+        argv: of `detox-ps train`.
+
+    Returns:
+        The exit status, and whether all ranks have said goodbye.
+    """
     try:
         handle_signals(_interrupt)  # one may have waited for this
         status = _serve(session, argv)
@@ -113,7 +121,7 @@ def _run(session: Session, config: Config, options: Options, ranks: list[int], f
 
 
 def _end(folder: RunFolder, status: Status, why: str, again: bool = False, mistake: bool = False) -> None:
-    """Says how the run stands, where the folder can still be written."""
+    """Notes how the run ended, where the folder can still be written."""
     with contextlib.suppress(OSError):
         folder.end(status, why, again, mistake)
 

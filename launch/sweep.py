@@ -1,4 +1,4 @@
-"""`detox-ps sweep`: writes one config a run of a grid, and prints one command a run."""
+"""`detox-ps sweep`: writes a config for each run of a grid, and prints a command for each."""
 
 import itertools
 import math
@@ -41,7 +41,7 @@ def sweep(argv: list[str]) -> int:
     parser = ArgumentParser(
         "detox-ps sweep",
         allow_abbrev=False,
-        description="Writes one config a run of a grid, and prints one command a run, for a shell, GNU parallel or an "
+        description="Writes a config for each run of a grid, and prints its command, for a shell, GNU parallel or an "
         "array of jobs. Whatever is not an option here goes to detox-ps launch.",
     )
     parser.add_argument("grid", metavar="GRID.toml", help="base, set, case, grid: see docs/experiments.md")
@@ -69,7 +69,7 @@ def sweep(argv: list[str]) -> int:
 
 
 def check_launch(words: list[str]) -> None:
-    """Checks the options of detox-ps launch, which would fail once a run.
+    """Checks the options of detox-ps launch, which would fail once per run.
 
     Raises:
         ConfigError: one that cannot be, or a field, which belongs into the grid.

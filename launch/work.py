@@ -20,7 +20,15 @@ _PATIENCE = 600.0  # seconds until a rank leaves that was never told what to do
 
 
 def work(session: Session, rank: int) -> tuple[int, bool]:
-    """The life of a worker's rank; returns the exit status, and whether it ended as it should."""
+    """The life of a rank of workers: START, READY, serving, goodbye.
+
+    Args:
+        session: the conversation with the PS.
+        rank: this rank, 1 or more.
+
+    Returns:
+        The exit status, and whether the PS said that it was over, so that MPI can be ended.
+    """
     handle_signals(signal.SIG_IGN)  # they are for the PS, which then tells its workers to leave
     return 0, _run(session, rank)
 

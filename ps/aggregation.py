@@ -15,7 +15,7 @@ class Aggregation:
     """The hierarchical robust aggregation over the votes of a step (DETOX, Algorithm 1, line 12).
 
     Args:
-        hierarchy: turns votes into an update.
+        hierarchy: turns votes, (m, d), into an update, (d,).
         scheme: tells how many votes q Byzantine workers can spoil.
         f: bad votes to tolerate per step; None: the most that the Byzantine workers that are left can make.
         seed: of the secret shuffle of the votes.
@@ -33,7 +33,7 @@ class Aggregation:
         return self._scheme.worst_case(q, votes) if self._f is None else self._f
 
     def too_few(self, votes: int, q: int) -> str:
-        """Why so many votes are too few; empty where they are not."""
+        """Why so many votes are too few for what they have to tolerate; empty where they are not."""
         if not votes:
             return "there is nothing to aggregate"
         case = votes, self.bad_votes(votes, q)

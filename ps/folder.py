@@ -106,7 +106,7 @@ class RunFolder:
         return seed
 
     def write_status(self, status: Status, why: str = "", again: bool = True) -> None:
-        """Says in status.json how the run stands, whatever mpirun returns.
+        """Writes into status.json how far the run is, whatever mpirun returns.
 
         Args:
             status: one that stays "running" after the job's end was killed.

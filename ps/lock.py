@@ -89,7 +89,7 @@ class Lock:
 
 
 def is_locked(folder: Path, say: Callable[[str], object]) -> None:
-    """Returns where no job works in the folder, which need not exist; nothing is left there.
+    """Returns if no job works in the folder, which need not exist; leaves nothing there.
 
     Raises:
         LockedError: one does.

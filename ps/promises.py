@@ -9,12 +9,13 @@ _WEIGHT = 0.5  # of the newest delivery in a worker's pace
 class Promises:
     """The workers' records as deliverers.
 
-    Who has broken fewer promises is asked first, then who has delivered quicker; when a claim arrives decides nothing,
-    for a worker could then be the first to claim and the last to deliver, in every step.
+    Who has broken fewer promises is asked first, then who has delivered quicker, whoever was never asked before all
+    others; who delivers slowly is asked last. When a claim arrives decides nothing, for a worker could then be the
+    first to claim and the last to deliver, in every step.
 
     Args:
         ledger: counts broken promises.
-        seconds: for a gradient, from a worker that has broken none; halved for each one that it has.
+        seconds: for a gradient, from a worker that has broken none; halved for each one that it has, ten times at most.
     """
 
     def __init__(self, ledger: Ledger, seconds: float) -> None:
@@ -31,7 +32,7 @@ class Promises:
         return self._seconds * 0.5 ** min(self.broken(worker), _HALVINGS)
 
     def order(self, worker: int) -> tuple[int, float]:
-        """Sorts workers: the first is asked first."""
+        """A key to sort workers by: the least is asked first."""
         return self.broken(worker), self._pace.get(worker, 0.0)
 
     def delivered(self, worker: int, seconds: float) -> None:

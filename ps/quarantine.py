@@ -25,9 +25,10 @@ class Quarantine:
 
     Args:
         policy: "never", "majority" (dissents suffice) or "recompute".
-        after, window: offences, steps.
-        lag: steps.
-        minimum: workers that are left in any case.
+        after: offences that make a worker due.
+        window: steps in which they have to fall.
+        lag: steps until the offences of a step count.
+        minimum: workers that are left in any case; the server sees to it.
 
     Attributes:
         out: the workers that are left out, and since which step.
@@ -45,7 +46,7 @@ class Quarantine:
 
     @property
     def proven(self) -> int:
-        """How many of those that are out were proven Byzantine; of the outvoted, none: they may be the honest."""
+        """How many of those that are out were proven Byzantine; of the outvoted none: they may be honest."""
         return len(self.out) if self.policy == "recompute" else 0
 
     def leave_out(self, worker: int, step: int) -> None:

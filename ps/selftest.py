@@ -20,7 +20,7 @@ def probe(session: Session, ranks: list[int], model: GlobalModel, files: Files, 
         ranks: rank of each worker.
         model: its weights are the ones to take the gradient at.
         files: one file of the first step is the probe.
-        deadline: seconds to wait.
+        deadline: seconds to wait for all of them together.
     """
     session.expect({Kind.CLAIM: DIGEST_BYTES})
     weights = model.weights

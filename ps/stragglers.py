@@ -32,7 +32,7 @@ class Stragglers:
             self._since[worker] = step
 
     def answered(self, worker: int, step: int) -> None:
-        """The worker has answered `step`; one that it missed does not count."""
+        """The worker has answered `step`; an answer to a step that it missed does not count."""
         if worker in self._owes and step > self._since[worker]:
             self._since[worker] = step
             self._owes[worker] -= 1

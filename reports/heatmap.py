@@ -31,7 +31,7 @@ _COLUMNS = 400  # of the picture; where there are more steps, several share one
 
 
 def heatmap(entries: list[dict[str, Any]], config: Config, steps: int) -> "Figure":
-    """A ledger: a row a worker.
+    """A ledger: a row per worker.
 
     Args:
         entries: the lines of ledger.jsonl.

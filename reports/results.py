@@ -74,7 +74,7 @@ class FinishedRun:
     @property
     def folder_name(self) -> str:
         """Of the run's folder; the config in it lacks the secret seed, so its hash may be another."""
-        return f"{self.config.name}-{self.summary.get('config_hash', self.config.digest)}"
+        return f"{self.config.name}-{self.summary.get('config_hash', self.config.identity)}"
 
     @cached_property
     def positives(self) -> tuple[int, int]:

@@ -9,14 +9,14 @@ from detox.assignment.seeds import stream
 
 @dataclass(frozen=True)
 class Files:
-    """The samples of each step, split into one file a group.
+    """The samples of each step, split into one file per group.
 
     The training set is passed through in a fresh random order each epoch; a step takes the next b samples, so that
     every r sees the same b samples at the same step. With shards, each file passes through its own shard instead.
 
     Args:
-        count: files a step, p/r.
-        size: samples a file, r*b/p.
+        count: files per step, p/r.
+        size: samples per file, r*b/p.
         train_size: samples of the training set.
         seed: of the order and of the files' own randomness.
         shards: the samples of each file, see detox.tasks.shards; empty: every file draws from the whole training set.

@@ -18,7 +18,7 @@ blosc.set_nthreads(1)
 class Codec:
     """How vectors of `size` float32 entries travel.
 
-    Signs travel as one bit an entry, eight to a byte, the first in the highest bit: 1 for -1, 0 for +1. One bit has no
+    Signs travel as one bit per entry, eight to a byte, the first in the highest bit: 1 for -1, 0 for +1. One bit has no
     room for a third value, so 0, -0 and NaN are +1. What follows them is compressed without loss. Entries rounded to
     bfloat16 stay float32 with 16 zero bits, of which blosc's bitshuffle leaves next to nothing.
 

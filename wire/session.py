@@ -42,7 +42,7 @@ class Channel(Protocol):
 
 
 class Session:
-    """Limits, credit and waiting, on one channel.
+    """The conversation of one rank with its peers: limits, credit and waiting, on one channel.
 
     Of what has to be asked for, no more is received than was, so a peer that floods only fills its own buffers.
 

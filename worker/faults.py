@@ -36,7 +36,7 @@ class Faults:
     Args:
         transport: the channel that carries the messages.
         codec: how gradients travel.
-        kinds: the fault of each faulty worker.
+        kinds: the fault of each faulty worker of this rank.
         others: a worker of another rank, to speak for.
         first, last, every: steps with faults; last = 0 is the end.
         seconds: how long stop, straggle, late and the floods last.

@@ -34,11 +34,11 @@ class Host:
     Args:
         session: the conversation with the PS.
         task: data and loss.
-        model: the flat model to compute with.
-        codec: how gradients travel.
+        model: the flat model to compute with; d parameters and b buffers.
+        codec: how gradients travel, vectors of d + b entries.
         adversary: what Byzantine workers do; None where all are honest.
         momentum: of the workers' gradients; None: each step's gradient as it is.
-        corrupt: what happens to a worker's vector before it leaves; None: nothing.
+        corrupt: what becomes of a worker's vector, (d + b,) float32, before it is claimed; None: nothing.
         share_compute: compute a file once for all workers of this rank that hold it.
         silence: seconds without a word from the PS until this rank leaves.
     """
@@ -88,7 +88,7 @@ class Host:
         return self._work() or came
 
     def _work(self) -> bool:
-        """Computes the next file, and sends what the adversary has made up its mind about."""
+        """Computes the next file, and sends what the adversary has decided on."""
         next_ = None if self._over else self._next()
         if next_ is not None:
             self._compute(*next_)

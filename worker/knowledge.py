@@ -17,7 +17,7 @@ class Knowledge:
 
     Attributes:
         own: (d + b,) float32, the worker's honest vector; that of the first file where the attack colludes.
-        known: (m, d + b) float32, the honest vectors that are known, one a file; without collusion just `own`.
+        known: (m, d + b) float32, the honest vectors that are known, one per file; without collusion just `own`.
         files: the file of each row of `known`, ascending.
         rng: the same for all colluders of a step.
         scale: the attack's strength.

@@ -21,9 +21,9 @@ class Placement:
     Args:
         how: one of the five.
         p: workers.
-        q: Byzantine workers.
+        q: Byzantine workers, q <= p.
         seed: of the draw.
-        groups: what the adversary believes the groups to be.
+        groups: what the adversary believes the groups to be; "random" and "fixed" need none.
     """
 
     how: How

@@ -36,7 +36,7 @@ class Tally:
         """Counts the claim of a holder; None for one that can agree with nobody, itself included.
 
         Raises:
-            ValueError: the holder has claimed before; its first claim stands.
+            ValueError: the holder has claimed before; its first claim counts.
         """
         if worker in self.claims:
             raise ValueError(f"worker {worker} has claimed before")
