@@ -9,7 +9,7 @@ from detox.config import Config, ConfigError
 from detox.launch.work import START_LIMIT
 from detox.ps.selftest import StartError, named
 from detox.tasks import TaskError
-from detox.wire import Header, Kind, Message, Session
+from detox.wire import Header, Kind, Message, Session, printable
 
 _JSON_LIMIT = 2**16
 _GOODBYE = 2.0  # seconds for all ranks to leave, of which some may still load their data
@@ -89,15 +89,10 @@ def read_facts(rank: int, payload: bytes) -> dict[str, str]:
     try:
         facts = json.loads(payload)
         if isinstance(facts, dict) and all(isinstance(value, str | int) for value in facts.values()):
-            return {"host": "", **{_printable(name): _printable(value) for name, value in facts.items()}}
+            return {"host": "", **{printable(name): printable(value) for name, value in facts.items()}}
     except (ValueError, RecursionError):
         pass
     raise StartError(f"rank {rank} is ready for something else: {payload[:80]!r}")
-
-
-def _printable(value: str | int) -> str:
-    """What a rank says of itself goes to terminals and files: plain characters, and not many."""
-    return "".join(c if c.isascii() and c.isprintable() else "?" for c in str(value)[:500])
 
 
 def dismiss(session: Session) -> bool:

@@ -9,13 +9,14 @@ from detox.config.adversary import create_adversary
 from detox.launch import failure
 from detox.launch.environment import fingerprint, handle_signals
 from detox.tasks import FlatModel, Task, create_task
-from detox.wire import Channel, Codec, Header, Kind, Message, Session, Work
+from detox.wire import BYE_LIMIT, Channel, Codec, Header, Kind, Message, Session, Work
 from detox.wire.transport import Transport, abort, workers
 from detox.worker.faults import Faults
 from detox.worker.host import ECHO_LIMIT, PS, Host
 from detox.worker.momentum import Momentum
 
 START_LIMIT = 2**26  # bytes
+_MOMENT = 0.5  # seconds for the last words of a rank that dies
 _PATIENCE = 600.0  # seconds until a rank leaves that was never told what to do
 
 
@@ -30,7 +31,14 @@ def work(session: Session, rank: int) -> tuple[int, bool]:
         The exit status, and whether the PS said that it was over, so that MPI can be ended.
     """
     handle_signals(signal.SIG_IGN)  # they are for the PS, which then tells its workers to leave
-    return 0, _run(session, rank)
+    try:
+        return 0, _run(session, rank)
+    except BaseException as error:
+        if failure.status_of(error) == failure.MISTAKE:
+            session.send([PS], Header(Kind.BYE), failure.in_words(error).encode()[:BYE_LIMIT])
+            # What has come from a rank that is dead is lost, so this one lives until the PS has surely read it.
+            session.wait(lambda: PS in session.dead, lambda message: None, deadline=session.clock() + _MOMENT)
+        raise
 
 
 def _run(session: Session, rank: int) -> bool:

@@ -18,8 +18,9 @@ from detox.ps.quarantine import Quarantine
 from detox.ps.round import LATE_STEPS, Round
 from detox.ps.stopwatch import Stopwatch
 from detox.ps.stragglers import Stragglers
+from detox.tasks import TaskError
 from detox.tasks.samples import Files
-from detox.wire import DIGEST_BYTES, Codec, Header, Kind, Message, Session, Work, digest_of
+from detox.wire import BYE_LIMIT, DIGEST_BYTES, Codec, Header, Kind, Message, Session, Work, digest_of, printable
 
 _MOMENT = 5.0  # seconds, at most, for the workers that are still busy with the last step
 
@@ -111,6 +112,7 @@ class Server:
         self._absent = Stragglers()
         self._late = Stragglers()
         self._promises = Promises(ledger, fetch_deadline)
+        self._last_words: dict[int, str] = {}  # of ranks
         self._given_up = -1  # a step, whose claims count for nothing
 
     def train(self, first: int, last: int) -> Iterator[StepRecord]:
@@ -121,13 +123,15 @@ class Server:
 
         Raises:
             ServerError: no rank with workers is left.
+            TaskError: none is, and each has said that it dies of the task's code.
         """
-        self._session.expect({Kind.CLAIM: DIGEST_BYTES, Kind.GRADIENT: self._codec.limit}, asked=[Kind.GRADIENT])
+        limits = {Kind.CLAIM: DIGEST_BYTES, Kind.GRADIENT: self._codec.limit, Kind.BYE: BYE_LIMIT}
+        self._session.expect(limits, asked=[Kind.GRADIENT])
         for step in range(first, last + 1):
             if self.stopping:
                 break
             if self._session.dead >= set(self._ranks):
-                raise ServerError(f"all ranks with workers are lost, before step {step}")
+                raise self._lost(step)
             self._close(keep=LATE_STEPS - 1)
             before = self.ledger.state(), self.quarantine.state()
             quarantined = self._judge(step)
@@ -179,6 +183,14 @@ class Server:
         self.ledger.restore(state["ledger"])
         self.quarantine.restore(state["quarantine"])
         self.outcomes.update(state["outcomes"])
+
+    def _lost(self, step: int) -> ServerError | TaskError:
+        """The error that no rank with workers is left."""
+        said = f"all ranks with workers are lost, before step {step}"
+        if not self._last_words.keys() >= set(self._ranks):
+            return ServerError(said)
+        rank, why = min(self._last_words.items())
+        return TaskError(f"{said}; rank {rank}: {why}")
 
     def _judge(self, step: int) -> tuple[str, ...]:
         """Puts into quarantine who is due, as long as enough workers are left for the aggregation; says whom."""
@@ -291,6 +303,8 @@ class Server:
         newest, header = self._open[-1].step, message.header
         if header is None:
             self._record([_from_rank(newest, message.source, message.fault)])
+        elif header.kind == Kind.BYE and message.payload and message.source not in self._last_words:
+            self._last_words[message.source] = printable(bytes(message.payload).decode(errors="replace"))
         elif header.kind not in (Kind.CLAIM, Kind.GRADIENT):
             self._record([_from_rank(newest, message.source, f"{header.kind.name} has no place here")])
         elif header.worker >= len(self._ranks) or self._ranks[header.worker] != message.source:

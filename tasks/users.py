@@ -1,10 +1,12 @@
 """Errors in a user's code, told in one sentence with its file and line."""
 
+import os
 import sysconfig
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 from detox.tasks.task import TaskError
 
@@ -21,16 +23,39 @@ def users_code(what: str) -> Iterator[None]:
         what: is under way, the subject of a sentence: "the loss".
     """
     try:
-        yield
+        with _exits_raise():
+            yield
     except TaskError:
         raise
     except SystemExit as error:
         code = "" if error.code is None else repr(error.code)
-        raise TaskError(f"{what} called sys.exit({code}){_where(error)}") from error
+        called = "os._exit" if isinstance(error, _Exit) else "sys.exit"
+        raise TaskError(f"{what} called {called}({code}){_where(error)}") from error
     except Exception as error:
         said = error.msg if isinstance(error, SyntaxError) else " ".join(str(error).split())
         name = type(error).__name__
         raise TaskError(f"{what} failed with {name}{': ' * bool(said)}{said}{_where(error)}") from error
+
+
+class _Exit(SystemExit):
+    """os._exit was called, which would end this process without a word."""
+
+
+@contextmanager
+def _exits_raise() -> Iterator[None]:
+    """Within, os._exit raises _Exit, but for processes that are forked meanwhile."""
+    process, leave = os.getpid(), os._exit
+
+    def raise_(status: int) -> NoReturn:
+        if os.getpid() != process:
+            leave(status)
+        raise _Exit(status)
+
+    os._exit = raise_  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        os._exit = leave
 
 
 def _where(error: BaseException) -> str:

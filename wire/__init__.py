@@ -5,10 +5,24 @@ it starts MPI.
 """
 
 from detox.wire.codec import Codec
-from detox.wire.messages import DIGEST_BYTES, LONGEST, PROBE, Header, Kind, Message, Pulse, WireError, Work, digest_of
+from detox.wire.messages import (
+    BYE_LIMIT,
+    DIGEST_BYTES,
+    LONGEST,
+    PROBE,
+    Header,
+    Kind,
+    Message,
+    Pulse,
+    WireError,
+    Work,
+    digest_of,
+    printable,
+)
 from detox.wire.session import Channel, Session
 
 __all__ = [
+    "BYE_LIMIT",
     "DIGEST_BYTES",
     "LONGEST",
     "PROBE",
@@ -22,4 +36,5 @@ __all__ = [
     "WireError",
     "Work",
     "digest_of",
+    "printable",
 ]

@@ -17,6 +17,8 @@ _FIELDS = struct.Struct("<4sIIIIQ")
 _CHECKSUM = struct.Struct("<I")
 HEADER_BYTES = 32
 assert _FIELDS.size + _CHECKSUM.size == HEADER_BYTES
+BYE_LIMIT = 900
+"""Bytes of a rank's last words: an eager message, which is on its way at once."""
 LONGEST = 2**31 - 1 - HEADER_BYTES
 """Bytes of payload that one message can have: MPI counts them in an int."""
 
@@ -45,7 +47,7 @@ class Kind(IntEnum):
     QUIT = 8
     """PS to worker rank: the run is over."""
     BYE = 9
-    """Worker rank to PS: I leave."""
+    """Worker rank to PS: I leave; in words why, where it is for the user's code."""
     COLLUDE = 10
     """Worker to other ranks of workers, never to the PS: my honest gradient."""
     ECHO = 11
@@ -180,3 +182,8 @@ class Pulse:
 def digest_of(vector: np.ndarray) -> bytes:
     """BLAKE3 of a contiguous vector's bytes, 32 bytes: bits are compared, so -0 is not 0 and NaN is NaN."""
     return blake3(vector.data.cast("B")).digest()
+
+
+def printable(value: object) -> str:
+    """What a rank says of itself goes to terminals and files: plain characters, and not many."""
+    return "".join(c if c.isascii() and c.isprintable() else "?" for c in str(value)[:500])

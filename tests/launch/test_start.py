@@ -13,6 +13,7 @@ from detox.launch.ranks import await_ready, dismiss, send_start
 from detox.launch.serve import create_files, create_model
 from detox.ps.selftest import StartError
 from detox.tasks import FlatModel, TaskError, create_task
+from detox.tasks.users import users_code
 from detox.wire import Header, Kind, Work
 from detox.wire.memory import Network
 
@@ -134,3 +135,28 @@ def test_whatever_a_task_does_when_it_is_loaded_on_a_rank_is_told_to_the_ps(tmp_
     said = json.loads(bytes(heard[1].payload))
     assert said["host"] == platform.node()
     assert "No module named 'nowhere'" in said["error"] or f"{tmp_path / 'bad_task.py'}:2" in said["error"]
+
+
+def test_a_rank_that_dies_of_the_task_in_a_step_says_so_before(tmp_path, monkeypatch):
+    scope = {}
+    own = tmp_path / "own.py"
+    own.write_text("import os\n\ndef loss():\n    os._exit(3)\n")
+    exec(compile(own.read_text(), str(own), "exec"), scope)
+
+    def fail(session, rank):
+        with users_code("the loss"):
+            scope["loss"]()
+
+    def break_down(session, rank):
+        raise StartError("the weights arrived changed")
+
+    monkeypatch.setattr(work, "handle_signals", lambda handler: None)
+    network, heard = Network(), []
+    network.channel(0, [1], heard.append)
+    for life, error in ((break_down, StartError), (fail, TaskError)):
+        monkeypatch.setattr(work, "_run", life)
+        with pytest.raises(error):
+            work.work(network.session(1, [0]), 1)
+    (message,) = heard
+    assert message.header.kind == Kind.BYE
+    assert bytes(message.payload).decode() == f"the loss called os._exit(3), in {own}:4 (loss)"

@@ -151,6 +151,7 @@ def test_one_process_alone_says_how_to_launch(jobs):
         (["--p", "10"], "p = 10 workers cannot be split into groups of r = 3; the nearest p is 9"),
         (["--workers-per-rank", "3"], "take 4 ranks, the PS included; mpirun started 3: use -n 4"),
         (["--task", "fashion-mnist", "--data-dir", "nowhere", "--model", "lenet"], "dataset-fashion-mnist"),
+        (["--optimizer.name", "Sgd"], "torch.optim has no Sgd"),
     ],
 )
 def test_a_mistake_in_the_config_is_told_once_and_in_words(jobs, arguments, words):

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from detox.ps.model import GlobalModel
 from detox.ps.quarantine import Quarantine
 from detox.ps.round import LATE_STEPS
 from detox.ps.server import Server, ServerError
+from detox.tasks import TaskError
 from detox.tasks.samples import Files
 from detox.wire import Header, Kind, digest_of
 from detox.worker.placement import Placement
@@ -237,6 +239,21 @@ def test_who_answers_again_is_waited_for_again(make):
     before = model.weights.copy()
     list(server.train(5, 5))
     assert np.allclose(model.weights, before - [2, -1])
+
+
+def test_where_all_ranks_say_that_they_die_of_the_task_that_is_the_error(make):
+    for silent, error in ((set(), TaskError), ({2}, ServerError)):
+        server, workers, _ = make(deadline=30)
+        steps = server.train(1, 9)
+        next(steps)
+        for rank in {1, 2, 3} - silent:
+            workers.send(rank, Header(Kind.BYE), b"the loss failed\x1b, in own.py:3")
+        network = workers.network
+        workers.hear = lambda rank, _, network=network: network.later(0.01, partial(network.kill, rank))
+        with pytest.raises(error, match="all ranks with workers are lost, before step 3") as raised:
+            list(steps)
+        assert ("rank 1: the loss failed?, in own.py:3" in str(raised.value)) is (not silent)
+        assert not any(counts["malformed"] for counts in server.ledger.counts)
 
 
 def test_the_dead_are_written_down_once(make):

@@ -125,6 +125,7 @@ _BROKEN = {
     "unclosed": ("import torch\nrows = [1, 2\n", r"importing unclosed failed with SyntaxError: .*, in .*unclosed.py:2"),
     "mistaken": ("import torch\n\ntorch.no_such()\n", r"failed with AttributeError: .*, in .*mistaken.py:3$"),
     "leaving": ("import sys\nsys.exit(3)\n", r"importing leaving called sys.exit\(3\), in .*leaving.py:2$"),
+    "vanishing": ("import os\nos._exit(0)\n", r"importing vanishing called os._exit\(0\), in .*vanishing.py:2$"),
     "nested": ("import needs_more\n", "No module named 'no_such_library'"),
     "binary": ("x = '\0'\n", "importing binary failed with (SyntaxError|ValueError)"),
 }
