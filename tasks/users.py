@@ -51,7 +51,7 @@ def _exits_raise() -> Iterator[None]:
             leave(status)
         raise _Exit(status)
 
-    os._exit = raise_  # type: ignore[assignment]
+    os._exit = raise_
     try:
         yield
     finally:
