@@ -12,8 +12,9 @@ from detox.aggregators.geometry import (
     squared_distances,
     squared_norms,
 )
-from detox.aggregators.rows import Array, Floats, Rows, as_rows
+from detox.aggregators.rows import Array, Floats, Rows
 from detox.aggregators.rule import MAJORITY, rule
+from detox.aggregators.votes import as_rows
 
 ITERATIONS = 10_000
 TOLERANCE = 1e-12

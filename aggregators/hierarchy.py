@@ -9,8 +9,9 @@ import numpy as np
 from detox.aggregators.arguments import generator, integer, nearest, text
 from detox.aggregators.errors import AggregatorError
 from detox.aggregators.registry import PREAGGREGATORS, RULES
-from detox.aggregators.rows import FAST_FROM, Array, Rows, Weighted, as_rows
+from detox.aggregators.rows import FAST_FROM, Array, Rows, Weighted
 from detox.aggregators.rule import Rule
+from detox.aggregators.votes import as_rows
 
 _REHEARSED = 128  # votes
 

@@ -1,25 +1,19 @@
 """The (n, d) votes as the rules see them: a few operations, here against the array API.
 
-Everything that reads the votes is here (any array library) or in `fast` (numba, float32 and bfloat16 on the
+Everything that reads the votes is here (any array library) or in `kernels` (numba, float32 and bfloat16 on the
 CPU); a rule is what happens between these operations, on arrays of the size of n.
 """
 
-import functools
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import array_api_compat
 import numpy as np
 import numpy.typing as npt
 
-from detox.aggregators.arguments import integer
 from detox.aggregators.chunks import over_chunks
 from detox.aggregators.errors import AggregatorError
-
-if TYPE_CHECKING:
-    from detox.aggregators.fast import FastRows
 
 Array: TypeAlias = Any
 """A numpy array or a torch tensor."""
@@ -282,7 +276,7 @@ class Rows:
         return self.xp.astype(x, self.xp.float64)
 
     def _vector(self, v: Array, name: str = "a vector") -> Array:
-        v = _served(v, name)
+        v = served(v, name)
         if v.shape != (self.d,):
             raise AggregatorError(f"{name}: a reference vector must have shape ({self.d},), got {tuple(v.shape)}")
         if array_api_compat.is_torch_array(self.x):
@@ -292,31 +286,7 @@ class Rows:
         return _numpy(v) if array_api_compat.is_torch_array(v) else v
 
 
-def as_rows(gradients: Array, threads: int = 1) -> Rows:
-    """The votes (n, d) as `Rows`, in the fastest form for where they lie."""
-    gradients, threads = _served(gradients, "gradients"), integer("threads", threads, least=1)
-    if gradients.ndim != 2 or 0 in gradients.shape:
-        raise AggregatorError(f"gradients must have shape (n, d), neither 0; got {tuple(gradients.shape)}")
-    if gradients.shape[0] * gradients.shape[1] >= FAST_FROM:
-        kernels = _kernels()
-        if kernels is not None and kernels.serves(gradients):
-            return kernels(gradients, threads)
-    return Rows(gradients, threads)
-
-
-@functools.cache
-def _kernels() -> "type[FastRows] | None":
-    """`FastRows`, which imports numba; None where numba does not work."""
-    try:
-        from detox.aggregators.fast import FastRows
-    except Exception as error:  # what is missing or broken in a compiler may raise anything
-        message = f"numba cannot be used, so aggregation takes many times as long: {type(error).__name__}: {error}"
-        warnings.warn(message, RuntimeWarning, stacklevel=3)
-        return None
-    return FastRows
-
-
-def _served(x: Array, name: str) -> Array:
+def served(x: Array, name: str) -> Array:
     """The array or tensor as it can be read: without a graph, a lazy sign or a subclass of its own.
 
     Raises:

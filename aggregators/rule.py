@@ -8,7 +8,8 @@ from typing import Any
 
 from detox.aggregators.arguments import fitted, integer, nearest
 from detox.aggregators.errors import AggregatorError
-from detox.aggregators.rows import Array, Rows, Weighted, as_rows
+from detox.aggregators.rows import Array, Rows, Weighted
+from detox.aggregators.votes import as_rows
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import numba
 import numpy as np
 from numba.core.registry import cpu_target
 
-from detox.aggregators.vectors import native_lanes
+from detox.aggregators.kernels.vectors import native_lanes
 
 K = TypeVar("K")
 RESNET18 = 11_173_962

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from detox.aggregators import RULES
-from detox.aggregators.fast import FastRows
 from detox.aggregators.geometry import squared_distances
+from detox.aggregators.kernels.fast import FastRows
 from detox.aggregators.rows import Rows
 
 N = 15

@@ -11,9 +11,8 @@ from pathlib import Path
 MISTAKE, FAILURE, INTERRUPTED = 2, 1, 3
 """Exit statuses: of what the user can mend; of what went wrong; of a run that a signal ended after a checkpoint."""
 
-PACKAGES = ("aggregators", "assignment", "config", "launch", "ps", "reports", "tasks", "wire", "worker")
 _PACKAGE = Path(__file__).resolve().parents[1]
-_OURS = tuple(str(_PACKAGE / name) + os.sep for name in PACKAGES)
+_OURS = tuple(str(mark.parent) + os.sep for mark in _PACKAGE.glob("*/py.typed"))  # every package has the mark
 _INSTALLED = tuple(sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib"))
 
 

@@ -11,7 +11,7 @@ from typing import NoReturn
 from detox.tasks.task import TaskError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-_OURS = tuple(f"{_PACKAGE / name}/" for name in ("aggregators", "launch", "ps", "tasks", "wire", "worker"))
+_OURS = tuple(f"{mark.parent}/" for mark in _PACKAGE.glob("*/py.typed"))  # every package has the mark
 _INSTALLED = tuple(sysconfig.get_path(name) + "/" for name in ("stdlib", "platstdlib", "purelib", "platlib"))
 
 

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from numba.core.codegen import CPUCodeLibrary
 
-from detox.aggregators import PREAGGREGATORS, RULES, gram, linear, order, rows, vectors
-from detox.aggregators.fast import FastRows
+from detox.aggregators import PREAGGREGATORS, RULES, votes
+from detox.aggregators.kernels import gram, linear, order, vectors
+from detox.aggregators.kernels.fast import FastRows
 
 STAGES = RULES | PREAGGREGATORS
 
@@ -80,5 +81,5 @@ def aarch64():
 
 
 if __name__ == "__main__":
-    rows.FAST_FROM = 0
+    votes.FAST_FROM = 0
     print(json.dumps({"bits": bits, "aarch64": aarch64}[sys.argv[1]]()))

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from detox.aggregators import PREAGGREGATORS, RULES, AggregatorError, fast, rows, tolerates
+from detox.aggregators import PREAGGREGATORS, RULES, AggregatorError, rows, tolerates
+from detox.aggregators.kernels import fast
 
 STAGES = RULES | PREAGGREGATORS
 N, D = 11, 90
@@ -19,7 +20,7 @@ DEVICES = [
 
 @pytest.fixture(params=["array API", "kernels"])
 def path(request, monkeypatch):
-    monkeypatch.setattr(rows, "FAST_FROM", 10**9 if request.param == "array API" else 0)
+    monkeypatch.setattr("detox.aggregators.votes.FAST_FROM", 10**9 if request.param == "array API" else 0)
     return request.param
 
 
@@ -89,7 +90,7 @@ def test_tensor_keeps_dtype_and_device(name, dtype, device, path):
 
 @pytest.mark.parametrize("name", STAGES)
 def test_any_number_of_threads_gives_the_same_bits(name, monkeypatch):
-    monkeypatch.setattr(rows, "FAST_FROM", 0)
+    monkeypatch.setattr("detox.aggregators.votes.FAST_FROM", 0)
     monkeypatch.setattr(rows, "CHUNK", 64 * N)
     monkeypatch.setattr(fast, "COLUMNS", 64)
     x = vectors(name, votes(64 * 7 + 5))

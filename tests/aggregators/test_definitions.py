@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from detox.aggregators import PREAGGREGATORS, RULES, rows
+from detox.aggregators import PREAGGREGATORS, RULES
 from detox.aggregators.geometry import squared_distances
+from detox.aggregators.votes import as_rows
 
 N, D = 15, 23
 
@@ -298,7 +299,7 @@ def check_forms(name, x, f, monkeypatch, compare=True):
         expected = ORACLES[name](x.astype(np.float64), f)
     atol = 2e-6 * max(1, np.median(np.abs(x[np.isfinite(x)])))
     for form, (make, fast_from) in FORMS.items():
-        monkeypatch.setattr(rows, "FAST_FROM", fast_from)
+        monkeypatch.setattr("detox.aggregators.votes.FAST_FROM", fast_from)
         given = make(x)
         result = STAGES[name](given, f=np.uint8(f))
         assert type(result) is (torch.Tensor if isinstance(given, torch.Tensor) else np.ndarray)
@@ -336,7 +337,7 @@ def test_rule_equals_its_definition_for_few_and_many_vectors(name, n, monkeypatc
         expected = ORACLES[name](part.astype(np.float64), f)
         for form in ("kernels", "torch float64"):
             make, fast_from = FORMS[form]
-            monkeypatch.setattr(rows, "FAST_FROM", fast_from)
+            monkeypatch.setattr("detox.aggregators.votes.FAST_FROM", fast_from)
             result = np.asarray(STAGES[name](make(part), f=f))
             np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-5, err_msg=f"{form}, d = {d}")
 
@@ -407,7 +408,7 @@ def test_distances_are_symmetric_whatever_the_library_makes_of_a_product():
     squares = squared_distances(gram)
     np.testing.assert_array_equal(squares, squares.T)
     x = torch.from_numpy(np.random.default_rng(28).normal(size=(10, 40)))
-    gram = rows.as_rows(x).gram()
+    gram = as_rows(x).gram()
     np.testing.assert_array_equal(gram, gram.T)
 
 
@@ -427,7 +428,7 @@ PATTERNS = ["aabb", "abab", "abba", "bbaa", "aaabbb", "abbaba"]
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("d", [1, 17, 40])
 def test_of_vectors_equally_near_to_the_median_the_lower_index_counts(d, dtype, monkeypatch):
-    monkeypatch.setattr(rows, "FAST_FROM", 0)
+    monkeypatch.setattr("detox.aggregators.votes.FAST_FROM", 0)
     for seed, shift in itertools.product(range(4), (0, 1, 300)):
         a, b = (np.random.default_rng(seed).normal(size=(2, d)) + shift).astype(dtype)
         for pattern in PATTERNS:
@@ -454,7 +455,7 @@ def test_dnc_drops_first_what_is_not_finite(value, c, where):
 
 @pytest.mark.parametrize("d", [12, 200, 10_200])
 def test_more_hostile_vectors_than_a_rule_bears_end_in_no_traceback(d, monkeypatch):
-    monkeypatch.setattr(rows, "FAST_FROM", 0)
+    monkeypatch.setattr("detox.aggregators.votes.FAST_FROM", 0)
     x = np.full((7, d), np.nan, np.float32)
     for stage in STAGES.values():
         for given in (x, torch.from_numpy(x), x.astype(np.float64)):
@@ -464,7 +465,7 @@ def test_more_hostile_vectors_than_a_rule_bears_end_in_no_traceback(d, monkeypat
 @pytest.mark.parametrize("d", [16, 63, 64, 130])
 @pytest.mark.parametrize("huge", [1e38, -3.4e38])
 def test_means_of_values_whose_sum_is_too_great(huge, d, monkeypatch):
-    monkeypatch.setattr(rows, "FAST_FROM", 0)
+    monkeypatch.setattr("detox.aggregators.votes.FAST_FROM", 0)
     x = np.random.default_rng(0).normal(size=(15, d)).astype(np.float32)
     x[3:7] = huge
     for given in (x, torch.from_numpy(x)):

@@ -77,7 +77,7 @@ def test_same_seed_gives_the_same_bits_for_any_threads_and_library(name):
 
 @pytest.mark.parametrize("name", [*PAIRS, "draco", "geometric_median"])
 def test_any_form_of_the_votes_gives_the_same_and_stays_as_it_is(name, monkeypatch):
-    monkeypatch.setattr(rows, "FAST_FROM", 0)
+    monkeypatch.setattr("detox.aggregators.votes.FAST_FROM", 0)
     x = votes()
     h, f = create_hierarchy(name), 0 if name == "draco" else 2
     expected = h(x.astype(np.float64), f=f, rng=rng())
@@ -243,7 +243,7 @@ def test_slabs_of_columns_change_nothing(monkeypatch):
     whole = PAIRS["d-median"](x, f=2, rng=rng())
     monkeypatch.setattr(rows, "SLAB", 40)  # the last slab has 11 columns, fewer than a vector
     for least in (0, 10**9):
-        monkeypatch.setattr(rows, "FAST_FROM", least)
+        monkeypatch.setattr("detox.aggregators.votes.FAST_FROM", least)
         for threads in (1, 3):
             h = create_hierarchy("d-median", threads=threads)
             np.testing.assert_allclose(h(x, f=2, rng=rng()), whole, rtol=1e-6, atol=1e-7)

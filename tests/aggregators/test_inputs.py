@@ -13,7 +13,6 @@ from detox.aggregators import (
     AggregatorError,
     Hierarchy,
     create_hierarchy,
-    rows,
     tolerates,
 )
 
@@ -37,7 +36,7 @@ REAL_OPTIONS = [("centered_clipping", "tau"), ("dnc", "c"), ("clipping", "c")]
 
 @pytest.fixture(autouse=True)
 def kernels(monkeypatch):
-    monkeypatch.setattr(rows, "FAST_FROM", 0)
+    monkeypatch.setattr("detox.aggregators.votes.FAST_FROM", 0)
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -201,7 +200,7 @@ NO_REFERENCES = {
 @pytest.mark.parametrize(("name", "option"), [("monna", "trusted"), ("centered_clipping", "previous")])
 @pytest.mark.parametrize("fast_from", [0, 10**9])
 def test_reference_vectors_of_any_form_are_taken_and_others_refused(name, option, library, fast_from, monkeypatch):
-    monkeypatch.setattr(rows, "FAST_FROM", fast_from)
+    monkeypatch.setattr("detox.aggregators.votes.FAST_FROM", fast_from)
     x, v = library(SMALL), SMALL[2] + np.float32(0.5)
     expected = np.asarray(RULES[name](x, f=2, **{option: v}))
     for make in REFERENCES.values():

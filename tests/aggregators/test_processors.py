@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detox.aggregators import RULES, fast, rows
-from detox.aggregators.fast import FastRows
+from detox.aggregators import RULES, votes
+from detox.aggregators.kernels import fast
+from detox.aggregators.kernels.fast import FastRows
 
 SCRIPT = Path(__file__).with_name("on_processor.py")
 X86 = platform.machine() in ("x86_64", "AMD64")
@@ -35,7 +36,7 @@ def elsewhere(tmp_path_factory):
 
 @pytest.fixture
 def here(monkeypatch):
-    monkeypatch.setattr(rows, "FAST_FROM", 0)
+    monkeypatch.setattr("detox.aggregators.votes.FAST_FROM", 0)
     spec = importlib.util.spec_from_file_location("on_processor", SCRIPT)
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
@@ -61,15 +62,15 @@ def test_every_kernel_compiles_for_aarch64(elsewhere):
 def test_rules_work_without_numba(monkeypatch):
     x = np.random.default_rng(0).normal(size=(11, 8000)).astype(np.float32)
     expected = RULES["multi_krum"](x, f=2)
-    monkeypatch.setitem(sys.modules, "detox.aggregators.fast", None)  # as import leaves what it cannot find
-    rows._kernels.cache_clear()
+    monkeypatch.setitem(sys.modules, "detox.aggregators.kernels.fast", None)  # as import leaves what it cannot find
+    votes._kernels.cache_clear()
     try:
         with pytest.warns(RuntimeWarning, match="numba cannot be used, so aggregation takes many times as long"):
             result = RULES["multi_krum"](x, f=2)
         np.testing.assert_allclose(result, expected, rtol=1e-6)
         np.testing.assert_array_equal(RULES["multi_krum"](x, f=2), result)  # and says so once
     finally:
-        rows._kernels.cache_clear()
+        votes._kernels.cache_clear()
 
 
 @pytest.mark.parametrize("module", ["gram", "linear", "order"])

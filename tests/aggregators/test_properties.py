@@ -7,7 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from detox.aggregators import PREAGGREGATORS, RULES, rows
+from detox.aggregators import PREAGGREGATORS, RULES
 
 settings.register_profile("rules", max_examples=25, deadline=None)
 settings.load_profile("rules")
@@ -76,7 +76,7 @@ def test_up_to_f_vectors_of_anything_leave_the_result_finite(name, data, seed, w
         narrow = x.astype(np.float32)
     with pytest.MonkeyPatch.context() as patch:
         for fast_from in (0, 10**9):
-            patch.setattr(rows, "FAST_FROM", fast_from)
+            patch.setattr("detox.aggregators.votes.FAST_FROM", fast_from)
             for votes in (narrow, torch.from_numpy(narrow), x, torch.from_numpy(x)):
                 assert np.isfinite(np.asarray(stage(votes, f=f))).all()
 

@@ -9,11 +9,11 @@ import array_api_compat
 import numpy as np
 import numpy.typing as npt
 
-from detox.aggregators import gram, linear, order
 from detox.aggregators.chunks import T, over_chunks
 from detox.aggregators.errors import AggregatorError
+from detox.aggregators.kernels import gram, linear, order
+from detox.aggregators.kernels.vectors import LANES
 from detox.aggregators.rows import NARROWEST, Array, Floats, Index, Rows
-from detox.aggregators.vectors import LANES
 
 COLUMNS = 1 << 16
 """Columns in a chunk: a multiple of every kernel's tile, few enough to balance the threads."""

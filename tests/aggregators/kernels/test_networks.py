@@ -4,7 +4,7 @@ import random
 import numpy as np
 import pytest
 
-from detox.aggregators.networks import batcher, local, prune
+from detox.aggregators.kernels.networks import batcher, local, prune
 
 
 def run(network, values):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from detox.aggregators import fast
-from detox.aggregators.fast import FastRows
 from detox.aggregators.geometry import clearance, settled, squared_distances
+from detox.aggregators.kernels import fast
+from detox.aggregators.kernels.fast import FastRows
 from detox.aggregators.rows import Rows
 
 SHAPES = [(1, 16), (2, 40), (8, 16), (15, 2000), (45, 130), (64, 33), (130, 300)]

@@ -7,8 +7,8 @@ import numba
 import pytest
 from numba.core import caching
 
-from detox.aggregators import compiled as module
-from detox.aggregators.compiled import compiled
+from detox.aggregators.kernels import compiled as module
+from detox.aggregators.kernels.compiled import compiled
 
 
 def kernel(add):

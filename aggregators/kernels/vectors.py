@@ -12,7 +12,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from detox.aggregators.compiled import compiled
+from detox.aggregators.kernels.compiled import compiled
 
 LANES = 16
 AHEAD = 256

@@ -8,8 +8,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from detox.aggregators.compiled import compiled
-from detox.aggregators.vectors import (
+from detox.aggregators.kernels.compiled import compiled
+from detox.aggregators.kernels.vectors import (
     F32,
     F64,
     I16,

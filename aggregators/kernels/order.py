@@ -18,9 +18,9 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from detox.aggregators.compiled import compiled
-from detox.aggregators.networks import batcher, local, prune
-from detox.aggregators.vectors import (
+from detox.aggregators.kernels.compiled import compiled
+from detox.aggregators.kernels.networks import batcher, local, prune
+from detox.aggregators.kernels.vectors import (
     F32,
     F64,
     LANES,

@@ -17,8 +17,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from detox.aggregators.compiled import compiled
-from detox.aggregators.vectors import (
+from detox.aggregators.kernels.compiled import compiled
+from detox.aggregators.kernels.vectors import (
     BYTE,
     F32,
     F64,

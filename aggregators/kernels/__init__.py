@@ -1,0 +1,1 @@
+"""The operations on the votes by numba, for float32 and bfloat16 in main memory."""

@@ -1,0 +1,36 @@
+"""The votes as the rules read them, by numba's kernels where these can."""
+
+import functools
+import warnings
+from typing import TYPE_CHECKING
+
+from detox.aggregators.arguments import integer
+from detox.aggregators.errors import AggregatorError
+from detox.aggregators.rows import FAST_FROM, Array, Rows, served
+
+if TYPE_CHECKING:
+    from detox.aggregators.kernels.fast import FastRows
+
+
+def as_rows(gradients: Array, threads: int = 1) -> Rows:
+    """The votes (n, d) as `Rows`, in the fastest form for where they lie."""
+    gradients, threads = served(gradients, "gradients"), integer("threads", threads, least=1)
+    if gradients.ndim != 2 or 0 in gradients.shape:
+        raise AggregatorError(f"gradients must have shape (n, d), neither 0; got {tuple(gradients.shape)}")
+    if gradients.shape[0] * gradients.shape[1] >= FAST_FROM:
+        kernels = _kernels()
+        if kernels is not None and kernels.serves(gradients):
+            return kernels(gradients, threads)
+    return Rows(gradients, threads)
+
+
+@functools.cache
+def _kernels() -> "type[FastRows] | None":
+    """`FastRows`, which imports numba; None where numba does not work."""
+    try:
+        from detox.aggregators.kernels.fast import FastRows
+    except Exception as error:  # what is missing or broken in a compiler may raise anything
+        message = f"numba cannot be used, so aggregation takes many times as long: {type(error).__name__}: {error}"
+        warnings.warn(message, RuntimeWarning, stacklevel=3)
+        return None
+    return FastRows
