@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 Edge = tuple[int, int]
-"""A worker, and a file that it holds: what claims, gradients and verdicts are about."""
+"""A worker, and a file that it holds: what claims, gradients and events are about."""
 
 
 @dataclass(frozen=True)

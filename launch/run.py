@@ -104,7 +104,7 @@ class Run:
         for record in self._server.train(first, config.steps):
             step = record.step
             if step == first:
-                self._folder.stands()
+                self._folder.discard_previous()
             self._count(record)
             for sentence in record.quarantined:
                 self._reporter.warn(f"step {step}: {sentence}")

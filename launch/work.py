@@ -12,7 +12,7 @@ from detox.tasks import FlatModel, Task, create_task
 from detox.wire import BYE_LIMIT, Channel, Codec, Header, Kind, Message, Session, Work
 from detox.wire.transport import Transport, abort, workers
 from detox.worker.faults import Faults
-from detox.worker.host import ECHO_LIMIT, PS, Host
+from detox.worker.host import ECHO_LIMIT, PS, WorkerRank
 from detox.worker.momentum import Momentum
 
 START_LIMIT = 2**26  # bytes
@@ -57,7 +57,7 @@ def _run(session: Session, rank: int) -> bool:
             _await(session, Kind.QUIT)
         else:
             _ready(session, **fingerprint())
-            if not _create_host(session, rank, config, told["ranks"], task, model).serve():
+            if not _create_worker_rank(session, rank, config, told["ranks"], task, model).serve():
                 return False
     session.send([PS], Header(Kind.BYE))
     session.wait(lambda: not session.sending(PS), lambda message: None)
@@ -75,14 +75,16 @@ def _load(config: Config) -> tuple[Task, FlatModel]:
     return task, FlatModel.build(task, config.seed)
 
 
-def _create_host(session: Session, rank: int, config: Config, ranks: list[int], task: Task, model: FlatModel) -> Host:
+def _create_worker_rank(
+    session: Session, rank: int, config: Config, ranks: list[int], task: Task, model: FlatModel
+) -> WorkerRank:
     size = model.d + model.b
     codec = config.compression.create(model.d, model.b)
     faults = create_faults(session.channel, codec, rank, config, ranks)
     session = Session(session.channel if faults is None else faults, config.transport.poll)
     work = Work.limit(config.r * config.batch_size)
     session.expect({Kind.WEIGHTS: 4 * size, Kind.WORK: work, Kind.FETCH: 0, Kind.ECHO: ECHO_LIMIT, Kind.QUIT: 0})
-    return Host(
+    return WorkerRank(
         session,
         task,
         model,

@@ -7,7 +7,7 @@ from enum import Flag, StrEnum, auto
 class Trait(Flag):
     """What follows from an event, whoever has it."""
 
-    VERDICT = auto()
+    BY_VOTE = auto()
     """The vote on a file says it of a holder, once."""
     OFFENCE = auto()
     """It counts towards quarantine."""
@@ -37,21 +37,21 @@ class EventKind(StrEnum):
         kind.meaning = meaning
         return kind
 
-    AGREED = "agreed", Trait.VERDICT | Trait.BLAMELESS, "with its group's majority, or no file"
+    AGREED = "agreed", Trait.BY_VOTE | Trait.BLAMELESS, "with its group's majority, or no file"
     CLEARED = "cleared", Trait.BLAMELESS, "its claim is what the PS computed"
     QUARANTINED = "quarantined", Trait.BLAMELESS | Trait.ONCE, "out of all groups from here on"
     SPARED = "spared", Trait.BLAMELESS, "not quarantined: too few would be left"
     LATE = "late", Trait.FLOOD, "after the step was closed"
-    UNDECIDED = "undecided", Trait.VERDICT | Trait.BLAMELESS, "its group had no majority, or one too near to tell"
-    SILENT = "silent", Trait.VERDICT, "claimed nothing"
+    UNDECIDED = "undecided", Trait.BY_VOTE | Trait.BLAMELESS, "its group had no majority, or one too near to tell"
+    SILENT = "silent", Trait.BY_VOTE, "claimed nothing"
     DEAD = "dead", Trait.ONCE, "its rank is lost"
     MALFORMED = "malformed", Trait.FLOOD, "no proper message"
     WITHHELD = "withheld", Trait.BROKEN_PROMISE, "claimed, did not deliver"
     NONFINITE = "nonfinite", Trait(0), "NaN or infinity"
-    DISSENTED = "dissented", Trait.VERDICT | Trait.OFFENCE, "from a strict majority"
+    DISSENTED = "dissented", Trait.BY_VOTE | Trait.OFFENCE, "from a strict majority"
     EQUIVOCATED = "equivocated", Trait.OFFENCE | Trait.PROOF, "two claims for one file"
     LIED = "lied", Trait.OFFENCE | Trait.PROOF | Trait.BROKEN_PROMISE, "its payload is not its claim"
-    CONVICTED = "convicted", Trait.VERDICT | Trait.OFFENCE | Trait.PROOF, "its claim is not what the PS computed"
+    CONVICTED = "convicted", Trait.BY_VOTE | Trait.OFFENCE | Trait.PROOF, "its claim is not what the PS computed"
 
     def has(self, trait: Trait) -> bool:
         """Whether events of this kind have the trait."""

@@ -79,7 +79,7 @@ class RunFolder:
         """Puts the earlier run that is aside, if one is, in the place of what is there now."""
         self._previous.bring_back()
 
-    def stands(self) -> None:
+    def discard_previous(self) -> None:
         """The run has made a step: removes the earlier one that was aside."""
         self._previous.discard()
 

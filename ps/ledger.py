@@ -11,7 +11,7 @@ from detox.ps.events import Event, EventKind, Trait, kinds
 class Ledger:
     """Counts per worker, and a line in a file for each event that is not plain agreement.
 
-    Each worker has one verdict per step and file that it holds; EventKind says what each kind of event means.
+    The vote says one thing of each worker per step and file that it holds; EventKind says what each kind means.
 
     Args:
         path: the file, one JSON object per line; it is appended to.

@@ -81,7 +81,7 @@ class Quarantine:
     def suspect(self, step: int, edges: Iterable[Edge]) -> Edge | None:
         """Whose file to compute at the PS in `step`, and which: of the worker that has not been checked for longest.
 
-        The verdict on one that has only dissented is awaited for `lag` steps before it is checked again.
+        What the check says of one that has only dissented is awaited for `lag` steps before it is checked again.
 
         Args:
             step: the step.

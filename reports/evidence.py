@@ -13,7 +13,7 @@ Pattern = Literal["persistent", "intermittent", "transient", ""]
 
 # What entries of each kind mean, the mildest first; the ledger has none for a worker that was cleared.
 KINDS = {kind.value: kind.meaning for kind in EventKind if kind != EventKind.CLEARED}
-_BY_VOTE = tuple(kind for kind in kinds(Trait.VERDICT) if kind != EventKind.AGREED)
+_BY_VOTE = tuple(kind for kind in kinds(Trait.BY_VOTE) if kind != EventKind.AGREED)
 _SEVERITY: tuple[Verdict, ...] = ("proven", "suspect", "absent", "no proof")
 _LEVEL = 1e-9  # probability, per worker, of suspecting an honest one
 _FEW = 3  # steps

@@ -85,7 +85,7 @@ _bad_votes = lru_cache(maxsize=64)(bad_votes)
 
 
 @dataclass(frozen=True)
-class Defence:
+class Forecast:
     """What an aggregator tolerates, over the votes and over all gradients.
 
     Attributes:
@@ -108,7 +108,7 @@ class Defence:
 _VANILLA = {"d-median": "median", "d-multi-krum": "multi_krum", "d-bulyan": "bulyan", "d-signsgd": "sign_majority"}
 
 
-def stands(name: str, n: int) -> int:
+def tolerated(name: str, n: int) -> int:
     """The most bad votes of n that an aggregator tolerates; -1 where it cannot serve n votes.
 
     Raises:
@@ -126,16 +126,16 @@ def stands(name: str, n: int) -> int:
     return bisect_left(range(n + 1), True, key=refused) - 1  # what tolerates f tolerates fewer
 
 
-def defend(setting: Setting, name: str) -> Defence:
+def forecast(setting: Setting, name: str) -> Forecast:
     """What the aggregator `name` tolerates in this setting."""
-    f, vanilla = stands(name, setting.votes), _VANILLA.get(name, name)
-    return Defence(
+    f, vanilla = tolerated(name, setting.votes), _VANILLA.get(name, name)
+    return Forecast(
         name,
         f,
         1.0 if f < 0 else setting.failure(f),
         -1 if f < 0 else min(setting.p, (f + 1) * ((setting.r + 1) // 2) - 1),
         vanilla,
-        stands(vanilla, setting.p),
+        tolerated(vanilla, setting.p),
     )
 
 
@@ -151,7 +151,7 @@ def find(setting: Setting, name: str, wanted: float) -> int | None:
             continue
         if at.effort > _EFFORT:
             raise ConfigError(f"--find: at r = {r} counting the placements exactly would take too long; leave it out")
-        if defend(at, name).failure <= wanted:
+        if forecast(at, name).failure <= wanted:
             return r
     return None
 
@@ -166,7 +166,7 @@ def bytes_into_ps(setting: Setting, d: int) -> tuple[int, int]:
     return claims + setting.votes * gradient, vanilla
 
 
-def server_seconds(setting: Setting, defence: Defence, d: int) -> tuple[float, float]:
+def server_seconds(setting: Setting, found: Forecast, d: int) -> tuple[float, float]:
     """Seconds of the PS for vote and aggregation of one step, and for the aggregation without groups; measured here.
 
     NaN where the aggregator cannot serve so many votes or gradients.
@@ -200,5 +200,5 @@ def server_seconds(setting: Setting, defence: Defence, d: int) -> tuple[float, f
             taken.append(time.perf_counter() - begin)
         return float(np.median(taken[1:]))  # the first compiles
 
-    with_groups = timed(defence.name, setting.votes, min(setting.worst, defence.stands), setting.r > 1)
-    return with_groups, timed(defence.vanilla, setting.p, min(setting.q, defence.vanilla_stands), False)
+    with_groups = timed(found.name, setting.votes, min(setting.worst, found.stands), setting.r > 1)
+    return with_groups, timed(found.vanilla, setting.p, min(setting.q, found.vanilla_stands), False)

@@ -15,7 +15,7 @@ from detox.aggregators.hierarchy import PAIRS
 from detox.assignment.theory import enough_redundancy, expected_bad_votes, tail, tail_bound, tail_bound_holds
 from detox.config import ConfigError
 from detox.reports.figures import figure_of, picture, picture_file
-from detox.reports.forecast import Defence, Setting, bytes_into_ps, defend, find, server_seconds
+from detox.reports.forecast import Forecast, Setting, bytes_into_ps, find, forecast, server_seconds
 from detox.reports.terminal import printer
 
 _PARAMETERS = 10**15
@@ -57,8 +57,8 @@ def plan(argv: list[str]) -> int:
         setting.check()
         if not 1 <= options.d <= _PARAMETERS or not (options.find is None or 0 <= options.find <= 1):
             raise ConfigError(f"-d is at least 1 and at most {_PARAMETERS}, and --find a probability, 0 to 1")
-        defences = [defend(setting, name) for name in options.aggregator]
-        facts = as_json(setting, defences, options.d, options.find, not options.no_measure)
+        forecasts = [forecast(setting, name) for name in options.aggregator]
+        facts = as_json(setting, forecasts, options.d, options.find, not options.no_measure)
     except (ConfigError, AggregatorError) as error:
         print(f"detox-ps: {error}", file=sys.stderr)
         return 2
@@ -67,23 +67,23 @@ def plan(argv: list[str]) -> int:
     else:
         _print(facts)
     if options.plot is not None:
-        return picture(lambda: chart(setting, defences), options.plot)
+        return picture(lambda: chart(setting, forecasts), options.plot)
     return 0
 
 
-def as_json(setting: Setting, defences: list[Defence], d: int, wanted: float | None, measure: bool) -> dict[str, Any]:
+def as_json(setting: Setting, forecasts: list[Forecast], d: int, wanted: float | None, measure: bool) -> dict[str, Any]:
     """All that the tables say."""
     distribution = setting.distribution
     sent, vanilla = bytes_into_ps(setting, d)
     bound = enough_redundancy(setting.q, setting.r)
     mean = expected_bad_votes(setting.p, setting.q, setting.r, setting.votes)
     rows = []
-    for defence in defences:
-        row = asdict(defence)
+    for one in forecasts:
+        row = asdict(one)
         if wanted is not None:
-            row["least_r"] = find(setting, defence.name, wanted)
+            row["least_r"] = find(setting, one.name, wanted)
         if measure:
-            times = server_seconds(setting, defence, d)
+            times = server_seconds(setting, one, d)
             row["seconds"], row["vanilla_seconds"] = (None if math.isnan(t) else t for t in times)
         rows.append(row)
     return {
@@ -194,7 +194,7 @@ def _chance(share: float) -> str:
     return f"{share:.2%}" if 0.0001 <= share <= 0.9999 else f"{share:.1e}" if share < 0.5 else f"1 - {1 - share:.1e}"
 
 
-def chart(setting: Setting, defences: list[Defence]) -> "Figure":
+def chart(setting: Setting, forecasts: list[Forecast]) -> "Figure":
     """Left the tail of the bad votes for each r that divides p; right failures over q, at this r.
 
     Where these take too long to count, some are left out.
@@ -218,10 +218,10 @@ def chart(setting: Setting, defences: list[Defence]) -> "Figure":
     last = max(setting.p // 2, setting.q)
     points = min(last, max(4, int(_EFFORT_OF_ALL / (1 + replace(setting, q=last).effort))), 200)
     settings = [replace(setting, q=last * point // max(points, 1)) for point in range(points + 1)]
-    for number, defence in enumerate(defences):
-        if defence.stands >= 0:
-            chances = [at.failure(defence.stands) for at in settings]
-            label = f"{defence.name}: tolerates {defence.stands}"
+    for number, one in enumerate(forecasts):
+        if one.stands >= 0:
+            chances = [at.failure(one.stands) for at in settings]
+            label = f"{one.name}: tolerates {one.stands}"
             failures.plot([at.q for at in settings], chances, ("-", "--", ":")[number % 3], label=label)
     failures.set(xlabel="q Byzantine workers")
     if any(chance > 0 for line in failures.lines for chance in line.get_ydata()):

@@ -10,7 +10,7 @@ from torch import nn
 from detox.tasks import Task
 from detox.wire import Codec, Header, Kind, Message, Work, digest_of
 from detox.wire.memory import Network
-from detox.worker.host import ECHO_LIMIT, Host
+from detox.worker.host import ECHO_LIMIT, WorkerRank
 
 
 class Line(Task):
@@ -100,6 +100,6 @@ def employ(network, rank, size, task, model, codec, adversary=None, **options):
     """A rank of workers, with `size` entries in a vector, that works whenever another rank of the network sleeps."""
     session = network.session(rank, [0])
     session.expect({Kind.WEIGHTS: 4 * size, Kind.WORK: 2**22, Kind.FETCH: 0, Kind.ECHO: ECHO_LIMIT, Kind.QUIT: 0})
-    host = Host(session, task, model, codec, adversary, **{"share_compute": False, "silence": 60.0, **options})
+    host = WorkerRank(session, task, model, codec, adversary, **{"share_compute": False, "silence": 60.0, **options})
     network.actors.append(host.turn)
     return host

@@ -1,5 +1,5 @@
 """The workers: a rank that hosts some of them, and what Byzantine or faulty ones do.
 
-`host.Host` is a rank's loop, the same for honest and Byzantine workers. `placement` says who is Byzantine, `attacks`
-what they send in proper messages, `adversary` how they agree on it; `faults` are what else can go wrong, for drills.
+`host.WorkerRank` is a rank's loop, the same for honest and Byzantine workers. `placement` says who is Byzantine,
+`attacks` what they send in proper messages, `adversary` how they agree on it; `faults` are all else, for drills.
 """

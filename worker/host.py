@@ -25,7 +25,7 @@ def available_memory() -> int:
     return 0
 
 
-class Host:
+class WorkerRank:
     """The workers of one rank.
 
     Each worker computes for itself, in the order of ids, and answers FETCH between two computations. A rank that

@@ -90,9 +90,9 @@ class Ballot(ABC):
         """What the vote says of each holder."""
         events = []
         for worker in self.tally.holders:
-            verdict = self.tally.verdict(worker)
-            events.append(self._event(verdict, worker))
-            if self.tally.truth is not None and verdict == EventKind.AGREED:
+            kind = self.tally.says_of(worker)
+            events.append(self._event(kind, worker))
+            if self.tally.truth is not None and kind == EventKind.AGREED:
                 events.append(self._event(EventKind.CLEARED, worker))
         return events
 

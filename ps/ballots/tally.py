@@ -80,7 +80,7 @@ class Tally:
             return Outcome.NONE if self.truth is None else Outcome.RECOMPUTED
         return Outcome.UNANIMOUS if supporters == len(self.holders) else Outcome.MAJORITY
 
-    def verdict(self, worker: int) -> EventKind:
+    def says_of(self, worker: int) -> EventKind:
         """What the vote says of a holder; nobody is blamed where there is no majority."""
         if worker not in self.claims:
             return EventKind.SILENT

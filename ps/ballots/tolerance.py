@@ -86,11 +86,11 @@ class NearTally(Tally):
         centre = self.majority
         return [] if centre is None else self._near(centre)
 
-    def verdict(self, worker: int) -> EventKind:
+    def says_of(self, worker: int) -> EventKind:
         """What the vote says of a holder; undecided where an honest one could be as far from the vote."""
         centre = self.majority
         if centre is None or worker not in self.claims:
-            return super().verdict(worker)
+            return super().says_of(worker)
         apart = self._apart[centre].get(worker, float("inf"))
         if apart <= self._tolerance:
             return EventKind.AGREED

@@ -209,7 +209,7 @@ def test_a_run_that_stands_has_replaced_the_earlier_one(job):
     job.finish()
 
     def train():
-        job.folder.stands()
+        job.folder.discard_previous()
         job.folder.finish({**SUMMARY, "steps": 4})
         return True
 

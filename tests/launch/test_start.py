@@ -93,10 +93,10 @@ def test_only_ranks_that_all_say_goodbye_are_dismissed_in_order():
 
 
 def test_a_rank_takes_work_of_any_size_that_the_config_asks_for(monkeypatch):
-    monkeypatch.setattr(work, "Host", lambda *arguments, **named: None)
+    monkeypatch.setattr(work, "WorkerRank", lambda *arguments, **named: None)
     config, session = Config(model="softmax", batch_size=200_000), Network().session(1, [0])
     task = create_task(config.task, model=config.model)
-    work._create_host(session, 1, config, [1] * 15, task, FlatModel(task.build_model()))
+    work._create_worker_rank(session, 1, config, [1] * 15, task, FlatModel(task.build_model()))
     payload = Work(bytes(32), 1, True, np.zeros(3 * 200_000, np.int64)).pack()
     assert session.channel.limits[Kind.WORK] == len(payload) > 2**22
 

@@ -17,7 +17,7 @@ from detox.wire import Header, Kind
 from detox.wire.transport import MPI, world
 from detox.worker import host
 
-honest_submit, sent = host.Host._submit, []
+honest_submit, sent = host.WorkerRank._submit, []
 
 def raw(tag, content):
     content = np.frombuffer(bytes(content), np.uint8)
@@ -47,7 +47,7 @@ def submit(self, header, work, vector):
     honest_submit(self, header, work, vector)
     raw(Kind.CLAIM, message(Kind.CLAIM, header, lie))
 
-host.Host._submit = submit
+host.WorkerRank._submit = submit
 from detox.launch.main import main
 main()
 """
@@ -74,14 +74,14 @@ STEP_FIVE = """
 import time
 from detox.worker import host
 
-compute = host.Host._compute
+compute = host.WorkerRank._compute
 
 def hostile(self, header, work):
     if header.step == 5:
         {act}
     compute(self, header, work)
 
-host.Host._compute = hostile
+host.WorkerRank._compute = hostile
 from detox.launch.main import main
 main()
 """

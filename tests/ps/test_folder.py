@@ -121,7 +121,7 @@ def test_a_folder_that_starts_over_has_nothing_to_resume_and_the_users_files(tmp
     assert not folder.done
     assert folder.load_checkpoint(pytest.fail) is None
     folder.rewind(0, pytest.fail)
-    folder.stands()
+    folder.discard_previous()
     assert set(_content(folder.path)) == {
         "config.toml", "metrics.jsonl", "ledger.jsonl", "notes.txt", "checkpoints/step-00000001-mine.pt"
     }  # fmt: skip
@@ -199,7 +199,7 @@ def test_only_files_of_exactly_our_form_are_checkpoints_or_are_removed(tmp_path)
     assert folder.load_checkpoint(pytest.fail) == (4, {"at": 4})
     assert len(list(checkpoints.iterdir())) == len(STRANGERS) + 1 + 2
     folder.start_over()
-    folder.stands()
+    folder.discard_previous()
     assert {path.name for path in checkpoints.iterdir()} == {*STRANGERS, f"step-00000009-{'0' * 32}.pt"}
 
 

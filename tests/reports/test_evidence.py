@@ -102,7 +102,7 @@ def _votes(p, r, liars, steps, seed):
             for worker in group:
                 ballot.claim(worker, "lie" if worker in liars else "gradient")
             for worker in group:
-                kind = ballot.verdict(worker).value
+                kind = ballot.says_of(worker).value
                 if kind != "agreed":
                     yield {"step": step, "kind": kind, "worker": worker, "rank": 1, "host": "h"}
 

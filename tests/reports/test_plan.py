@@ -8,7 +8,7 @@ import pytest
 
 from detox.aggregators import AggregatorError, create_hierarchy
 from detox.assignment.theory import bad_votes, exceeds
-from detox.reports.forecast import Setting, bytes_into_ps, defend, find, stands
+from detox.reports.forecast import Setting, bytes_into_ps, find, forecast, tolerated
 from detox.reports.plan import chart, plan
 from detox.wire import Codec, Header, Kind, digest_of
 
@@ -26,7 +26,7 @@ def test_the_page_shows_what_the_command_prints(capsys):
 
 @pytest.mark.parametrize("name", ["median", "bulyan", "d-multi-krum", "mean"])
 def test_what_an_aggregator_stands_is_the_greatest_f_that_it_accepts(name):
-    f = stands(name, 15)
+    f = tolerated(name, 15)
     create_hierarchy(name).check(15, f)
     for more in range(f + 1, 16):
         with pytest.raises(AggregatorError):
@@ -34,15 +34,15 @@ def test_what_an_aggregator_stands_is_the_greatest_f_that_it_accepts(name):
 
 
 def test_where_votes_are_too_few_nothing_is_stood():
-    defence = defend(Setting(15, 3, 3), "d-multi-krum")
-    assert (defence.stands, defence.any_placement, defence.failure) == (-1, -1, 1.0)
+    found = forecast(Setting(15, 3, 3), "d-multi-krum")
+    assert (found.stands, found.any_placement, found.failure) == (-1, -1, 1.0)
 
 
 def test_the_placement_that_fails_is_the_first_beyond_what_any_placement_may_have():
     setting = Setting(45, 5, 3)
-    defence = defend(setting, "median")
-    assert Setting(45, defence.any_placement, 3).worst == defence.stands
-    assert Setting(45, defence.any_placement + 1, 3).worst == defence.stands + 1
+    found = forecast(setting, "median")
+    assert Setting(45, found.any_placement, 3).worst == found.stands
+    assert Setting(45, found.any_placement + 1, 3).worst == found.stands + 1
 
 
 def test_a_failure_in_many_steps_is_one_in_any_of_them():
@@ -56,7 +56,7 @@ def test_a_failure_in_many_steps_is_one_in_any_of_them():
 def test_the_least_r_meets_the_wish_and_no_lesser_one_does():
     setting = Setting(45, 5, 3)
     assert find(setting, "mean", 0.05) == 9
-    assert defend(Setting(45, 5, 9), "mean").failure <= 0.05 < defend(Setting(45, 5, 5), "mean").failure
+    assert forecast(Setting(45, 5, 9), "mean").failure <= 0.05 < forecast(Setting(45, 5, 5), "mean").failure
     assert find(setting, "mean", 0.0) == 15
     assert find(Setting(45, 23, 3), "mean", 0.5) is None
 
@@ -72,7 +72,7 @@ def test_the_bytes_are_those_of_the_messages(r):
 
 
 def test_votes_that_liars_withhold_can_leave_too_few_as_the_page_says():
-    assert (stands("d-multi-krum", 15), stands("d-multi-krum", 13)) == (2, 1)
+    assert (tolerated("d-multi-krum", 15), tolerated("d-multi-krum", 13)) == (2, 1)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_the_chart_has_no_bound_that_does_not_hold_and_reaches_q():
     pytest.importorskip("matplotlib")
     for q, shown in ((5, True), (40, False)):
         setting = Setting(45, q, 15)
-        figure = chart(setting, [defend(setting, "median")])
+        figure = chart(setting, [forecast(setting, "median")])
         labels = figure.axes[0].get_legend_handles_labels()[1]
         reached = max(figure.axes[1].lines[0].get_xdata())
         pyplot = importlib.import_module("matplotlib.pyplot")

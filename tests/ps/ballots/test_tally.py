@@ -40,7 +40,7 @@ def test_the_order_of_arrival_changes_nothing(case):
     values, order = case
     one, other = _tally(values), _tally(values, order)
     assert (one.majority, one.outcome) == (other.majority, other.outcome)
-    assert [one.verdict(w) for w in one.holders] == [other.verdict(w) for w in other.holders]
+    assert [one.says_of(w) for w in one.holders] == [other.says_of(w) for w in other.holders]
 
 
 @given(GROUPS)
@@ -61,7 +61,7 @@ def test_hopeless_means_that_no_completion_has_a_majority(values):
 def test_verdicts_blame_only_against_a_strict_majority(values):
     tally, majority = _tally(values), _naive_majority(values)
     for worker, value in enumerate(values):
-        verdict = tally.verdict(worker)
+        verdict = tally.says_of(worker)
         if value is None:
             assert verdict == EventKind.SILENT
         elif majority is None:
@@ -105,4 +105,4 @@ def test_a_claim_that_is_none_agrees_with_nobody(r):
     assert tally.majority is None
     assert tally.hopeless()
     assert tally.outcome == Outcome.NONE
-    assert {tally.verdict(worker) for worker in range(r)} == {EventKind.UNDECIDED}
+    assert {tally.says_of(worker) for worker in range(r)} == {EventKind.UNDECIDED}

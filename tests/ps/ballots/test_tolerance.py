@@ -71,7 +71,7 @@ def test_exact_buffers_are_equal_or_the_copies_do_not_agree_however_long_they_ar
 def test_nearly_equal_copies_outvote_a_lie_and_none_of_them_is_blamed():
     ballot = _vote({7: _noisy(HONEST, 1, 0.002), 3: -HONEST, 9: _noisy(HONEST, 2, 0.002)}, (3, 7, 9))
     assert (ballot.majority, ballot.supporters, ballot.outcome) == (7, [7, 9], Outcome.MAJORITY)
-    assert [ballot.verdict(worker) for worker in (3, 7, 9)] == [EventKind.DISSENTED, EventKind.AGREED, EventKind.AGREED]
+    assert [ballot.says_of(worker) for worker in (3, 7, 9)] == [EventKind.DISSENTED, EventKind.AGREED, EventKind.AGREED]
 
 
 def test_without_a_strict_majority_of_all_members_there_is_no_vote():
@@ -79,14 +79,14 @@ def test_without_a_strict_majority_of_all_members_there_is_no_vote():
     assert _vote({1: HONEST}, (1, 2, 3)).majority is None
     ballot = _vote({1: HONEST, 2: -HONEST, 3: 2 * HONEST}, (1, 2, 3))
     assert (ballot.majority, ballot.outcome) == (None, Outcome.NONE)
-    assert ballot.verdict(1) == EventKind.UNDECIDED
+    assert ballot.says_of(1) == EventKind.UNDECIDED
 
 
 def test_what_is_not_finite_is_near_to_nothing_not_even_to_itself():
     bad = np.full(D, np.nan, np.float32)
     assert _vote({1: bad, 2: bad, 3: bad}, (1, 2, 3)).majority is None
     ballot = _vote({1: bad, 2: HONEST, 3: HONEST}, (1, 2, 3))
-    assert (ballot.majority, ballot.verdict(1)) == (2, EventKind.DISSENTED)
+    assert (ballot.majority, ballot.says_of(1)) == (2, EventKind.DISSENTED)
 
 
 def test_who_sent_nothing_is_silent_and_who_sent_garbage_dissents():
@@ -94,7 +94,7 @@ def test_who_sent_nothing_is_silent_and_who_sent_garbage_dissents():
     assert ballot.majority is None
     ballot = _vote({1: HONEST, 2: HONEST, 5: HONEST}, (1, 2, 3, 4, 5))
     ballot.claim(3, None)
-    assert (ballot.verdict(3), ballot.verdict(4)) == (EventKind.DISSENTED, EventKind.SILENT)
+    assert (ballot.says_of(3), ballot.says_of(4)) == (EventKind.DISSENTED, EventKind.SILENT)
 
 
 def test_the_centre_is_preferred_to_the_edges_of_a_chain():
@@ -111,7 +111,7 @@ def test_liars_who_pull_the_centre_away_do_not_make_an_honest_worker_dissent():
     at = dict(enumerate([0, 0, 0, 0.25, -(1 - 0.125), -(1 + 0.125), -(1 + 0.125)]))
     ballot = _vote({worker: HONEST + np.float32(place) * direction for worker, place in at.items()}, range(7))
     assert ballot.majority == 4
-    assert ballot.verdict(3) == EventKind.UNDECIDED
+    assert ballot.says_of(3) == EventKind.UNDECIDED
 
 
 @given(st.lists(st.sampled_from([-1.0, 1.0, 1.004, 1.008, 1.012, 3.0, np.nan]), min_size=1, max_size=5), st.randoms())
@@ -148,4 +148,4 @@ def test_a_minority_neither_moves_the_vote_far_nor_makes_an_honest_worker_dissen
     ballot = _vote(dict(enumerate(copies)), range(r))
     assert ballot.majority is not None
     assert min(distance(copies[ballot.majority], copies[i], D) for i in honest) <= BOUND
-    assert EventKind.DISSENTED not in {ballot.verdict(i) for i in honest}
+    assert EventKind.DISSENTED not in {ballot.says_of(i) for i in honest}
