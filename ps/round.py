@@ -66,17 +66,17 @@ class Round:
         """
         return self._remember(self._route(header, payload, now))
 
-    def ask(self, now: float, gone: Set[int] = frozenset(), absent: Set[int] = frozenset()) -> list[Edge]:
+    def ask(self, now: float, gone: Set[int] = frozenset(), stragglers: Set[int] = frozenset()) -> list[Edge]:
         """The (worker, file) to send FETCH to now: one of each majority, the next where one did not deliver.
 
         Args:
             now: seconds on a monotonic clock.
             gone: workers out of reach.
-            absent: workers whose claims are not waited for.
+            stragglers: workers whose claims are not waited for.
         """
         asked = []
         for ballot in self.ballots:
-            worker = ballot.ask(now, self._promises, gone, absent)
+            worker = ballot.ask(now, self._promises, gone, stragglers)
             if worker is not None:
                 self._asked_at[worker, ballot.file] = now
                 asked.append((worker, ballot.file))

@@ -109,7 +109,7 @@ class Server:
         self._rows = np.empty((files.count, model.d + model.b), np.float32)
         self._open: deque[Round] = deque()
         self._dead: frozenset[int] = frozenset()
-        self._absent = Stragglers()
+        self._stragglers = Stragglers()
         self._late = Stragglers()
         self._promises = Promises(ledger, fetch_deadline)
         self._last_words: dict[int, str] = {}  # of ranks
@@ -256,7 +256,7 @@ class Server:
             return self.stopping or self._collected(round_)
 
         def fetch() -> bool:
-            asked = round_.ask(self._session.clock(), self._gone, self._absent.workers)
+            asked = round_.ask(self._session.clock(), self._gone, self._stragglers.workers)
             for worker, file in asked:
                 header = Header(Kind.FETCH, round_.step, worker, file)
                 self._session.ask(self._ranks[worker], header, Kind.GRADIENT)
@@ -264,7 +264,7 @@ class Server:
 
         deadline = self._session.clock() + self._deadline
         if not self._session.wait(collected, self._take, deadline=deadline, then=fetch):
-            self._absent.missed(round_.step, round_.unheard())
+            self._stragglers.missed(round_.step, round_.unheard())
         self._note_deaths(round_.step)
         if self._on_tie == "recompute":
             for file in round_.undecided():
@@ -276,11 +276,11 @@ class Server:
 
     def _collected(self, round_: Round) -> bool:
         """Whether to wait no longer; for workers that missed a deadline only if there are too few votes without."""
-        gone, absent = self._gone, self._absent.workers
+        gone, stragglers = self._gone, self._stragglers.workers
         if round_.finished(gone):
             return True
         votes = len(round_.ballots) - len(round_.undecided())
-        return bool(absent) and round_.finished(gone | absent) and not self._too_few(votes)
+        return bool(stragglers) and round_.finished(gone | stragglers) and not self._too_few(votes)
 
     def _update(self, step: int, votes: np.ndarray, round_: Round) -> str:
         """Aggregates the votes and makes the optimizer's step; returns why not, where it cannot."""
@@ -311,7 +311,7 @@ class Server:
             detail = f"spoke for worker {header.worker}, which is not on this rank"
             self._record([_from_rank(newest, message.source, detail)])
         elif header.step in rounds:
-            self._absent.answered(header.worker, header.step)
+            self._stragglers.answered(header.worker, header.step)
             self._late.answered(header.worker, header.step)
             self._record(rounds[header.step].take(header, message.payload, self._session.clock()))
         elif header.step == self._given_up:
@@ -347,7 +347,7 @@ class Server:
             self.outcomes.update(outcome.value for outcome in round_.outcomes())
             self.quarantine.observe(round_.step, round_.events)
             if self._open:
-                # What the slow were asked for in the newest step may still come, and is then late, not uncalled for.
+                # What stragglers were asked for in the newest step may still come, and is then late, not uncalled for.
                 self._session.forget(round_.step)
 
     def settle_accounts(self) -> None:
@@ -355,7 +355,7 @@ class Server:
         if not self._open:
             return
         silent = self._open[-2].unheard() if len(self._open) > 1 else frozenset()
-        silent |= self._absent.workers
+        silent |= self._stragglers.workers
         newest = self._open[-1]
         deadline = self._session.clock() + min(self._deadline, _MOMENT)
 

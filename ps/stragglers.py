@@ -9,12 +9,12 @@ _MOST = 10  # doublings
 class Stragglers:
     """Who is not waited for.
 
-    After its first absence a worker has to answer one step, after its second two, then four, and so on: one that
-    comes back only to be waited for again costs ever fewer deadlines.
+    After the first deadline that it missed, a worker has to answer one step, after the second two, then four, and so
+    on: one that comes back only to be waited for again costs ever fewer deadlines.
     """
 
     def __init__(self) -> None:
-        self._absences: Counter[int] = Counter()
+        self._missed: Counter[int] = Counter()
         self._owes: dict[int, int] = {}
         self._since: dict[int, int] = {}
 
@@ -27,8 +27,8 @@ class Stragglers:
         """These workers had not answered at the deadline of `step`."""
         for worker in workers:
             if worker not in self._owes:
-                self._owes[worker] = 2 ** min(self._absences[worker], _MOST)
-                self._absences[worker] += 1
+                self._owes[worker] = 2 ** min(self._missed[worker], _MOST)
+                self._missed[worker] += 1
             self._since[worker] = step
 
     def answered(self, worker: int, step: int) -> None:

@@ -31,7 +31,7 @@ class Kind(IntEnum):
     """What a message is; also its MPI tag."""
 
     START = 1
-    """PS to worker rank: the config (JSON)."""
+    """PS to worker rank: the config, without secrets, and the rank of each worker (JSON)."""
     READY = 2
     """Worker rank to PS, twice: START has come; data and model are loaded (JSON: what decides the bits here)."""
     WEIGHTS = 3

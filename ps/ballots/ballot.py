@@ -59,14 +59,14 @@ class Ballot(ABC):
     def garbled(self, worker: int, why: str) -> list[Event]:
         """Takes note of a gradient that cannot be decoded; `place` may hold anything now."""
 
-    def ask(self, now: float, promises: Promises, gone: Set[int], absent: Set[int]) -> int | None:
+    def ask(self, now: float, promises: Promises, gone: Set[int], stragglers: Set[int]) -> int | None:
         """The holder to ask for its gradient now, which is then expected; None: nobody.
 
         Args:
             now: seconds on a monotonic clock.
             promises: whom to ask first, and how long each has.
             gone: workers out of reach.
-            absent: workers whose claims are not waited for.
+            stragglers: workers whose claims are not waited for.
         """
         return None
 

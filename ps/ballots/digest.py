@@ -70,7 +70,7 @@ class DigestBallot(Ballot):
         self._garbled.add(worker)
         return [self._event(EventKind.MALFORMED, worker, why)]
 
-    def ask(self, now: float, promises: Promises, gone: Set[int], absent: Set[int]) -> int | None:
+    def ask(self, now: float, promises: Promises, gone: Set[int], stragglers: Set[int]) -> int | None:
         """One of the majority, and the next where one did not deliver in time."""
         tally = self.tally
         if self.settled or self.failed or tally.majority is None:
@@ -85,8 +85,8 @@ class DigestBallot(Ballot):
             worker = min((w for w in tally.holders if w in others), key=promises.order)
             self._asked[worker] = now
             return worker
-        if all(w in tally.claims or w in gone | absent for w in tally.holders):
-            # Who is slow for the first time has until the deadline of the step.
+        if all(w in tally.claims or w in gone | stragglers for w in tally.holders):
+            # Who delivers slowly for the first time has until the deadline of the step.
             self.failed = all(w in self._refuted or w in gone or promises.broken(w) for w in self._asked)
         return None
 

@@ -216,7 +216,7 @@ def test_a_group_of_withholders_is_not_kept_waiting_for_one_that_is_absent(play)
     for now in (0, 6, 12):
         play.round.ask(now)
     assert not play.round.ballots[0].failed
-    assert play.round.ask(12, absent={4}) == []
+    assert play.round.ask(12, stragglers={4}) == []
     assert play.round.ballots[0].failed
 
 
