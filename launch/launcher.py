@@ -72,18 +72,25 @@ def ranks(options: Any, otherwise: int) -> int:
 
 def _start(line: list[str], folder: RunFolder, restarts: int, resume: bool) -> int:
     """Runs the job; again, to resume, as long as it died of something that may not happen again."""
+    mute = 0  # jobs in a row of which the PS was gone without a word before its first step
     while True:
         print(shlex.join(line), flush=True)
         before = folder.read_status()
         status, number = job.run(line, lambda before=before: folder.read_status() != before)  # type: ignore[misc]
         now = folder.read_status()
         told = now if now != before else {}
+        if status == failure.MISTAKE and told.get("status") == "running":
+            told = {}  # it is another job's, for which this one was refused
         if folder.done and (resume or (told.get("status") == "finished" and "start_over" not in told)):
             return 0
         replaces = folder.replaces or "start_over" in now
         _bring_back(folder)
         told = told.get("start_over", told)
+        mute = mute + 1 if told.get("status") == "running" and not folder.has_steps else 0
         if number or not restarts or not told.get("again"):
+            break
+        if mute > 1:  # as of a task that crashes
+            failure.say("the parameter server was gone before its first step, twice; it is not started again")
             break
         restarts -= 1
         why = told.get("why") or "the job died"

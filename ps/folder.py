@@ -60,6 +60,11 @@ class RunFolder:
         """Whether there is a checkpoint to go on from."""
         return bool(self._checkpoints.found())
 
+    @property
+    def has_steps(self) -> bool:
+        """Whether a step was made, of which there may be no checkpoint yet."""
+        return self.metrics.is_file() and self.metrics.stat().st_size > 0
+
     def create(self, config: str) -> None:
         """Makes the folder and writes config.toml; the run is under way from now on, even if it had finished."""
         self._checkpoints.folder.mkdir(parents=True, exist_ok=True)

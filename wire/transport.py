@@ -233,7 +233,7 @@ class Guard:
         # Away from the output, for whose end mpirun waits.
         nothing = subprocess.DEVNULL
         self._process = subprocess.Popen(
-            ["sh", "-c", _GUARD, str(os.getppid()), str(_PATIENCE)],
+            ["/bin/sh", "-c", _GUARD, str(os.getppid()), str(_PATIENCE)], env={"PATH": os.defpath},
             stdin=subprocess.PIPE, stdout=nothing, stderr=nothing, cwd="/", start_new_session=True,
         )  # fmt: skip
 

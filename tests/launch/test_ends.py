@@ -262,3 +262,29 @@ def test_a_second_launch_does_not_start_mpirun(job, mpirun, monkeypatch, tmp_pat
             status = 2
     assert status == 2
     assert not (tmp_path / "started").exists()
+
+
+def test_a_job_that_was_refused_for_another_says_nothing_of_the_other_s_run(job, mpirun, capsys):
+    folder = job.folder.path
+    mpirun(f"""mkdir -p {folder} && echo '{{"status": "running", "again": true}}' > {folder}/status.json; exit 2""")
+    assert launch(["-n", "3", "run.toml", "--restarts", "3"]) == 2
+    said = capsys.readouterr().err
+    assert "the run was not started" in said
+    assert "the same command resumes it" not in said
+    assert "starting it again" not in said
+
+
+@pytest.mark.parametrize(("steps", "starts"), [("true", 2), ("echo 1 >> {}/metrics.jsonl", 4)])
+def test_a_job_that_twice_dies_without_a_word_before_its_first_step_is_not_started_again(
+    job, mpirun, capsys, steps, starts
+):
+    folder = job.folder.path
+    status = (
+        f"""mkdir -p {folder}; echo '{{"status": "running", "again": true, "time": "'$$'"}}' > {folder}/status.json"""
+    )
+    mpirun(f"{status}; {steps.format(folder)}; kill -SEGV $$")
+    assert launch(["-n", "3", "run.toml", "--restarts", "3"]) == 1
+    printed = capsys.readouterr()
+    assert printed.out.count("train run.toml") == starts
+    assert "gone without a word" in printed.err
+    assert ("before its first step, twice" in printed.err) == (starts == 2)

@@ -3,8 +3,11 @@
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
+
+from detox.launch.mpirun import find_mpirun
 
 ENDS = """
 import os, signal, sys
@@ -54,7 +57,8 @@ def _is_over(job):
         ("os.kill(os.getpid(), signal.SIGSTOP if rank else signal.SIGKILL)", 1, "gone without a word"),
     ],
 )
-def test_whatever_happens_at_the_start_ends_the_job_in_a_sentence(jobs, tmp_path, act, status, words):
+def test_whatever_happens_at_the_start_ends_the_job_in_a_sentence(jobs, tmp_path, monkeypatch, act, status, words):
+    monkeypatch.setenv("PATH", str(Path(find_mpirun()).parent))  # in which there need be nothing else
     job = _start(jobs, tmp_path, act, *(("--restarts", "3") * (status == 2)))
     assert job.wait() == status, job.text
     assert job.text.count(words.format(folder=job.folder, host=os.uname().nodename)) == 1, job.text
