@@ -1,4 +1,4 @@
-"""What makes a run that run: the name of its folder."""
+"""What makes a run that run: the fields that decide its result, by which its folder is named."""
 
 import hashlib
 import json

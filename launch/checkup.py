@@ -29,8 +29,8 @@ class Check:
     """One thing that was looked at.
 
     Attributes:
-        level: green: fine; yellow: works, but; red: a run would fail.
-        what: was looked at.
+        level: green: fine; yellow: a run works, but see `advice`; red: a run would fail.
+        what: what was looked at.
         found: in words.
         advice: what to do; empty where there is nothing.
     """
@@ -46,13 +46,14 @@ class Patient:
     """What is known of one rank of workers.
 
     Attributes:
-        rank, facts: it, and what it says of itself (detox.launch.environment.fingerprint, or "error").
+        rank: the rank.
+        facts: what it says of itself (detox.launch.environment.fingerprint, or "error").
         latency: seconds of half a round trip, the median; None, like the rest: not measured.
         bandwidth: bytes per second, there and back, the best.
         clock: seconds that its clock is ahead of the PS's.
         memory: bytes that are available.
-        digest: of its gradient of the probe.
-        gradient: that gradient, of one rank of each class.
+        digest: BLAKE3 of its gradient of the probe, 32 bytes.
+        gradient: that gradient, (d + b,) float32, kept of one rank of each class of equal bits.
     """
 
     rank: int

@@ -1,4 +1,4 @@
-"""The pictures of a report: curves, seconds of a step, time to an accuracy, attacks against methods."""
+"""The pictures of a report: curves, seconds per step, time to an accuracy, attacks against methods."""
 
 import os
 import sys

@@ -27,7 +27,11 @@ _EFFORT = 1e12  # of an exact count, see detox.assignment.theory.effort; some 20
 class Setting:
     """p workers, q of them Byzantine, in groups of r, for some steps.
 
-    With `classes`, the sizes of the classes of hosts that compute equal bits, groups are formed within these.
+    Attributes:
+        p, q, r: as in a config; `check` says whether they fit together.
+        steps: steps in which nothing may fail.
+        classes: workers in each class of hosts that compute equal bits, groups being formed within these; they add up
+            to p. Empty: all are of one class.
     """
 
     p: int
@@ -62,12 +66,12 @@ class Setting:
 
     @property
     def votes(self) -> int:
-        """Groups, and so votes."""
+        """Groups, and so votes per step."""
         return sum(size // self.r for size in self.classes or (self.p,))
 
     @cached_property
     def distribution(self) -> list[Fraction]:
-        """P(q_e = k)."""
+        """P(q_e = k) for k = 0 ... votes, exactly: q_e bad votes in a step with secret groups."""
         return _bad_votes(self.p, self.q, self.r, self.votes)
 
     @property
@@ -90,11 +94,11 @@ class Forecast:
 
     Attributes:
         name: a pair or a rule.
-        stands: the most bad votes of p/r; -1 where it cannot serve so few votes at all.
+        stands: the most bad votes of p/r that it tolerates; -1 where it cannot serve so few votes at all.
         failure: the probability of more in any of the steps; the paper's adversary does not know the groups.
         any_placement: the most Byzantine workers that it tolerates wherever they are; -1 as above.
-        vanilla: the rule without groups, and the most Byzantine workers of p that it tolerates.
-        vanilla_stands: its f.
+        vanilla: the rule that the pair has behind its votes, for use without groups.
+        vanilla_stands: the most Byzantine workers of p that it tolerates; -1 where it cannot serve p gradients.
     """
 
     name: str

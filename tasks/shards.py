@@ -1,4 +1,4 @@
-"""Data heterogeneity: the training set cut into one shard a file."""
+"""Data heterogeneity: the training set cut into one shard per file."""
 
 from typing import Literal
 
