@@ -1,5 +1,6 @@
 """DETOX's second stage: aggregate within vote groups (A0), then across them (A1)."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,6 +15,7 @@ from detox.aggregators.rule import Rule
 from detox.aggregators.votes import as_rows
 
 _REHEARSED = 128  # votes
+_SHOWN = 8  # sizes of vote groups, one by one
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Hierarchy:
         pre: pre-aggregators, applied in this order to all votes before they are grouped.
         options: by name of rule or pre-aggregator, its options, such as ``{"multi_krum": {"m": 3}}``.
         threads: size of the thread pool; the result does not depend on it.
+        exact: whether no vote may be bad, so that groups of workers have to be too large to be won.
     """
 
     a0: str
@@ -37,6 +40,7 @@ class Hierarchy:
     pre: Sequence[str] = ()
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     threads: int = 1
+    exact: bool = False
 
     def __post_init__(self) -> None:
         if self.k is not None and self.groups is not None:
@@ -65,6 +69,14 @@ class Hierarchy:
                 raise AggregatorError(f"options of {name} must be a mapping by name of an option, got {options!r}")
             fitted[name] = stages[name].fit(options)
         return fitted
+
+    def why_not(self, q: int, r: int) -> str:
+        """What it needs of groups of r with q Byzantine workers anywhere, and does not have; empty where it has all."""
+        if self.exact and r < 2 * q + 1:
+            return (
+                f"needs groups of r >= 2q + 1 = {2 * q + 1} workers, so that no group can be won; got r = {r}, q = {q}"
+            )
+        return ""
 
     def check(self, n: int, f: int) -> None:
         """Raise `AggregatorError`, in words, unless n votes of which f are bad can be served."""
@@ -164,8 +176,8 @@ class Hierarchy:
                 )
         if bad_groups > self._a1.tolerates(len(sizes)):
             raise AggregatorError(
-                f"{f} bad votes of n = {n} can spoil {bad_groups} of the {len(sizes)} vote groups "
-                f"(sizes {' + '.join(map(str, sizes))}), but A1 = {self.a1} needs {self._a1.condition.text} "
+                f"{f} bad {'vote' if f == 1 else 'votes'} of n = {n} can spoil {bad_groups} of the {len(sizes)} vote "
+                f"groups (sizes {_sum(sizes)}), but A1 = {self.a1} needs {self._a1.condition.text} "
                 f"with n = {len(sizes)}, f = {bad_groups}"
             )
 
@@ -185,6 +197,13 @@ class Hierarchy:
         return sizes, [min(f, t) for t in tolerated], bad
 
 
+def _sum(sizes: list[int]) -> str:
+    """ "3 + 2"; of many, "300 x 3 + 34 x 2"."""
+    if len(sizes) <= _SHOWN:
+        return " + ".join(map(str, sizes))
+    return " + ".join(f"{count} x {size}" for size, count in Counter(sizes).items())
+
+
 PAIRS: dict[str, Hierarchy] = {
     "d-median": Hierarchy("mean", "median", k=3),
     "d-multi-krum": Hierarchy("multi_krum", "mean", groups=2),
@@ -193,10 +212,10 @@ PAIRS: dict[str, Hierarchy] = {
 }
 """The paper's pairs (facts of the released code: 15 votes as 5 x 3, 8 + 7, and 15)."""
 
-BASELINES: dict[str, Hierarchy] = {"draco": Hierarchy("mean")}
+BASELINES: dict[str, Hierarchy] = {"draco": Hierarchy("mean", exact=True)}
 """DRACO's repetition code (Chen et al. 2018, arXiv 1803.09877): the mean of votes of which none can be bad.
 
-That holds where groups have r >= 2q + 1 workers, which is for the caller to check.
+That holds where groups have r >= 2q + 1 workers, which `why_not` asks for.
 """
 
 

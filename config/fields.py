@@ -58,6 +58,11 @@ def in_words(where: str, error: ValidationError, model: type[BaseModel]) -> str:
     return "\n".join(dict.fromkeys(f"{where}: {_line(item, model)}" for item in _plain(error)))
 
 
+def counted(n: int, what: str) -> str:
+    """ "1 worker", "2 workers"."""
+    return f"{n} {what}{'' if n == 1 else 's'}"
+
+
 def nearest(name: str, known: list[str]) -> str:
     """ "; did you mean NAME?", or nothing where no known name is like it."""
     found = difflib.get_close_matches(name, known, n=1)

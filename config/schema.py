@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 import tomli_w
 from pydantic import Field
 
-from detox.aggregators import Hierarchy, create_hierarchy
+from detox.aggregators import Hierarchy
 from detox.assignment import SCHEMES
 from detox.assignment.schemes import Groups
 from detox.config.fields import Count, Fraction, Natural, Seed
@@ -27,6 +27,11 @@ from detox.config.sections import (
 )
 from detox.ps.ballots import VOTES, FullBallot, ToleranceBallot
 from detox.ps.ballots.ballot import CreateBallot
+from detox.tasks.samples import Files
+
+if TYPE_CHECKING:
+    from detox.ps.model import GlobalModel
+    from detox.tasks import Task
 
 
 class Config(Section):
@@ -132,6 +137,14 @@ class Config(Section):
             return partial(ToleranceBallot, tolerance=self.vote_tolerance, d=d, words=words)
         return FullBallot if self.r == 1 else VOTES[self.vote]
 
+    def create_model(self, task: "Task") -> "GlobalModel":
+        """The PS's model, see OptimizerConfig.create."""
+        return self.optimizer.create(task, self.seed, self.steps)
+
+    def create_files(self, task: "Task") -> Files:
+        """The samples of each step, see DataConfig.create."""
+        return self.data.create(task, self.task, self.votes, self.r * self.batch_size, self.seed)
+
     @property
     def compares_bits(self) -> bool:
         """Whether workers have to compute equal bits to agree."""
@@ -149,16 +162,7 @@ class Config(Section):
         Raises:
             AggregatorError: it names no such rule or option.
         """
-        section = self.aggregator
-        return create_hierarchy(
-            section.name,
-            a0=section.a0,
-            a1=section.a1,
-            k=section.k,
-            pre=section.pre,
-            options=section.options,
-            threads=section.threads,
-        )
+        return self.aggregator.create()
 
     @property
     def identity(self) -> str:

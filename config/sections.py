@@ -1,20 +1,27 @@
-"""The sections of a config."""
+"""The sections of a config, and what they build."""
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, Strict
 
-from detox.config.fields import Count, Fraction, Natural, Option, Positive, Seconds, Seed
+from detox.aggregators import Hierarchy, create_hierarchy
+from detox.config.fields import ConfigError, Count, Fraction, Natural, Option, Positive, Seconds, Seed, counted
 from detox.ps.quarantine import Quarantine
 from detox.ps.round import LATE_STEPS
-from detox.tasks.shards import Split
-from detox.wire import Codec
+from detox.tasks.samples import Files
+from detox.tasks.shards import Split, cut
+from detox.wire import LONGEST, Channel, Codec, Work
 from detox.worker.attacks import ATTACKS
-from detox.worker.faults import FaultKind
+from detox.worker.faults import FaultKind, Faults
 from detox.worker.knowledge import Perturbation
 from detox.worker.placement import How
 
 if TYPE_CHECKING:
+    from detox.ps.model import GlobalModel
+    from detox.tasks import Task
+
     AttackName = str
 else:
     AttackName = Literal[tuple(ATTACKS)]
@@ -52,6 +59,19 @@ class AggregatorConfig(Section):
     """By name of a rule or pre-aggregator, its options: options.multi_krum.m = 3."""
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     """Threads of the PS for aggregation; the result does not depend on them."""
+
+    def why_not(self) -> str:
+        """What of the options is not for a config to give; empty where there is nothing."""
+        for name, options in self.options.items():
+            if supplied := {"previous", "rng", "trusted"} & options.keys():
+                return f"aggregator.options.{name}.{min(supplied)} is no number; the PS sees to it itself"
+        return ""
+
+    def create(self) -> Hierarchy:
+        """The aggregation; raises AggregatorError where there is none of that name, or an option does not fit."""
+        return create_hierarchy(
+            self.name, a0=self.a0, a1=self.a1, k=self.k, pre=self.pre, options=self.options, threads=self.threads
+        )
 
 
 class AttackConfig(Section):
@@ -95,6 +115,45 @@ class OptimizerConfig(Section):
     gamma: Positive = 0.1
     """Factor of schedule = "step"."""
 
+    def why_not(self) -> str:
+        """Which fields do not go together; empty where all do."""
+        for name in ("lr", "momentum", "weight_decay"):
+            if name in self.options and (given := getattr(self, name)):
+                return f"optimizer.options.{name}: there is optimizer.{name} = {given} beside it; give one"
+        if (self.schedule == "step") != bool(self.milestones):
+            return (
+                f'optimizer.milestones = {list(self.milestones)}, optimizer.schedule = "{self.schedule}": '
+                'milestones go with schedule = "step", and it needs them'
+            )
+        return ""
+
+    def create(self, task: "Task", seed: int, steps: int) -> "GlobalModel":
+        """The PS's model of a task with this optimizer, for a run of so many steps.
+
+        Raises:
+            ConfigError: the optimizer does not exist, or does not take its arguments; the model is too large.
+        """
+        from detox.ps.model import GlobalModel  # which imports torch; commands that only start a job do not wait for it
+
+        optional = {"momentum": self.momentum, "weight_decay": self.weight_decay}
+        arguments = {"lr": self.lr, **{name: value for name, value in optional.items() if value}, **self.options}
+        try:
+            model = GlobalModel(
+                task,
+                seed=seed,
+                steps=steps,
+                optimizer=self.name,
+                arguments=arguments,
+                schedule=self.schedule,
+                milestones=self.milestones,
+                gamma=self.gamma,
+            )
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+        size = 4 * (model.d + model.b)
+        _check_length("weights", size, f"{model.d} parameters and {model.b} buffers: take a smaller model")
+        return model
+
 
 class DataConfig(Section):
     """Data heterogeneity: which training samples a file draws from."""
@@ -104,6 +163,31 @@ class DataConfig(Section):
     proportions drawn from Dirichlet(alpha). label: the samples sorted by label, cut into pieces."""
     alpha: Annotated[float, Field(gt=0, le=1e6)] = 0.5
     """Concentration of dirichlet: near 0 one label per file; the greater, the more alike."""
+
+    def create(self, task: "Task", name: str, count: int, size: int, seed: int) -> Files:
+        """The samples of each step: `count` files of `size` samples, from shards where `split` asks for them.
+
+        Raises:
+            ConfigError: the task called `name` has no labels to split by, or fewer samples than there are files; a file
+                is too large.
+        """
+        _check_length(
+            "indices", Work.limit(size), f"a file has r * batch_size = {size} samples: take a smaller batch_size"
+        )
+        if self.split == "iid":
+            return Files(count, size, task.train_size, seed)
+        labels = task.train_labels
+        if not isinstance(labels, np.ndarray) or labels.shape != (task.train_size,) or labels.dtype.kind not in "iu":
+            raise ConfigError(
+                f'data.split = "{self.split}" needs labels: task {name} has to set train_labels to those of its '
+                f"training samples, an integer array of shape ({task.train_size},)"
+            )
+        if count > task.train_size:
+            raise ConfigError(
+                f'data.split = "{self.split}": {task.train_size} training samples cannot be cut into {count} shards'
+            )
+        shards = cut(labels, count, self.split, self.alpha, seed)
+        return Files(count, size, task.train_size, seed, tuple(shards))
 
 
 class CompressionConfig(Section):
@@ -120,9 +204,12 @@ class CompressionConfig(Section):
     """Effort, 0 (none) to 9."""
 
     def create(self, d: int, b: int) -> Codec:
-        """The codec of gradients with d parameters and b buffers; raises ValueError where blosc cannot take them."""
+        """The codec of gradients with d parameters and b buffers; raises ConfigError where blosc cannot take them."""
         signs, rounded = (d if self.kind == kind else 0 for kind in ("sign", "bf16"))
-        return Codec(d + b, self.codec, self.filter, self.level, signs, rounded)
+        try:
+            return Codec(d + b, self.codec, self.filter, self.level, signs, rounded)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
 
 
 class TransportConfig(Section):
@@ -173,3 +260,52 @@ class FaultConfig(Section):
     """Steps from one fault to the next."""
     seconds: Seconds = 2.0
     """How long stop, straggle, late and floods last."""
+
+    def why_not(self, p: int) -> str:
+        """What p workers do not have, and which fields do not go together; empty where all is well."""
+        if strangers := [worker for worker in self.worker if worker >= p]:
+            return f"fault.worker: {strangers[0]} is no worker, they are 0 to {p - 1}"
+        if self.worker and len(self.kind) not in (1, len(self.worker)):
+            kinds, workers = counted(len(self.kind), "kind"), counted(len(self.worker), "worker")
+            return f"fault.kind: {kinds} for {workers}; one for each, or one"
+        if self.kind and not self.worker:
+            return "fault.kind without fault.worker: name the workers with the fault"
+        if len(set(self.worker)) < len(self.worker):
+            return "fault.worker: a worker is named twice; it has one fault at a time"
+        if 0 < self.last < self.first:
+            return f"fault.last = {self.last} is before fault.first = {self.first}"
+        return ""
+
+    def create(
+        self, channel: Channel, codec: Codec, rank: int, ranks: Sequence[int], abort: Callable[[], None]
+    ) -> Faults | None:
+        """The faults of a rank's workers, around its channel; None where it has none.
+
+        Args:
+            channel: carries the rank's messages.
+            codec: how gradients travel.
+            rank: the rank.
+            ranks: rank of each worker.
+            abort: ends the rank the way that MPI has for it.
+        """
+        kinds = self.kind * len(self.worker) if len(self.kind) == 1 else self.kind
+        own = {worker: kind for worker, kind in zip(self.worker, kinds, strict=True) if ranks[worker] == rank}
+        if not own:
+            return None
+        return Faults(
+            channel,
+            codec,
+            own,
+            others=next((worker for worker, other in enumerate(ranks) if other != rank), len(ranks)),
+            first=self.first,
+            last=self.last,
+            every=self.every,
+            seconds=self.seconds,
+            abort=abort,
+        )
+
+
+def _check_length(what: str, size: int, because: str) -> None:
+    """Raises ConfigError where a message of so many bytes cannot be sent."""
+    if size > LONGEST:
+        raise ConfigError(f"{what} of {size} bytes are too long for a message of MPI, at most {LONGEST}: {because}")

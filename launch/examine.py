@@ -17,7 +17,6 @@ from detox.launch import failure
 from detox.launch.checkup import Check, Patient, of_bits, of_folder, of_memory, of_mpi, of_network, of_ranks
 from detox.launch.environment import handle_signals
 from detox.launch.ranks import dismiss, read_facts, send_start
-from detox.launch.serve import create_codec, create_files, create_model
 from detox.launch.train import config_first
 from detox.ps.model import GlobalModel
 from detox.ps.selftest import StartError, check_answers, probe
@@ -95,7 +94,7 @@ def _measure(
     model = None
     try:
         task = create_task(config.task, model=config.model, data_dir=config.data_dir, device=config.device)
-        model, files = create_model(config, task), create_files(config, task)
+        model, files = config.create_model(task), config.create_files(task)
     except BaseException as error:  # whatever a task raises, or sys.exit
         checks.append(Check("red", "data on the PS", failure.in_words(error)))
     if model is not None:
@@ -113,7 +112,7 @@ def _measure(
     digests = probe(session, answered, model, files, config.transport.start_deadline)
     for worker, patient in enumerate(answering):
         patient.digest = digests.get(worker)
-    codec = create_codec(config, model)
+    codec = config.compression.create(model.d, model.b)
     session.expect({Kind.GRADIENT: codec.limit})
     for digest in set(digests.values()):
         worker = min(w for w in digests if digests[w] == digest)

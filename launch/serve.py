@@ -3,10 +3,8 @@
 import contextlib
 import signal
 
-import numpy as np
-
 from detox.aggregators import AggregatorError
-from detox.config import Config, ConfigError, known_secret, secret_seed
+from detox.config import Config, known_secret, secret_seed
 from detox.config.adversary import adversary_in_words
 from detox.launch import failure
 from detox.launch.console import Reporter, summary_lines
@@ -19,14 +17,11 @@ from detox.launch.train import Options, parse
 from detox.ps.aggregation import Aggregation
 from detox.ps.folder import RunFolder, Status
 from detox.ps.ledger import Ledger
-from detox.ps.model import GlobalModel
 from detox.ps.selftest import StartError, check_answers, check_own_bits, classes_of, probe, unequal
 from detox.ps.server import Server, ServerError
 from detox.ps.trial import try_out
 from detox.tasks import Task, TaskError, create_task
-from detox.tasks.samples import Files
-from detox.tasks.shards import cut
-from detox.wire import LONGEST, Codec, Session, Work
+from detox.wire import Session
 
 
 class Interruption(BaseException):
@@ -140,8 +135,8 @@ def _train(session: Session, config: Config, options: Options, ranks: list[int],
     reporter = Reporter(options.progress, config.steps)
     task = _start(session, config, ranks)
     check(folder, facts_of(config, task) | place_of(config, len(session.peers) + 1), options.accept, reporter.warn)
-    model = create_model(config, task)
-    files = create_files(config, task)
+    model = config.create_model(task)
+    files = config.create_files(task)
     signs = config.compression.kind == "sign"
     try_out(task, model, files, bits=config.compares_bits, signs=signs, warn=reporter.warn)
     config.hierarchy.rehearse(config.votes, config.f, model.d)  # compiles, while the ranks load
@@ -173,7 +168,7 @@ def _train(session: Session, config: Config, options: Options, ranks: list[int],
         session,
         ranks,
         model,
-        create_codec(config, model),
+        config.compression.create(model.d, model.b),
         files=files,
         scheme=scheme,
         create_ballot=config.create_ballot(model.d, model.words),
@@ -223,76 +218,6 @@ def check_classes(config: Config, classes: tuple[tuple[int, ...], ...]) -> str:
     except AggregatorError as error:
         raise StartError(f"{found}, and the aggregator: {error}") from None
     return found
-
-
-def create_files(config: Config, task: Task) -> Files:
-    """The samples of each step, from shards of the training set where `data.split` asks for them.
-
-    Raises:
-        ConfigError: the task has no labels to split by, or fewer samples than there are files; a file is too large.
-    """
-    count, size, split = config.votes, config.r * config.batch_size, config.data.split
-    check_length("indices", Work.limit(size), f"a file has r * batch_size = {size} samples: take a smaller batch_size")
-    if split == "iid":
-        return Files(count, size, task.train_size, config.seed)
-    labels = task.train_labels
-    if not isinstance(labels, np.ndarray) or labels.shape != (task.train_size,) or labels.dtype.kind not in "iu":
-        raise ConfigError(
-            f'data.split = "{split}" needs labels: task {config.task} has to set train_labels to those of its training '
-            f"samples, an integer array of shape ({task.train_size},)"
-        )
-    if count > task.train_size:
-        raise ConfigError(
-            f'data.split = "{split}": {task.train_size} training samples cannot be cut into {count} shards'
-        )
-    shards = cut(labels, count, split, config.data.alpha, config.seed)
-    return Files(count, size, task.train_size, config.seed, tuple(shards))
-
-
-def create_codec(config: Config, model: GlobalModel) -> Codec:
-    """How gradients travel.
-
-    Raises:
-        ConfigError: the gradient is too long for the compressor.
-    """
-    try:
-        return config.compression.create(model.d, model.b)
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
-
-
-def create_model(config: Config, task: Task) -> GlobalModel:
-    """The PS's model with the config's optimizer.
-
-    Raises:
-        ConfigError: the optimizer does not exist, or does not take its arguments; the model is too large.
-    """
-    section = config.optimizer
-    optional = {"momentum": section.momentum, "weight_decay": section.weight_decay}
-    arguments = {"lr": section.lr, **{name: value for name, value in optional.items() if value}, **section.options}
-    try:
-        model = GlobalModel(
-            task,
-            seed=config.seed,
-            steps=config.steps,
-            optimizer=section.name,
-            arguments=arguments,
-            schedule=section.schedule,
-            milestones=section.milestones,
-            gamma=section.gamma,
-        )
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
-    check_length(
-        "weights", 4 * (model.d + model.b), f"{model.d} parameters and {model.b} buffers: take a smaller model"
-    )
-    return model
-
-
-def check_length(what: str, size: int, because: str) -> None:
-    """Raises ConfigError where a message of so many bytes cannot be sent."""
-    if size > LONGEST:
-        raise ConfigError(f"{what} of {size} bytes are too long for a message of MPI, at most {LONGEST}: {because}")
 
 
 def _start(session: Session, config: Config, ranks: list[int]) -> Task:

@@ -9,9 +9,8 @@ from detox.config.adversary import create_adversary
 from detox.launch import failure
 from detox.launch.environment import fingerprint, handle_signals
 from detox.tasks import FlatModel, Task, create_task
-from detox.wire import BYE_LIMIT, Channel, Codec, Header, Kind, Message, Session, Work
+from detox.wire import BYE_LIMIT, Header, Kind, Message, Session, Work
 from detox.wire.transport import Transport, abort, workers
-from detox.worker.faults import Faults
 from detox.worker.host import ECHO_LIMIT, PS, WorkerRank
 from detox.worker.momentum import Momentum
 
@@ -80,7 +79,7 @@ def _create_worker_rank(
 ) -> WorkerRank:
     size = model.d + model.b
     codec = config.compression.create(model.d, model.b)
-    faults = create_faults(session.channel, codec, rank, config, ranks)
+    faults = config.fault.create(session.channel, codec, rank, ranks, abort)
     session = Session(session.channel if faults is None else faults, config.transport.poll)
     work = Work.limit(config.r * config.batch_size)
     session.expect({Kind.WEIGHTS: 4 * size, Kind.WORK: work, Kind.FETCH: 0, Kind.ECHO: ECHO_LIMIT, Kind.QUIT: 0})
@@ -95,26 +94,6 @@ def _create_worker_rank(
         corrupt=faults.corrupt if faults else None,
         share_compute=config.share_compute,
         silence=config.transport.silence,
-    )
-
-
-def create_faults(channel: Channel, codec: Codec, rank: int, config: Config, ranks: list[int]) -> Faults | None:
-    """The faults that the config injects into workers of this rank; None where it has none."""
-    section = config.fault
-    kinds = section.kind * len(section.worker) if len(section.kind) == 1 else section.kind
-    own = {worker: kind for worker, kind in zip(section.worker, kinds, strict=True) if ranks[worker] == rank}
-    if not own:
-        return None
-    return Faults(
-        channel,
-        codec,
-        own,
-        others=next((worker for worker, other in enumerate(ranks) if other != rank), config.p),
-        first=section.first,
-        last=section.last,
-        every=section.every,
-        seconds=section.seconds,
-        abort=abort,
     )
 
 

@@ -31,6 +31,17 @@ class Ballot(ABC):
 
     direct: ClassVar[bool]
 
+    @staticmethod
+    def why_not(*, recomputes: bool, compression: str, exact: str) -> str:
+        """Why a run cannot vote so, with what to do; empty where it can.
+
+        Args:
+            recomputes: whether the PS may have to compute gradients itself.
+            compression: what becomes of gradients on their way, see CompressionConfig.kind.
+            exact: the aggregator, if it tolerates no bad vote; or empty.
+        """
+        return ""
+
     def __init__(self, step: int, file: int, tally: Tally, row: np.ndarray) -> None:
         self.step = step
         self.file = file

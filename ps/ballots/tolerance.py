@@ -120,6 +120,26 @@ class ToleranceBallot(Ballot):
         self._d, self._words = d, words
         self._copies: dict[int, np.ndarray] = {}
 
+    @staticmethod
+    def why_not(*, recomputes: bool, compression: str, exact: str) -> str:
+        """Bits decide nothing here, and what is within the tolerance is not beyond doubt."""
+        if recomputes:
+            return (
+                "the PS computes other bits than workers may, so it convicts nobody; leave recomputation off "
+                '(on_tie = "drop", quarantine.policy not recompute)'
+            )
+        if compression != "float32":
+            return (
+                f"what was nearly equal is not so as {compression}, and honest workers would dissent; "
+                'set compression.kind = "float32"'
+            )
+        if exact:
+            return (
+                f"one Byzantine worker can be the vote of its group, within the bound, and {exact} tolerates no bad "
+                "vote; give another aggregator"
+            )
+        return ""
+
     def expects(self, worker: int, claim: bool) -> bool:
         """Gradients only."""
         return not claim

@@ -4,6 +4,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from detox.aggregators import PAIRS
@@ -85,6 +87,59 @@ def test_the_command_line_overrides_any_field(read):
 def test_a_mistake_is_told_with_its_field(read, text, words):
     with pytest.raises(ConfigError, match=words):
         read(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "p = 15\nq = 2",
+            r"^aggregator: 1 bad vote of n = 5 can spoil 1 of the 2 vote groups \(sizes 3 \+ 2\), but A1 = median "
+            r"needs n > 2f with n = 2, f = 1 \(.*\); take aggregator.name = median, or p >= 21, or r = 5$",
+        ),
+        ('p = 15\nq = 2\n[aggregator]\nname = "d-multi-krum"', "; take aggregator.name = multi_krum, or p >= 30$"),
+        ('p = 9\nq = 2\n[aggregator]\nname = "draco"', "got r = 3, q = 2; take aggregator.name = median, or r = 9$"),
+        ('p = 15\nq = 2\n[aggregator]\nname = "d-signsgd"', "; take aggregator.name = sign_majority, or p >= 18"),
+        ("p = 3\nq = 3", "1 bad vote|mean needs f = 0, .*; take p >= 21$"),
+        ("p = 3000\nq = 1200", r"\(sizes 332 x 3 \+ 2 x 2\).*sets another\)$"),
+        ("p = 1\nr = 1\nq = 2", "there are only p = 1 worker$"),
+        ('r = 1\n[fault]\nworker = [1]\nkind = ["kill", "stop"]', "fault.kind: 2 kinds for 1 worker;"),
+    ],
+)
+def test_what_to_do_is_said_with_what_is_wrong(read, text, words):
+    with pytest.raises(ConfigError, match=words):
+        read(text)
+
+
+@given(
+    q=st.integers(1, 12),
+    r=st.sampled_from([1, 3, 5]),
+    votes=st.integers(1, 9),
+    aggregator=st.one_of(
+        st.fixed_dictionaries({"name": st.sampled_from(["mean", "krum", "median", "draco", *PAIRS])}),
+        st.fixed_dictionaries({"a0": st.sampled_from(["mean", "median"]), "k": st.integers(1, 4)}),
+    ),
+)
+@settings(deadline=None, max_examples=60)
+def test_what_is_advised_can_be_run_and_is_the_nearest(q, r, votes, aggregator):
+    def refused(**changes):
+        try:
+            check(Config(**{"p": votes * r, "q": q, "r": r, "aggregator": aggregator} | changes))
+        except ConfigError as error:
+            return str(error)
+        return ""
+
+    advice = refused().partition("; take ")[2]
+    for way in filter(None, advice.split(", or ")):
+        field, sign, value = way.split()
+        if field == "aggregator.name":
+            assert not refused(aggregator=aggregator | {"name": value})
+            continue
+        assert not refused(**{field: int(value)})
+        nearer = range(r + 2, int(value), 2) if field == "r" else range((votes + 1) * r, int(value), r)
+        assert all(refused(**{field: other}) for other in nearer)
+        if sign == ">=":
+            assert not any(refused(p=int(value) + i * r) for i in range(1, 6))
 
 
 def test_a_missing_file_is_told():

@@ -7,7 +7,6 @@ from helpers import employ
 from detox.aggregators import RULES, AggregatorError, create_hierarchy
 from detox.aggregators.hierarchy import BASELINES, PAIRS
 from detox.config import Config, check, secret_seed
-from detox.launch.serve import create_codec, create_files, create_model
 from detox.ps.aggregation import Aggregation
 from detox.ps.ledger import Ledger
 from detox.ps.selftest import check_own_bits, probe
@@ -26,9 +25,9 @@ class Loop:
     def __init__(self, config, folder, lies):
         self.config = config
         self.task = create_task(config.task, model=config.model)
-        self.model = create_model(config, self.task)
-        self.files = create_files(config, self.task)
-        codec = create_codec(config, self.model)
+        self.model = config.create_model(self.task)
+        self.files = config.create_files(self.task)
+        codec = config.compression.create(self.model.d, self.model.b)
         network = Network()
         self.wire = network.session(0, [RANK])
         ranks = [RANK] * config.p

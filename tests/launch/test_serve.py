@@ -17,7 +17,6 @@ from detox.launch.serve import (
     Interruption,
     _interrupt,
     check_classes,
-    create_files,
 )
 from detox.ps.selftest import StartError, check_answers, check_own_bits, classes_of, probe, unequal
 from detox.tasks.samples import Files
@@ -29,13 +28,13 @@ def test_a_split_without_labels_or_with_more_files_than_samples_is_told():
     config = Config(p=9, r=3, data={"split": "label"})
     unlabelled = SimpleNamespace(train_size=20, train_labels=None)
     with pytest.raises(ConfigError, match=r"needs labels: task digits has to set train_labels .* shape \(20,\)"):
-        create_files(config, unlabelled)
+        config.create_files(unlabelled)
     for wrong in (np.zeros(21, int), np.zeros(20), [0] * 20):
         with pytest.raises(ConfigError, match="needs labels"):
-            create_files(config, SimpleNamespace(train_size=20, train_labels=wrong))
+            config.create_files(SimpleNamespace(train_size=20, train_labels=wrong))
     with pytest.raises(ConfigError, match="2 training samples cannot be cut into 3 shards"):
-        create_files(config, SimpleNamespace(train_size=2, train_labels=np.zeros(2, int)))
-    assert create_files(Config(p=9, r=3), unlabelled).shards == ()
+        config.create_files(SimpleNamespace(train_size=2, train_labels=np.zeros(2, int)))
+    assert Config(p=9, r=3).create_files(unlabelled).shards == ()
 
 
 @given(st.integers(1, 60), st.integers(1, 60))

@@ -7,10 +7,9 @@ from functools import partial
 import numpy as np
 import pytest
 
-from detox.config import Config, ConfigError
-from detox.launch import ranks, serve, work
+from detox.config import Config, ConfigError, sections
+from detox.launch import ranks, work
 from detox.launch.ranks import await_ready, dismiss, send_start
-from detox.launch.serve import create_files, create_model
 from detox.ps.selftest import StartError
 from detox.tasks import FlatModel, TaskError, create_task
 from detox.tasks.users import users_code
@@ -104,13 +103,13 @@ def test_a_rank_takes_work_of_any_size_that_the_config_asks_for(monkeypatch):
 def test_messages_that_are_too_long_for_mpi_are_refused_before_the_start(monkeypatch):
     config = Config(model="softmax")
     task = create_task(config.task, model=config.model)
-    create_model(config, task)
-    monkeypatch.setattr(serve, "LONGEST", 4 * 650 - 1)
+    config.create_model(task)
+    monkeypatch.setattr(sections, "LONGEST", 4 * 650 - 1)
     with pytest.raises(ConfigError, match=r"weights of 2600 bytes are too long .* take a smaller model"):
-        create_model(config, task)
-    monkeypatch.setattr(serve, "LONGEST", Work.limit(96) - 1)
+        config.create_model(task)
+    monkeypatch.setattr(sections, "LONGEST", Work.limit(96) - 1)
     with pytest.raises(ConfigError, match="r \\* batch_size = 96 samples: take a smaller batch_size"):
-        create_files(config, task)
+        config.create_files(task)
     monkeypatch.setattr(ranks, "START_LIMIT", 100)
     with pytest.raises(ConfigError, match="at most 100 can be sent"):
         send_start(Ranks().session, config, [1, 2])
