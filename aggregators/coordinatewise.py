@@ -6,7 +6,7 @@ from detox.aggregators.rule import MAJORITY, NO_FAULTS, rule
 
 @rule(NO_FAULTS, "", coordinatewise=True)
 def mean(rows: Rows, f: int) -> Array:
-    """Average of all vectors. Bears no Byzantine vector."""
+    """Average of all vectors. Tolerates no Byzantine vector."""
     return rows.trimmed_mean(0)
 
 
