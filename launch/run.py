@@ -114,7 +114,7 @@ class Run:
                 line["skipped"] = record.skipped
                 if self._idle == 1:
                     self._reporter.warn(f"step {step} made no update: {self._why}")
-            if self._idle >= self._patience:
+            if self._stuck(step):
                 self._server.stop()
             if step % config.eval_every == 0 and step < config.steps:
                 scores = self._try_evaluation(step)
@@ -130,7 +130,7 @@ class Run:
                 saved = step
         if step > saved:
             self._folder.save_checkpoint(step, self._state())
-        if self._idle >= self._patience:
+        if self._stuck(step):
             error = TaskError if _NONFINITE in self._why else ServerError  # of which only one may pass by itself
             raise error(f"the last {self._idle} steps made no update; step {step}: {self._why}")
         if step < config.steps:
@@ -155,6 +155,14 @@ class Run:
         except EvaluationError as error:
             self._reporter.warn(f"step {step}: {error}; the training goes on")
             return {}
+
+    def _stuck(self, step: int) -> bool:
+        """Whether no further step is worth making, after `step`.
+
+        A model that has learned, and then diverged under attack, is a result: of a defence that does not hold.
+        """
+        diverged = self._config.q > 0 and _NONFINITE in self._why and self._idle < step
+        return self._idle >= self._patience and not diverged
 
     def _report(self, step: int, scores: Scores, interval: "_Interval") -> None:
         """The line on the terminal."""

@@ -197,9 +197,13 @@ def test_a_run_that_makes_no_update_for_twenty_steps_or_at_all_stops_as_failed_a
     assert not folder.done
 
 
-def test_gradients_with_nan_are_the_task_s_mistake_and_said_with_the_step(tmp_path):
-    reporter, server = Reporter(), Server(50, range(1, 51))
-    folder, run = a_run(tmp_path, server, 50, reporter)
+@pytest.mark.parametrize(
+    ("q", "skipped", "stops"),
+    [(0, range(1, 51), 20), (0, range(11, 51), 30), (1, range(1, 51), 20), (1, range(11, 51), None)],
+)
+def test_nan_in_gradients_is_the_tasks_mistake_unless_the_model_diverged_under_attack(tmp_path, q, skipped, stops):
+    reporter, server = Reporter(), Server(50, skipped)
+    folder, run = a_run(tmp_path, server, 50, reporter, q=q)
     server.ledger = Parts()
     counts = server.ledger.counts = [Counter(), Counter()]
     train = server.train
@@ -211,10 +215,14 @@ def test_gradients_with_nan_are_the_task_s_mistake_and_said_with_the_step(tmp_pa
             yield record
 
     server.train = growing
-    with pytest.raises(TaskError, match="step 20: no votes; 2 gradients hold NaN or infinity"):
-        run.train(1)
-    assert reporter.said[0] == "step 1 made no update: no votes; 2 gradients hold NaN or infinity"
-    assert not folder.done
+    if stops is None:
+        assert run.train(1)
+        assert folder.summary()["skipped_steps"] == 40
+    else:
+        with pytest.raises(TaskError, match=f"step {stops}: no votes; 2 gradients hold NaN or infinity"):
+            run.train(1)
+    assert reporter.said[0] == f"step {skipped[0]} made no update: no votes; 2 gradients hold NaN or infinity"
+    assert folder.done is (stops is None)
 
 
 def test_an_evaluation_before_the_last_step_that_fails_is_said_and_the_training_goes_on(tmp_path):
