@@ -43,8 +43,9 @@ class Reporter:
         self._print(f"warning: {text}", style="yellow")
 
     def _print(self, text: str, style: str | None = None) -> None:
-        # A terminal may go before the run does: where mpirun's daemon is lost, writing to it is an error.
-        with contextlib.suppress(OSError):
+        # A terminal may go before the run does: where mpirun's daemon is lost, writing to it is an error; or a task
+        # closes it.
+        with contextlib.suppress(OSError, ValueError):
             self._console.print(text, markup=False, style=style)
 
     def interval(

@@ -91,6 +91,7 @@ def _start(line: list[str], folder: RunFolder, restarts: int, resume: bool) -> i
             break
         if mute > 1:  # as of a task that crashes
             failure.say("the parameter server was gone before its first step, twice; it is not started again")
+            told = {**told, "status": "failed", "again": False}
             break
         restarts -= 1
         why = told.get("why") or "the job died"

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import shutil
 import signal
 from types import SimpleNamespace
@@ -286,5 +287,23 @@ def test_a_job_that_twice_dies_without_a_word_before_its_first_step_is_not_start
     assert launch(["-n", "3", "run.toml", "--restarts", "3"]) == 1
     printed = capsys.readouterr()
     assert printed.out.count("train run.toml") == starts
-    assert "gone without a word" in printed.err
     assert ("before its first step, twice" in printed.err) == (starts == 2)
+    assert ("the same command resumes it" in printed.err) == (starts == 4)
+
+
+def test_a_task_that_changes_the_current_folder_takes_no_file_along(job, monkeypatch, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+
+    def train(session, config, options, ranks, folder):
+        os.chdir(elsewhere)
+        folder.append_metrics({"step": 1})
+        folder.save_checkpoint(1, {})
+        folder.finish(SUMMARY)
+        return True
+
+    monkeypatch.setattr(module, "_train", train)
+    assert job.serve() == 0
+    assert not list(elsewhere.iterdir())
+    assert job.folder.done
+    assert job.folder.resumable

@@ -10,6 +10,7 @@ import pytest
 from detox.aggregators import AggregatorError
 from detox.config import ConfigError
 from detox.launch import failure, job
+from detox.launch.console import Reporter
 from detox.launch.hostfile import ranks_in
 from detox.launch.launcher import exit_status, outlook, ranks
 from detox.launch.mpirun import MpirunError
@@ -226,3 +227,11 @@ class Gone:
 def test_a_failure_is_said_although_the_terminal_is_gone(monkeypatch):
     monkeypatch.setattr(sys, "stderr", Gone())
     failure.say("x")
+
+
+def test_a_run_goes_on_where_the_task_closed_the_output(monkeypatch, tmp_path):
+    with (tmp_path / "output").open("w") as output:
+        monkeypatch.setattr(sys, "stdout", output)
+    reporter = Reporter("lines", 3)
+    reporter.say("x")
+    reporter.warn("y")
