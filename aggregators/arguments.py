@@ -23,7 +23,7 @@ def integer(name: str, value: Any, least: int | None = None) -> int:
         if isinstance(value, bool):
             raise TypeError
         number = operator.index(value)
-    except (TypeError, RuntimeError):
+    except Exception:  # a type of the caller's own can fail with anything
         raise AggregatorError(f"{name} must be an integer, got {brief(value)}") from None
     if abs(number) > GREATEST:
         raise AggregatorError(f"{name} must be less than 2^63, got an integer of {number.bit_length()} bits")

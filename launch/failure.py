@@ -3,17 +3,14 @@
 import contextlib
 import os
 import sys
-import sysconfig
 import tempfile
 import traceback
 from pathlib import Path
 
+from detox.tasks.places import is_users, text_of
+
 MISTAKE, FAILURE, INTERRUPTED = 2, 1, 3
 """Exit statuses: of what the user can mend; of what went wrong; of a run that a signal ended after a checkpoint."""
-
-_PACKAGE = Path(__file__).resolve().parents[1]
-_OURS = tuple(str(mark.parent) + os.sep for mark in _PACKAGE.glob("*/py.typed"))  # every package has the mark
-_INSTALLED = tuple(sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib"))
 
 
 def is_told(error: BaseException) -> bool:
@@ -45,7 +42,7 @@ def in_words(error: BaseException, folder: Path | None = None) -> str:
     if isinstance(error, SystemExit):
         said = f"sys.exit({'' if error.code is None else repr(error.code)}) was called"
     else:
-        text = error.msg if isinstance(error, SyntaxError) else " ".join(str(error).split())
+        text = text_of(error)
         said = f"{type(error).__name__}: {text}" if text else type(error).__name__
     if isinstance(error, SyntaxError) and error.filename:
         line = f"{error.filename}:{error.lineno}"
@@ -57,9 +54,9 @@ def in_words(error: BaseException, folder: Path | None = None) -> str:
 
 def users_line(error: BaseException) -> str:
     """File and line of the user's code that an error came from; empty where it came from none."""
-    if isinstance(error, SyntaxError) and error.filename and _is_users(error.filename):
+    if isinstance(error, SyntaxError) and error.filename and is_users(error.filename):
         return f"{error.filename}:{error.lineno}"
-    frames = [frame for frame in _frames(error) if _is_users(frame[0])]
+    frames = [frame for frame in _frames(error) if is_users(frame[0])]
     return _line(*frames[-1]) if frames else ""
 
 
@@ -73,11 +70,6 @@ def _frames(error: BaseException) -> list[tuple[str, int, str]]:
 
 def _line(file: str, number: int, function: str) -> str:
     return f"{file}:{number}" + ("" if function.startswith("<") else f" ({function})")
-
-
-def _is_users(file: str) -> bool:
-    path = Path(file).absolute()  # of compiled modules it is that of their source, which is elsewhere
-    return not file.startswith("<") and not str(path).startswith(_OURS + _INSTALLED) and path.is_file()
 
 
 def _keep_traceback(error: BaseException, folder: Path | None) -> str:

@@ -84,6 +84,10 @@ class GlobalModel:
         """(d + b,) float32: what an honest worker sends for this file; see FlatModel.compute."""
         return self._flat.compute(self._task, indices, seed)
 
+    def load(self, weights: np.ndarray) -> None:
+        """Copies in (d + b,) float32."""
+        self._flat.load(weights)
+
     def agree(self, votes: Any, f: int) -> Any:
         """(b,), what the votes about buffers, (m, b), come to: the coordinate-wise median, and of exact ones the lower.
 

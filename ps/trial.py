@@ -1,30 +1,28 @@
 """A task is tried before the first step: what it forgets is said at once, and a run's bits do not change by it."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-import torch
-from blake3 import blake3
 
 from detox.ps.model import GlobalModel
 from detox.tasks import Task, TaskError
 from detox.tasks.preserve import random_state_preserved
 from detox.tasks.samples import Files
+from detox.tasks.state import state_of_model, state_of_task
 
 _SEARCH = (
     "Look for numpy's or Python's random numbers (draw from the generator that the loss is given, or from torch), for "
     "the time, and for what the task or its model keeps from call to call (what a forward pass changes has to be a "
     "buffer)"
 )
-_SCALARS = (type(None), bool, int, float, complex, str, np.generic)
-_ARRAYS = (np.ndarray, torch.Tensor)
 
 
 def try_out(
     task: Task, model: GlobalModel, files: Files, *, bits: bool, signs: bool, warn: Callable[[str], object]
 ) -> None:
-    """Computes a file of the first step twice, and evaluates once; the ranks load their data meanwhile.
+    """Computes a file of the first step repeatedly, also after a small move of the weights, and evaluates once.
+
+    The ranks load their data meanwhile.
 
     Args:
         task: the model's.
@@ -38,12 +36,25 @@ def try_out(
         TaskError: the task cannot be trained or evaluated.
     """
     indices, seed = files.draw(1)[0], files.file_seed(1, 0)
+    indices[-1] = files.train_size - 1  # whether there is a last sample
     with random_state_preserved():
+        if evaluating := _evaluating(model):
+            warn(
+                f"build_model leaves {_few(evaluating)} in evaluation mode, but the loss gets the model in training "
+                "mode: what is to stay as it is, such as a frozen batch norm, has to override train()"
+            )
+        weights = model.weights.copy()
         first, state = model.compute(indices, seed), _state(task, model)
-        second, state_after = model.compute(indices, seed), _state(task, model)
-        changed = [name for name in state if state_after.get(name) != state[name]]
+        second, after = model.compute(indices, seed), _state(task, model)
+        changed = [name for name in state if after.get(name) != state[name]]
+        if first.tobytes() == second.tobytes() and not changed and np.isfinite(first[: model.d]).all():
+            model.load(_moved(weights, first[: model.d]))  # what follows the weights has stood still until now
+            model.compute(indices, seed)
+            model.load(weights)
+            second, after = model.compute(indices, seed), _state(task, model)
+            changed = [name for name in state if after.get(name) != state[name]]
         if first.tobytes() != second.tobytes():
-            kept = f": {', '.join(changed[:3])} changed from call to call" if changed else ""
+            kept = f": {_few(changed)} changed from call to call" if changed else ""
             said = f"the task is not deterministic: the same file gave other bits the second time{kept}. {_SEARCH}"
             if bits:
                 raise TaskError(f"{said}. Workers of a group would never agree")
@@ -55,7 +66,7 @@ def try_out(
                 "parameters' requires_grad as it is, for d is fixed"
             )
         elif changed:
-            warn(f"{changed[0]} changes with each call of the loss; each rank has one of its own, and no checkpoint")
+            warn(f"with each call of the loss changes {_few(changed)}; each rank has its own, and no checkpoint has it")
         if not np.isfinite(first[: model.d]).all():
             said = "the loss of the untrained model has a gradient with NaN or infinity, on the first file of step 1"
             if signs:
@@ -69,22 +80,24 @@ def try_out(
         model.evaluate()
 
 
-def _state(task: Task, model: GlobalModel) -> dict[str, str]:
-    """What attributes hold, by name: numbers and words of the task, whose arrays are data; arrays of modules."""
-    found = {f"{type(task).__name__}.{name}": repr(value) for name, value in _attributes(task, _SCALARS)}
-    for path, module in model.module.named_modules():
-        prefix = f"model.{path}." if path else "model."
-        found |= {prefix + name: _content(value) for name, value in _attributes(module, (*_SCALARS, *_ARRAYS))}
-    return found
+def _state(task: Task, model: GlobalModel) -> dict[str, bytes]:
+    return state_of_model(model.module) | state_of_task(task, model.module)
 
 
-def _attributes(owner: object, kinds: tuple[type, ...]) -> list[tuple[str, Any]]:
-    return [(name, value) for name, value in getattr(owner, "__dict__", {}).items() if isinstance(value, kinds)]
+def _moved(weights: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+    moved = weights.copy()
+    moved[: len(gradient)] -= np.float32(1e-3) * gradient
+    return moved
 
 
-def _content(value: Any) -> str:
-    if isinstance(value, torch.Tensor) and value.layout == torch.strided and not value.is_quantized:
-        value = value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()
-    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
-        return blake3(np.ascontiguousarray(value).tobytes()).hexdigest()
-    return repr(value)
+def _evaluating(model: GlobalModel) -> list[str]:
+    """Parts that the model puts into training mode, and that were built otherwise than the whole."""
+    module, parts = model.module, dict(model.module.named_modules())
+    before = [name for name, part in parts.items() if not part.training]
+    whole = module.training
+    module.train()
+    return [name for name in before if parts[name].training] if whole else []
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + ", ..." * (len(names) > 3)

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from detox.tasks.aliases import check_apart
 from detox.tasks.task import TaskError
 
 Tensors = dict[str, torch.Tensor]
@@ -43,20 +44,19 @@ def check_model(module: nn.Module) -> None:
     trained = [p for p in parameters.values() if p.requires_grad]
     if not trained:
         raise TaskError("the model has no parameter to train")
-    seen: dict[int, str] = {}
     device = trained[0].device
     for name, tensor in named.items():
         if tensor.layout != torch.strided or tensor.is_quantized:
             raise TaskError(f"the model's {name} is sparse or quantised; DETOX needs dense tensors")
         if tensor.dtype != torch.float32 and (name in parameters or tensor.dtype not in _EXACT):
             raise TaskError(f"the model's {name} is {tensor.dtype}; DETOX needs float32")
-        if tensor.device != device or device.type == "meta":
+        if device.type == "meta":
+            raise TaskError(f"the model's {name} is on the device meta, without values")
+        if tensor.is_inference():
+            raise TaskError(f"the model's {name} was made in torch.inference_mode(), and cannot be trained")
+        if tensor.device != device:
             raise TaskError(f"the model's {name} is on {tensor.device}, the rest on {device}; DETOX needs one device")
-        if tensor.numel() and seen.setdefault(tensor.data_ptr(), name) != name:
-            raise TaskError(
-                f"the model's {seen[tensor.data_ptr()]} and {name} are two tensors in the same memory; "
-                "tie them by assigning one parameter to both names"
-            )
+    check_apart(named)
     for name, part in module.named_modules():
         if isinstance(part, nn.Embedding | nn.EmbeddingBag) and part.max_norm is not None and part.weight.requires_grad:
             raise TaskError(
@@ -83,4 +83,5 @@ def check_loss(loss: Any) -> None:
 
 def kind_of(value: Any) -> str:
     """A value's type in words."""
-    return "None" if value is None else f"a {type(value).__name__}"
+    name = type(value).__name__
+    return "None" if value is None else f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from detox.tasks.aliases import find_aliases
 from detox.tasks.checks import check_loss, check_model, kind_of, split
 from detox.tasks.exact import ExactBuffers
 from detox.tasks.task import Task, TaskError
@@ -43,12 +44,15 @@ class FlatModel:
         self.words = self.exact.words
         self.d = sum(t.numel() for t in self._trained.values())
         self.b = sum(t.numel() for t in kept.values()) + self.words
-        self.weights = torch.zeros(self.d + self.b, device=device)
-        self.gradient = torch.zeros(self.d, device=device)
+        self.weights = torch.zeros(self.d + self.b, dtype=torch.float32, device=device)
+        self.gradient = torch.zeros(self.d, dtype=torch.float32, device=device)
         self._words = self.weights[self.d + self.b - self.words :]
+        aliases = list(find_aliases(module))
         for tensor, view in zip(everything, _views(self.weights, everything), strict=True):
             view.copy_(tensor.detach())
             tensor.data = view
+        for alias in aliases:
+            alias.follow()
         self.exact.read(self._words)
         self._tensors = [(t, t.data, t.requires_grad) for t in (*everything, *exact.values())]
         self._gradients = list(_views(self.gradient, self._trained.values()))
@@ -127,8 +131,10 @@ class FlatModel:
         _seed(self.weights.device, seed)
         with torch.enable_grad():
             with users_code("the loss"):
-                loss = task.loss(self.module, indices, torch.Generator().manual_seed(seed))
+                # A copy: what arrives in a message is read-only, and torch warns of that.
+                loss = task.loss(self.module, indices.copy(), torch.Generator().manual_seed(seed))
             check_loss(loss)
+            self._take_up_gradients()
             with users_code("the loss's backward()"):
                 loss.backward()  # type: ignore[no-untyped-call]
         self._check_places()
@@ -156,6 +162,14 @@ class FlatModel:
                 found.append(index)
         return found
 
+    def _take_up_gradients(self) -> None:
+        """After a zero_grad() in the loss the gradients begin anew, at their places."""
+        for index, (parameter, view) in enumerate(zip(self._trained.values(), self._gradients, strict=True)):
+            if parameter.grad is None:
+                view.zero_()
+                self._reached.discard(index)
+                parameter.grad = view
+
     def _find(self) -> dict[str, tuple[int, torch.Size]]:
         """Where every tensor that is a view lives, and its shape; address 0 for a gradient that is gone."""
         named = {**dict(self.module.named_parameters()), **dict(self.module.named_buffers())}
@@ -182,7 +196,12 @@ class FlatModel:
         name = min(name for name in found.keys() | self._places.keys() if found.get(name) != self._places.get(name))
         resized = name in found and found[name][0] == self._places.get(name, (None,))[0]
         what = f"resized the model's {name}" if resized else f"replaced the model's {name} by another tensor"
-        raise TaskError(f"the loss {what}; change it in place, as by copy_()")
+        instead = (
+            "take gradients in the loss by torch.autograd.grad()"
+            if name.startswith("gradient of ")
+            else ("change it in place, as by copy_()")
+        )
+        raise TaskError(f"the loss {what}; {instead}")
 
     def _check_parameters(self, before: torch.Tensor) -> None:
         """Without it what the loss does to parameters would be lost: only their gradient travels."""
@@ -197,7 +216,8 @@ class FlatModel:
         raise TaskError(
             f"the loss or the forward pass changed the model's {name} in place, and only its gradient travels. Change "
             "parameters in build_model (as an initialisation from data does), or compute with a changed copy (as a "
-            "clamp or a norm can be); what a step changes beside the gradient has to be a buffer"
+            "clamp or a norm can be); what a step changes beside the gradient has to be a buffer, or a parameter that "
+            "requires no gradient"
         )
 
 

@@ -18,7 +18,7 @@ def as_metrics(found: Any) -> dict[str, float]:
         TaskError: no dict, no "loss" in it, a name that cannot be one, or a value that is no real number.
     """
     if not isinstance(found, Mapping) or "loss" not in found:
-        raise TaskError(f'the task\'s evaluate has to return a dict with a "loss", not {found!r:.80}')
+        raise TaskError(f'the task\'s evaluate has to return a dict with a "loss", not {_shown(found)}')
     for name in found:
         if not isinstance(name, str) or not name.isprintable() or not name.strip() or name in TAKEN:
             raise TaskError(f"the task's evaluate returned a score named {name!r}; give it another name")
@@ -27,11 +27,18 @@ def as_metrics(found: Any) -> dict[str, float]:
 
 def _number(name: str, value: Any) -> float:
     try:
-        if isinstance(value, str | bytes):
+        if isinstance(value, str | bytes) or value is np.ma.masked:
             raise TypeError
-        return float(value.item() if isinstance(value, np.ndarray | torch.Tensor) else value)
-    except (TypeError, ValueError, OverflowError, RuntimeError):
-        said = " ".join(repr(value).split())
+        plain = value.item() if isinstance(value, np.ndarray | np.generic | torch.Tensor) else value
+        return float(plain)
+    except Exception:  # a user's own type can fail with anything
         raise TaskError(
-            f"the task's evaluate returned {name} = {said:.80}, {kind_of(value)}; a number is needed"
+            f"the task's evaluate returned {name} = {_shown(value)}, {kind_of(value)}; a number is needed"
         ) from None
+
+
+def _shown(value: Any) -> str:
+    try:
+        return " ".join(repr(value).split())[:80]
+    except Exception:
+        return f"{kind_of(value)} that cannot be printed"

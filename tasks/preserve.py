@@ -1,8 +1,9 @@
 """What must not change is put back: a model around an evaluation, and the global generators of random numbers."""
 
+import os
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,11 @@ from detox.tasks.flat import FlatModel
 @contextmanager
 def preserved(model: FlatModel) -> Iterator[None]:
     """Afterwards all is as before: weights, buffers, gradients, what is trained, each module's mode, attributes and
-    hooks, torch's gradient mode, and the random state of torch, numpy and Python.
+    hooks, torch's settings, the current folder, and the random state of torch, numpy and Python.
     """
     weights = model.weights.clone()
     modules = [(module, module.training, _Attributes(module)) for module in model.module.modules()]
-    with random_state_preserved(), torch.set_grad_enabled(torch.is_grad_enabled()):
+    with random_state_preserved(), _settings_preserved(), torch.set_grad_enabled(torch.is_grad_enabled()):
         try:
             yield
         finally:
@@ -42,6 +43,23 @@ def random_state_preserved() -> Iterator[None]:
         torch.set_rng_state(on_cpu)
         if on_gpus:
             torch.cuda.set_rng_state_all(on_gpus)
+
+
+@contextmanager
+def _settings_preserved() -> Iterator[None]:
+    """Torch's settings that decide the bits of what is computed, and the folder that paths start from."""
+    folder, dtype, threads = os.path.realpath("."), torch.get_default_dtype(), torch.get_num_threads()
+    precision, deterministic = torch.get_float32_matmul_precision(), torch.get_deterministic_debug_mode()
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(dtype)
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+        torch.set_float32_matmul_precision(precision)
+        torch.set_deterministic_debug_mode(deterministic)
+        with suppress(OSError):  # it may be gone
+            os.chdir(folder)
 
 
 class _Attributes:

@@ -15,7 +15,7 @@ class Task(ABC):
     """Model, data and loss: all that DETOX needs to know of a training job.
 
     The PS and every worker's rank make one each, by `MyTask(device=...)`; all must hold the same bits. Before the first
-    step the PS tries it: the loss of a file twice, and one evaluation.
+    step the PS tries it: the loss of a file, some times, and one evaluation.
 
     Attributes:
         train_size: training samples; files are drawn from 0..train_size-1.

@@ -1,18 +1,13 @@
 """Errors in a user's code, told in one sentence with its file and line."""
 
 import os
-import sysconfig
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import NoReturn
 
+from detox.tasks.places import is_users, text_of
 from detox.tasks.task import TaskError
-
-_PACKAGE = Path(__file__).resolve().parents[1]
-_OURS = tuple(f"{mark.parent}/" for mark in _PACKAGE.glob("*/py.typed"))  # every package has the mark
-_INSTALLED = tuple(sysconfig.get_path(name) + "/" for name in ("stdlib", "platstdlib", "purelib", "platlib"))
 
 
 @contextmanager
@@ -32,7 +27,7 @@ def users_code(what: str) -> Iterator[None]:
         called = "os._exit" if isinstance(error, _Exit) else "sys.exit"
         raise TaskError(f"{what} called {called}({code}){_where(error)}") from error
     except Exception as error:
-        said = error.msg if isinstance(error, SyntaxError) else " ".join(str(error).split())
+        said = text_of(error)
         name = type(error).__name__
         raise TaskError(f"{what} failed with {name}{': ' * bool(said)}{said}{_where(error)}") from error
 
@@ -64,6 +59,6 @@ def _where(error: BaseException) -> str:
         return f", in {error.filename}:{error.lineno}"
     for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
         file, function = frame.f_code.co_filename, frame.f_code.co_name
-        if not file.startswith("<") and not str(Path(file).absolute()).startswith(_OURS + _INSTALLED):
+        if is_users(file):
             return f", in {file}:{line}" + ("" if function.startswith("<") else f" ({function})")
     return ""

@@ -247,6 +247,19 @@ def _not_persistent():
     return module
 
 
+def _aliased():
+    """Keeps views of its parameters as plain attributes, one with a graph."""
+    module = Of(lambda m, x: x @ m.turned + m.listed[0], head=nn.Linear(6, 3))
+    module.turned, module.listed = module.head.weight.t(), [module.head.bias.detach()]
+    return module
+
+
+def _half_shared():
+    """Two parameters, side by side in one matrix."""
+    whole = torch.randn(6, 6)
+    return Of(lambda m, x: x @ m.a @ m.b.t() @ m.a, a=nn.Parameter(whole[:, :3]), b=nn.Parameter(whole[:, 3:]))
+
+
 def _instance_norm():
     return _convolution(nn.InstanceNorm2d(4, affine=True, track_running_stats=True))
 
@@ -305,6 +318,8 @@ KINDS = {
         lambda m, x: m.head(x) * m.scale, scale=nn.Parameter(torch.tensor(2.0)), empty=nn.Parameter(torch.empty(0)),
         head=nn.Linear(6, 3),
     ),
+    "views of parameters": _aliased,
+    "parameters side by side": _half_shared,
     "bilinear and cosine": lambda: Of(lambda m, x: functional.normalize(m.a(x, x), dim=1), a=nn.Bilinear(6, 6, 3)),
 }  # fmt: skip
 
@@ -379,6 +394,18 @@ def test_one_worker_trains_what_plain_torch_trains_to_the_bit(kind, optimizer):
     expected = tensors(theirs)
     assert tensors(ours).keys() == expected.keys()
     assert [name for name, tensor in tensors(ours).items() if not torch.equal(tensor, expected[name])] == []
+
+
+def test_a_loss_may_clear_the_gradients():
+    class Clearing(Toy):
+        def loss(self, model, indices, generator):
+            (0.5 * super().loss(model, indices, generator)).backward()
+            model.zero_grad()
+            return super().loss(model, indices, generator)
+
+    task, arguments = Clearing(KINDS["unused parameters"]), OPTIMIZERS["SGD"]
+    ours, theirs = (tensors(train(task, "SGD", arguments)) for train in (distributed, plain))
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
 
 
 @pytest.mark.parametrize("kind", ROUNDED)

@@ -1,13 +1,18 @@
 """What a task forgets is said before the first step, and neither trial nor evaluation changes a bit."""
 
+import itertools
+import os
 import random
 import time
 from fractions import Fraction
+from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 from torch.nn.functional import cross_entropy, embedding
 
 from detox.ps.model import GlobalModel
@@ -40,7 +45,8 @@ class Sound(Task):
 def tried(task, warn=None, **options):
     model = GlobalModel(task, seed=0, steps=9, arguments={"lr": 0.1, "momentum": 0.9})
     options = {"bits": True, "signs": False, **options}
-    try_out(task, model, FILES, warn=pytest.fail if warn is None else warn, **options)
+    files = Files(FILES.count, FILES.size, task.train_size, FILES.seed)
+    try_out(task, model, files, warn=pytest.fail if warn is None else warn, **options)
     return model
 
 
@@ -58,7 +64,8 @@ def everything(model):
     tensors = [*model.module.parameters(), *model.module.buffers()]
     told = [(t.data_ptr(), t.shape, t.dtype, t.requires_grad, t.grad is None) for t in tensors]
     randoms = torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate()
-    return [row[0::2] for row in own], told, randoms, torch.is_grad_enabled(), [t.tolist() for t in tensors]
+    settings = torch.get_default_dtype(), torch.get_num_threads(), Path.cwd()
+    return [row[0::2] for row in own], told, randoms, settings, torch.is_grad_enabled(), [t.tolist() for t in tensors]
 
 
 def changing(name, change):
@@ -92,6 +99,8 @@ CHANGES = {
     "hooks": lambda task, model: model[0].register_forward_hook(lambda m, i, out: 0 * out),
     "layers": lambda task, model: model.__setitem__(0, nn.Linear(6, 8)),
     "gradient mode": lambda task, model: torch.set_grad_enabled(False),
+    "torch's settings": lambda task, model: (torch.set_default_dtype(torch.float64), torch.set_num_threads(3)),
+    "the current folder": lambda task, model: os.chdir("/"),
 }
 
 
@@ -178,6 +187,11 @@ def unfreezing(task, model, indices):
     return mean(task, model, indices)
 
 
+def regraded(task, model, indices):
+    model[0].bias.grad = torch.zeros(8)
+    return mean(task, model, indices)
+
+
 def exiting(task, model, indices):
     raise SystemExit("enough")
 
@@ -194,6 +208,53 @@ class Counting(nn.Linear):
         return super().forward(x) * (min(1.0, self.passes / 50) if self.ramp else 1 if self.passes < 30 else 2)
 
 
+class Remembering(nn.Linear):
+    """Does something with what it remembers in Python."""
+
+    def __init__(self, held, change):
+        super().__init__(6, 3)
+        self.held, self.change = held, change
+
+    def forward(self, x):
+        self.change(self)
+        return super().forward(x)
+
+
+def following(model):
+    for follower, parameter in zip(model.held, model.parameters(), strict=True):
+        follower.lerp_(parameter.detach(), 0.1)
+
+
+def averaging(task, model, indices):
+    return mean(task, model, indices) * functional.linear(task.x[indices], *model.held).logsumexp(1).mean()
+
+
+def remembering(held, change, loss=mean):
+    def build():
+        module = Remembering(held(), change)
+        if held is list:  # as many copies as there are parameters
+            module.held = [parameter.detach().clone() for parameter in module.parameters()]
+        return module
+
+    return losing(loss, build)
+
+
+def sharing():
+    whole = nn.Linear(6, 6)
+    return Holding(nn.Parameter(whole.weight.detach()[:4]), nn.Parameter(whole.weight.detach()[3:]))
+
+
+class Holding(nn.Module):
+    def __init__(self, *parameters):
+        super().__init__()
+        self.all = nn.ParameterList(parameters)
+
+
+def without_values(module):
+    with torch.inference_mode():
+        return module()
+
+
 class Initialising(nn.Linear):
     """Its weights come from the first samples."""
 
@@ -207,6 +268,15 @@ class Initialising(nn.Linear):
                 self.bias.copy_(-x.mean(0)[:3])
             self.initialised.fill_(True)
         return super().forward(x)
+
+
+class SpeechlessError(Exception):
+    def __str__(self):
+        raise ValueError
+
+
+def speechless():
+    raise SpeechlessError
 
 
 def holding(buffer):
@@ -243,6 +313,22 @@ FORGOTTEN = {
     "no model": (losing(mean, lambda: None), "build_model returned None"),
     "a failing model": (losing(mean, lambda: nn.Linear("6", 3)), "build_model failed with TypeError"),
     "bfloat16": (losing(mean, lambda: nn.Linear(6, 3).bfloat16()), r"weight is torch\.bfloat16; DETOX needs float32"),
+    "a counter in a dictionary": (
+        remembering(lambda: {"n": 0}, lambda m: m.held.update(n=m.held["n"] + 1)), r"model\.held changes with each"),
+    "a history": (remembering(lambda: [1], lambda m: m.held.append(1)), r"model\.held changes with each"),
+    "a generator of its own": (
+        remembering(lambda: np.random.default_rng(0), lambda m: m.held.random()), r"model\.held changes with each"),
+    "an average in a list": (remembering(list, following, averaging), r"not deterministic.*: model\.held changed"),
+    "an average that is not used": (remembering(list, following), r"model\.held changes with each"),
+    "a hidden teacher with batch norm": (
+        remembering(lambda: [nn.BatchNorm1d(6)], lambda m: m.held[0](torch.ones(2, 6))), "held changes with each"),
+    "overlapping parameters": (losing(mean, sharing), r"all\.0 and all\.1 are two tensors in the same memory"),
+    "a model without values": (losing(mean, lambda: nn.Linear(6, 3, device="meta")), "on the device meta"),
+    "a model of inference mode": (losing(mean, lambda: without_values(lambda: nn.Linear(6, 3))), "inference_mode"),
+    "a sample that is not there": (
+        Slot(train_size=41, loss=lambda model, indices, generator: mean(Sound(), model, indices)), "IndexError"),
+    "an error without words": (losing(lambda t, m, i: speechless()), r"with SpeechlessError, in .*test_trial\.py"),
+    "a gradient that is replaced": (losing(regraded), r"replaced the model's gradient of .*torch\.autograd\.grad"),
     "a sparse buffer": (losing(mean, lambda: holding(torch.eye(3).to_sparse())), "held is sparse"),
 }  # fmt: skip
 
@@ -255,6 +341,13 @@ def test_what_a_task_forgets_is_said_in_words_before_the_first_step(what):
         tried(task)
 
 
+class Failing:
+    def __repr__(self):
+        raise KeyError
+
+    __float__ = __repr__
+
+
 METRICS = {
     "no dict": ([0.5], r'has to return a dict with a "loss", not \[0\.5\]'),
     "nothing": (None, 'a dict with a "loss", not None'),
@@ -264,6 +357,10 @@ METRICS = {
     "words": ({"loss": "0.5"}, "loss = '0.5', a str"),
     "no number": ({"loss": 1.0, "f1": None}, "f1 = None, None"),
     "a complex number": ({"loss": 1j}, "loss = 1j, a complex"),
+    "a complex number of numpy": ({"loss": np.complex64(1)}, "a complex64; a number"),
+    "a masked number": ({"loss": np.ma.masked}, "loss = masked"),
+    "what fails": ({"loss": Failing()}, "loss = a Failing that cannot be printed"),
+    "what fails, in place of a dict": (Failing(), "not a Failing that cannot be printed"),
     "a name that is taken": ({"loss": 1.0, "step": 3}, "a score named 'step'"),
     "a name that is none": ({"loss": 1.0, 3: 3}, "a score named 3"),
     "a name with a line in it": ({"loss": 1.0, "a\nb": 3}, "a score named 'a.nb'"),
@@ -305,7 +402,47 @@ def test_what_a_run_can_live_with_is_a_warning():
 
     tried(Counted(), said.append)
     assert ["not deterministic" in said[0], "NaN or infinity" in said[1], "Counted.calls" in said[2]] == [True] * 3
-    assert len(said) == 3
+    tried(losing(mean, lambda: nn.Sequential(nn.Linear(6, 3), nn.BatchNorm1d(3).eval())), said.append)
+    assert "build_model leaves 1 in evaluation mode" in said[3]
+    assert len(said) == 4
+
+
+ROUNDS = itertools.count()
+
+
+def test_what_a_task_counts_anywhere_is_a_warning():
+    kept, said = {"n": 0}, []
+
+    class Curriculum(Sound):
+        scale: ClassVar = [0]
+
+        def loss(self, model, indices, generator):
+            next(ROUNDS)
+            self.scale[0] += 1
+            self.held = {"n": getattr(self, "held", kept)["n"] + 1}
+            return super().loss(model, indices, generator)
+
+    class Enclosed(Sound):
+        def loss(self, model, indices, generator):
+            kept["n"] += 1
+            return super().loss(model, indices, generator)
+
+    tried(Curriculum(), said.append)
+    tried(Enclosed(), said.append)
+    assert "ROUNDS" in said[0]
+    assert "Curriculum.scale" in said[0]
+    assert "Curriculum.held" in said[0]
+    assert "Enclosed.loss" in said[1]
+
+
+def test_a_loss_may_change_its_indices():
+    def sorting(task, model, indices):
+        indices.sort()
+        return mean(task, model, indices)
+
+    model, indices = tried(losing(sorting)), np.arange(6)[::-1].copy()
+    indices.flags.writeable = False
+    model.compute(indices, 0)
 
 
 def test_the_trial_does_not_read_the_task_s_data():

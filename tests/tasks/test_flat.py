@@ -190,13 +190,17 @@ def _replace_buffer(module):
     module.mean = module.mean * 0.9
 
 
+def _replace_gradient(model):
+    model.bias.grad = torch.zeros_like(model.bias)
+
+
 def _replace_parameter(module):
     module.weight.data = module.weight.data.clone()
 
 
 @pytest.mark.parametrize(
     ("replace", "name"),
-    [(_replace_buffer, "mean"), (_replace_parameter, "weight"), (nn.Module.zero_grad, "gradient of bias")],
+    [(_replace_buffer, "mean"), (_replace_parameter, "weight"), (_replace_gradient, "gradient of bias")],
 )
 def test_a_loss_that_replaces_a_tensor_of_the_model_is_told_so(replace, name):
     class Replacing(Toy):
