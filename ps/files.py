@@ -9,7 +9,16 @@ from typing import Any, BinaryIO
 
 
 def write_whole(path: Path, content: bytes, mode: int = 0o644) -> None:
-    """Whole or not at all: a temporary file, synced, then renamed."""
+    """Writes a file whole or not at all: a temporary file, synced, then renamed.
+
+    Args:
+        path: of the file.
+        content: all of it.
+        mode: its permissions.
+
+    Raises:
+        OSError: it cannot be written; what was there before is left.
+    """
     temporary = path.with_name(path.name + ".tmp")
     write_through(temporary, lambda file: file.write(content), mode)
     temporary.replace(path)

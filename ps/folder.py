@@ -123,8 +123,11 @@ class RunFolder:
     def end(self, status: Status, why: str, again: bool, mistake: bool = False) -> None:
         """As write_status; of a run that has not replaced an earlier one yet, the earlier comes back and keeps its own.
 
-        What kept the new one from starting is then in `start_over`. `mistake` says that the user can mend it, for the
-        launcher's exit status.
+        What kept the new one from starting is then in `start_over`.
+
+        Args:
+            status, why, again: see write_status.
+            mistake: whether the user can mend it, for the launcher's exit status.
         """
         facts = {**_facts(status, why, again), "mistake": mistake}
         if self.replaces:

@@ -159,6 +159,11 @@ class GlobalModel:
 def create_optimizer(name: str, parameters: list[torch.Tensor], arguments: dict[str, Any]) -> torch.optim.Optimizer:
     """The optimizer `name` of torch.optim.
 
+    Args:
+        name: of the class.
+        parameters: what it updates.
+        arguments: the others of the class, lr among them.
+
     Raises:
         ValueError: unknown, or it does not take these arguments, or more than a gradient is needed for a step.
     """

@@ -60,6 +60,11 @@ def named(ranks: list[int], hosts: dict[int, str]) -> str:
 def check_own_bits(digests: dict[int, bytes], ranks: list[int], model: GlobalModel, files: Files) -> None:
     """Compares the PS's own probe with the workers', for it is to compute files in their place.
 
+    Args:
+        digests: by worker, see probe.
+        ranks: rank of each worker.
+        model, files: as probe had them.
+
     Raises:
         StartError: workers compute other bits, and would be convicted of it.
     """
@@ -83,7 +88,13 @@ def classes_of(digests: dict[int, bytes]) -> tuple[tuple[int, ...], ...]:
 
 
 def unequal(digests: dict[int, bytes], ranks: list[int], fingerprints: dict[int, dict[str, Any]]) -> list[str]:
-    """A sentence for each rank with a worker whose bits differ from those of most workers; empty if all agree."""
+    """A sentence for each rank with a worker whose bits differ from those of most workers; empty if all agree.
+
+    Args:
+        digests: by worker, see probe.
+        ranks: rank of each worker.
+        fingerprints: by rank, what decides the bits there.
+    """
     counts = Counter(digests.values())
     if len(counts) <= 1:
         return []

@@ -175,6 +175,11 @@ def server_seconds(setting: Setting, found: Forecast, d: int) -> tuple[float, fl
 
     NaN where the aggregator cannot serve so many votes or gradients.
 
+    Args:
+        setting: p, q and r.
+        found: the aggregator's forecast in it.
+        d: entries of a gradient.
+
     Raises:
         ConfigError: p gradients would take more than half of this machine's memory, or are too many to time.
     """

@@ -215,6 +215,11 @@ def by_attack(all_methods: list[Method]) -> dict[str, dict[str, float]]:
 def write(runs: list[FinishedRun], target: float | None, folder: Path) -> None:
     """Writes report.csv, report.md, report.html and the pictures.
 
+    Args:
+        runs: finished ones, at least one.
+        target: test accuracy to time, 0 to 1; None: 95 % of the best.
+        folder: where to; it is made.
+
     Raises:
         ImportError: there is no matplotlib.
     """

@@ -93,7 +93,13 @@ class Adversary:
         return task if self._kind.data is None else self._kind.data(task)
 
     def take(self, ticket: Any, header: Header, vector: np.ndarray) -> None:
-        """Takes the honest vector of a Byzantine worker; `ticket` comes back from `answers` with what to send."""
+        """Takes the honest vector of a Byzantine worker.
+
+        Args:
+            ticket: comes back from `answers` with what to send.
+            header: the edge and the step.
+            vector: (d + b,) float32.
+        """
         self._plot(header.step).waiting.append((ticket, header.file, vector))
         if self._kind.colludes:
             self._share(header, vector)
