@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import Flag, StrEnum, auto
+from functools import cache
 
 
 class Trait(Flag):
@@ -58,6 +59,7 @@ class EventKind(StrEnum):
         return trait in self.traits
 
 
+@cache
 def kinds(trait: Trait) -> tuple[EventKind, ...]:
     """The kinds with this trait, the mildest first."""
     return tuple(kind for kind in EventKind if kind.has(trait))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import zip_longest
 from typing import Literal
 
@@ -35,12 +36,8 @@ class Placement:
     def byzantine(self, step: int) -> frozenset[int]:
         """The Byzantine workers of `step`."""
         if self.how in ("random", "fixed"):
-            return self._draw(step if self.how == "random" else 0)
+            return _draw(self.p, self.q, self.seed, step if self.how == "random" else 0)
         return frozenset(self._order()[: self.q])
-
-    def _draw(self, counter: int) -> frozenset[int]:
-        drawn = stream(self.seed, "placement", counter).choice(self.p, self.q, replace=False)
-        return frozenset(drawn.tolist())
 
     def _order(self) -> list[int]:
         """All workers, the first to turn Byzantine first."""
@@ -51,3 +48,9 @@ class Placement:
         chosen = [worker for group in self.groups for worker in group[: (len(group) + 1) // 2]]
         rest = [worker for group in self.groups for worker in group[(len(group) + 1) // 2 :]]
         return chosen + rest
+
+
+@lru_cache(maxsize=16)  # each worker of a rank asks, in each step
+def _draw(p: int, q: int, seed: int, counter: int) -> frozenset[int]:
+    """q of p workers."""
+    return frozenset(stream(seed, "placement", counter).choice(p, q, replace=False).tolist())

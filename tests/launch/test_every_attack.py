@@ -20,7 +20,7 @@ from detox.wire.memory import Network
 from detox.worker.attacks import ATTACKS
 
 STEPS = 4
-RANKS = [1, 1, 1, 2, 2, 2, 3, 3, 3]  # groups are drawn at random, so colluders of one group are on several ranks
+HOSTS = 3  # groups are drawn at random, so colluders of one group are on several ranks
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +31,7 @@ def task():
 @pytest.fixture
 def train(tmp_path, task):
     def _train(config):
+        ranks = [1 + worker * HOSTS // config.p for worker in range(config.p)]
         model = GlobalModel(task, seed=0, steps=STEPS)
         size = model.d + model.b
         network, fellows = Network(), Network()
@@ -39,13 +40,13 @@ def train(tmp_path, task):
             torch.manual_seed(0)
             own = fellows.session(rank - 1, {0, 1, 2} - {rank - 1})
             own.expect({Kind.COLLUDE: 4 * size})
-            adversary = create_adversary(config, RANKS, rank, own, model.d) if config.q else None
+            adversary = create_adversary(config, ranks, rank, own, model.d) if config.q else None
             employ(network, rank, size, task, FlatModel(task.build_model()), Codec(size, "none"), adversary)
         files = Files(config.votes, 12, task.train_size, 0)
-        ledger = Ledger(tmp_path / "ledger.jsonl", RANKS, {})
+        ledger = Ledger(tmp_path / "ledger.jsonl", ranks, {})
         scheme = config.create_scheme()
         server = Server(
-            session, RANKS, model, Codec(size, "none"), files=files, scheme=scheme,
+            session, ranks, model, Codec(size, "none"), files=files, scheme=scheme,
             create_ballot=config.create_ballot(model.d), aggregation=Aggregation(config.hierarchy, scheme, config.f, 0),
             ledger=ledger, quarantine=config.quarantine.create(), q=config.q, on_tie="drop", deadline=60.0,
             fetch_deadline=60.0,
@@ -57,10 +58,10 @@ def train(tmp_path, task):
     return _train
 
 
-def _config(q, placement="spread", **attack):
+def _config(q, placement="spread", p=9, **attack):
     aggregator = {"name": "mean", "f": 0}
     attack = {"placement": placement, **attack}
-    return Config(p=9, q=q, r=3, groups="random", aggregator=aggregator, attack=attack)
+    return Config(p=p, q=q, r=3, groups="random", aggregator=aggregator, attack=attack)
 
 
 @pytest.fixture
@@ -83,7 +84,7 @@ def test_where_each_group_has_an_honest_majority_no_attack_changes_a_bit(train, 
         assert run.outcomes["majority"] >= (2 if kind in ("mimic", "delayed") else 3) * STEPS, kind
 
 
-def test_colluders_on_several_ranks_agree_and_win_the_vote_of_a_whole_group_in_every_attack(train, honest):
+def test_colluders_win_the_vote_of_a_group_they_fill_in_every_attack(train, honest):
     won = []
     for kind in ATTACKS:
         run = train(_config(3, "group", kind=kind, knowledge="omniscient"))
@@ -94,6 +95,18 @@ def test_colluders_on_several_ranks_agree_and_win_the_vote_of_a_whole_group_in_e
         if run.digest != honest:
             won.append(kind)
     assert won == list(ATTACKS)
+
+
+def test_colluders_that_are_two_of_three_agree_in_every_attack(train):
+    # Two pairs win the vote of their groups: were their bits not equal, these groups would have none.
+    for kind in ATTACKS:
+        outcomes = train(_config(4, "worst", p=15, kind=kind, knowledge="omniscient")).outcomes
+        if kind in ("nan", "inf"):
+            assert outcomes["none"] == 2 * STEPS, kind
+            continue
+        assert outcomes["none"] == 0, kind
+        # A copy of a file's own gradient is no lie to its group.
+        assert outcomes["majority"] >= (1 if kind in ("mimic", "delayed") else 2) * STEPS, kind
 
 
 def test_scale_and_perturbation_reach_the_attack(train):

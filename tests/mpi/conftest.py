@@ -167,9 +167,17 @@ def jobs_of_session(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def baseline(jobs_of_session):
-    """The summary of run.toml as it stands."""
-    return jobs_of_session.run()
+def baseline_job(jobs_of_session):
+    """A run of run.toml that has succeeded, with a few checkpoints and lines more. Tests read its folder."""
+    job = jobs_of_session.start("--checkpoint-every", "5", "--log-every", "5")
+    assert job.wait() == 0, job.text
+    return job
+
+
+@pytest.fixture(scope="session")
+def baseline(baseline_job):
+    """The summary of run.toml."""
+    return Jobs.summary(baseline_job)
 
 
 @pytest.fixture

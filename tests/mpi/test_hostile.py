@@ -103,8 +103,8 @@ STALL = """
     ],
 )
 def test_a_rank_that_breaks_down_is_done_without(jobs, act, words):
-    train = ["train", "run.toml", "--q", "0", "--workers-per-rank", "2", "--transport.deadline", "3"]
-    line = mpirun_line(5, None, [sys.executable, "-m", "detox.launch", *train])
+    train = ["train", "run.toml", "--q", "0", "--workers-per-rank", "4", "--transport.deadline", "3"]
+    line = mpirun_line(3, None, [sys.executable, "-m", "detox.launch", *train])
     job = jobs.start_line([*line, ":", "-n", "1", sys.executable, "-c", STEP_FIVE.format(act=act), *train])
     job.wait()
     summary = jobs.summary(job)

@@ -18,9 +18,9 @@ def whole(jobs_of_session):
 
 
 def test_the_ps_goes_on_without_a_worker_that_is_killed(jobs):
-    job = jobs.start(*LONG, "--q", "0", "--workers-per-rank", "2", n=6)
+    job = jobs.start(*LONG, "--q", "0", "--workers-per-rank", "4", n=4)
     job.wait_for("step  50")
-    os.kill(job.pid_of_rank(5), signal.SIGKILL)  # who has one worker, the last
+    os.kill(job.pid_of_rank(3), signal.SIGKILL)  # who has one worker, the last
     assert job.wait() == 0, job.text
     summary = jobs.summary(job)
     silent = [counts.get("silent", 0) for counts in summary["ledger"]]

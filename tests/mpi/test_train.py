@@ -10,7 +10,7 @@ from detox.launch.mpirun import mpirun_line
 
 def test_training_repeats_bit_for_bit_whatever_the_number_of_ranks(jobs, baseline):
     again = jobs.run()
-    spread = jobs.run(n=5)
+    spread = jobs.run(n=4)
     assert baseline["weights_digest"] == again["weights_digest"] == spread["weights_digest"]
     assert baseline["dissents"] == again["dissents"] == spread["dissents"]
     assert baseline["steps"] == 20
@@ -35,7 +35,7 @@ def test_lies_that_are_outvoted_leave_no_trace_in_the_weights_and_are_named(jobs
     assert honest["dissents"] == {}
 
 
-@pytest.mark.parametrize("options", [["--share-compute"], ["--compression.codec", "none"], ["--vote", "full"]])
+@pytest.mark.parametrize("options", [["--share-compute"], ["--compression.codec", "none", "--vote", "full"]])
 def test_sharing_computation_compression_and_the_kind_of_vote_change_no_bit(jobs, baseline, options):
     summary = jobs.run(*options)
     assert summary["weights_digest"] == baseline["weights_digest"]
@@ -56,49 +56,35 @@ def test_colluders_exchange_gradients_over_mpi_and_agree(jobs):
     assert list(summary["dissents"].values()) == [20, 20]
 
 
-@pytest.mark.parametrize("kind", ["label_flip", "min_max", "mimic", "opt_alie"])
-def test_colluders_on_several_ranks_agree_in_other_attacks_too(jobs, kind):
-    # Two pairs win the vote of their groups: were their bits not equal, these groups would have none.
-    options = ("--q", "4", "--attack.placement", "worst", "--attack.knowledge", "omniscient", "--attack.kind", kind)
-    votes = jobs.run("--p", "15", "--steps", "5", "--eval-every", "5", *options)["votes"]
-    assert votes["none"] == 0
-    # A copy of a file's own gradient is no lie to its group.
-    assert votes["majority"] >= (5 if kind == "mimic" else 10)
-
-
 def test_colluders_that_know_one_file_have_nothing_to_hide_behind(jobs):
     summary = jobs.run("--attack.kind", "alie", "--attack.placement", "worst")
     assert summary["votes"] == {"unanimous": 60, "majority": 0, "none": 0, "recomputed": 0}
 
 
-def test_a_finished_run_is_not_made_again(jobs):
-    job = jobs.start()
-    assert job.wait() == 0
-    line = [sys.executable, "-m", "detox.launch", "launch", "-n", "3", "run.toml"]
-    again = subprocess.run(line, cwd=job.folder, capture_output=True, text=True, check=False, timeout=240)
+def test_a_finished_run_is_not_made_again(baseline_job):
+    options = ["--checkpoint-every", "5", "--log-every", "5"]
+    line = [sys.executable, "-m", "detox.launch", "launch", "-n", "3", "run.toml", *options]
+    again = subprocess.run(line, cwd=baseline_job.folder, capture_output=True, text=True, check=False, timeout=240)
     assert again.returncode == 0
     assert "already finished" in again.stdout
 
 
-def test_the_run_folder_holds_what_it_promises(jobs):
-    job = jobs.start("--checkpoint-every", "5", "--log-every", "5")
-    assert job.wait() == 0, job.text
-    (folder,) = job.folder.glob("runs/run-*")
+def test_the_run_folder_holds_what_it_promises(baseline_job, baseline):
+    (folder,) = baseline_job.folder.glob("runs/run-*")
     names = {path.name for path in folder.iterdir()}
     assert names >= {"config.toml", "metrics.jsonl", "ledger.jsonl", "summary.json", "checkpoints", "done"}
-    summary = jobs.summary(job)
-    assert summary.keys() >= {
+    assert baseline.keys() >= {
         "steps", "test_accuracy", "seconds_per_step", "bytes_into_ps", "votes", "dissents", "weights_digest",
         "config_hash", "versions",
     }  # fmt: skip
     metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in metrics] == list(range(1, 21))
-    assert sum(line["bytes_in"] for line in metrics) == summary["bytes_into_ps"]
-    parts = summary["seconds_per_step"]
+    assert sum(line["bytes_in"] for line in metrics) == baseline["bytes_into_ps"]
+    parts = baseline["seconds_per_step"]
     assert parts["total"] == pytest.approx(sum(v for name, v in parts.items() if name != "total"))
     lines = [json.loads(line) for line in (folder / "ledger.jsonl").read_text().splitlines()]
-    assert sum(line["kind"] == "dissented" for line in lines) == sum(summary["dissents"].values())
-    assert [line for line in job.text.splitlines() if line.startswith("step")][-1].startswith("step 20")
+    assert sum(line["kind"] == "dissented" for line in lines) == sum(baseline["dissents"].values())
+    assert [line for line in baseline_job.text.splitlines() if line.startswith("step")][-1].startswith("step 20")
 
 
 def test_a_users_own_task_trains(jobs):
@@ -124,7 +110,7 @@ class Normed(Classification):
 """
 
 
-def test_batch_norm_statistics_go_through_the_vote_to_the_model_that_the_ps_evaluates(jobs, tmp_path):
+def test_batch_norm_statistics_go_through_the_vote_to_the_model_of_the_ps(jobs, tmp_path):
     (tmp_path / "normed.py").write_text(NORMED)
     options = ("--task", "normed:Normed", "--model", "None", "--optimizer.lr", "0.1")
     files = (tmp_path / "normed.py",)

@@ -42,7 +42,7 @@ else:
 """
 
 
-def test_a_message_that_a_rank_did_not_wait_for_is_not_written_into_what_is_now_elses(jobs):
+def test_a_message_that_nobody_waited_for_is_not_written_into_elses_memory(jobs):
     job = jobs.start_line(mpirun_line(2, None, [sys.executable, "-c", LEAVES]))
     assert job.wait() == 0, job.text
     assert "received before QUIT: 0 bytes changed: 0" in job.text

@@ -412,7 +412,7 @@ def test_an_option_that_fewer_votes_do_not_bear_costs_steps_and_not_the_run(make
     assert all("8 of 9 groups have a vote" in record.skipped for record in server.train(1, 3))
 
 
-def test_a_silent_worker_that_is_not_needed_costs_one_checkpoint_a_moment_and_not_each(make):
+def test_a_silent_worker_that_is_not_needed_costs_a_moment_at_one_checkpoint_alone(make):
     server, workers, _ = make({0: lambda v: None}, deadline=0.5)
     seconds = []
     for _record in server.train(1, 4):
@@ -473,7 +473,7 @@ def test_in_a_thousand_steps_no_honest_worker_is_convicted_and_every_liar_is(clu
     assert sum(counts[worker]["dissented"] for worker in range(45) if worker not in liars) > 0
 
 
-def test_where_liars_are_drawn_anew_each_step_nobody_is_convicted_of_a_step_in_which_it_was_honest(cluster, tmp_path):
+def test_liars_that_are_drawn_anew_are_convicted_of_steps_in_which_they_lied_alone(cluster, tmp_path):
     workers = Drawn(CLUSTER)
     server = cluster(workers, minimum=45)
     list(server.train(1, 1000))
