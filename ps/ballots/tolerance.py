@@ -122,7 +122,13 @@ class ToleranceBallot(Ballot):
 
     @staticmethod
     def why_not(*, recomputes: bool, compression: str, exact: str) -> str:
-        """Bits decide nothing here, and what is within the tolerance is not beyond doubt."""
+        """What this vote rules out, in words, with what to do; empty where all goes together.
+
+        Args:
+            recomputes: whether the PS may compute gradients itself, whose bits a worker's need not equal.
+            compression: the kind; rounded or as signs, nearly equal entries may differ.
+            exact: the aggregator, if it tolerates no bad vote; a vote within the tolerance may be one.
+        """
         if recomputes:
             return (
                 "the PS computes other bits than workers may, so it convicts nobody; leave recomputation off "
