@@ -81,7 +81,8 @@ def _start(line: list[str], folder: RunFolder, restarts: int, resume: bool) -> i
         told = now if now != before else {}
         if status == failure.MISTAKE and told.get("status") == "running":
             told = {}  # it is another job's, for which this one was refused
-        if folder.done and (resume or (told.get("status") == "finished" and "start_over" not in told)):
+        refused = status == failure.MISTAKE and not told  # as where the task has changed since the run finished
+        if folder.done and not refused and (resume or (told.get("status") == "finished" and "start_over" not in told)):
             return 0
         replaces = folder.replaces or "start_over" in now
         _bring_back(folder)

@@ -307,3 +307,10 @@ def test_a_task_that_changes_the_current_folder_takes_no_file_along(job, monkeyp
     assert not list(elsewhere.iterdir())
     assert job.folder.done
     assert job.folder.resumable
+
+
+@pytest.mark.parametrize(("status", "expected"), [(0, 0), (2, 2), (137, 0)])
+def test_a_finished_run_that_is_refused_for_what_has_changed_is_no_success(job, mpirun, status, expected):
+    job.finish()
+    mpirun(f"exit {status}")
+    assert launch(["-n", "3", "run.toml"]) == expected
