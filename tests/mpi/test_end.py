@@ -69,7 +69,7 @@ def test_whatever_happens_at_the_start_ends_the_job_in_a_sentence(jobs, tmp_path
 
 
 def test_a_job_ends_with_its_launcher_even_where_that_is_killed(jobs):
-    job = jobs.start("--steps", "100000", "--eval-every", "100000")
+    job = jobs.start("--steps", "100000", "--eval-every", "100000", n=2)
     job.wait_for("step  ")
     os.kill(job.process.pid, signal.SIGKILL)
     assert _is_over(job)
