@@ -33,6 +33,12 @@ if TYPE_CHECKING:
     from detox.ps.model import GlobalModel
     from detox.tasks import Task
 
+    SchemeName = str
+    VoteName = str
+else:
+    SchemeName = Literal[tuple(SCHEMES)]
+    VoteName = Literal[tuple(VOTES)]
+
 
 class Config(Section):
     """One run."""
@@ -61,14 +67,14 @@ class Config(Section):
     """Seed of what no worker may foresee: redrawn groups and the shuffle of the votes. Unset: `seed` where
     groups are fixed or random, and fresh from the operating system where they are redrawn (kept in the
     run's folder)."""
-    vote: Literal["digest", "full", "tolerance"] = "digest"
+    vote: VoteName = "digest"
     """digest: workers claim a BLAKE3 digest, one copy per group travels. full: every copy travels and is
     compared bit by bit (the paper's protocol). tolerance: every copy travels, and copies that are nearly equal
     agree, for hosts that do not compute the same bits; see docs/threat-model.md."""
     vote_tolerance: Annotated[float, Field(ge=0, lt=1)] = 1e-4
     """vote = "tolerance": the greatest |a - b| / max(|a|, |b|) of two copies that agree; detox-ps doctor measures
     what these hosts need."""
-    groups: Literal["fixed", "random", "redrawn"] = "redrawn"
+    groups: SchemeName = "redrawn"
     """fixed: consecutive ids. random: drawn once. redrawn: drawn in secret each step."""
     groups_within: Literal["all", "class"] = "all"
     """all: any workers share a group. class: only workers whose gradients had equal bits in the self-test, for hosts of
