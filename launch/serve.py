@@ -6,6 +6,7 @@ import signal
 from detox.aggregators import AggregatorError
 from detox.config import Config, known_secret, secret_seed
 from detox.config.adversary import adversary_in_words
+from detox.config.fields import counted
 from detox.launch import failure
 from detox.launch.console import Reporter, summary_lines
 from detox.launch.environment import handle_signals
@@ -153,9 +154,11 @@ def _train(session: Session, config: Config, options: Options, ranks: list[int],
     if config.recomputes:
         check_own_bits(digests, ranks, model, files)
     buffers = f" and {model.b} buffers" if model.b else ""
+    workers, groups = counted(config.p, "worker"), counted(config.votes, "group")
+    where = f"{counted(len(set(ranks)), 'rank')} on {counted(len(set(hosts.values())), 'host')}"
     reporter.say(
-        f"{config.task}: d = {model.d} parameters{buffers}; p = {config.p} workers in {config.votes} groups of "
-        f"r = {config.r}, {adversary_in_words(config)}; {len(set(ranks))} ranks on {len(set(hosts.values()))} hosts"
+        f"{config.task}: d = {model.d} parameters{buffers}; p = {workers} in {groups} of r = {config.r}, "
+        f"{adversary_in_words(config)}; {where}"
     )
     if config.share_compute:
         reporter.say("share_compute: workers of one rank that hold the same file compute it once")
