@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import inspect
 import sys
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,8 @@ def data_digest(task: Task) -> str:
     A task that reads its data later, or of which something else changes from start to start, says better itself what
     its data are, in an attribute or method `data_digest`. Of an array of more than 1 GiB, 4,096 rows count.
     """
-    own = getattr(task, "data_digest", None)
-    if own is not None:
+    if inspect.getattr_static(task, "data_digest", None) is not None:  # a __getattr__ of the task's can do anything
+        own: Any = task.data_digest  # type: ignore[attr-defined]
         return str(own() if callable(own) else own)
     walk = _Walk()
     walk.attributes(vars(task), _DEPTH)

@@ -1,9 +1,10 @@
 """Errors in a user's code, told in one sentence with its file and line."""
 
 import os
+import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import NoReturn
 
 from detox.tasks.places import is_users, text_of
@@ -14,11 +15,13 @@ from detox.tasks.task import TaskError
 def users_code(what: str) -> Iterator[None]:
     """Whatever is raised within, an exit included, becomes a TaskError; a TaskError stays as it is.
 
+    Standard output and error are those from before afterwards, or what is wrong would be told to nobody.
+
     Args:
         what: is under way, the subject of a sentence: "the loss".
     """
     try:
-        with _exits_raise():
+        with redirect_stdout(sys.stdout), redirect_stderr(sys.stderr), _exits_raise():
             yield
     except TaskError:
         raise

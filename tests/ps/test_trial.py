@@ -1,8 +1,10 @@
 """What a task forgets is said before the first step, and neither trial nor evaluation changes a bit."""
 
+import io
 import itertools
 import os
 import random
+import sys
 import time
 from fractions import Fraction
 from pathlib import Path
@@ -64,7 +66,7 @@ def everything(model):
     tensors = [*model.module.parameters(), *model.module.buffers()]
     told = [(t.data_ptr(), t.shape, t.dtype, t.requires_grad, t.grad is None) for t in tensors]
     randoms = torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate()
-    settings = torch.get_default_dtype(), torch.get_num_threads(), Path.cwd()
+    settings = torch.get_default_dtype(), torch.get_num_threads(), Path.cwd(), sys.stdout, sys.stderr
     return [row[0::2] for row in own], told, randoms, settings, torch.is_grad_enabled(), [t.tolist() for t in tensors]
 
 
@@ -100,6 +102,7 @@ CHANGES = {
     "layers": lambda task, model: model.__setitem__(0, nn.Linear(6, 8)),
     "gradient mode": lambda task, model: torch.set_grad_enabled(False),
     "torch's settings": lambda task, model: (torch.set_default_dtype(torch.float64), torch.set_num_threads(3)),
+    "the output": lambda task, model: vars(sys).update(stdout=io.StringIO(), stderr=io.StringIO()),
     "the current folder": lambda task, model: os.chdir("/"),
 }
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from detox.tasks import create_task
+from detox.tasks import Task, create_task
 from detox.tasks.digest import data_digest, source_digests
 
 
@@ -126,3 +126,14 @@ def test_a_change_in_any_module_of_the_users_that_the_task_imports_is_seen(sourc
     after = source({"pack/deep.py": "thing = 2", "pack/unused.py": "x", "stranger.py": "x"})
     assert {module for module in after if after[module] != before[module]} == {"pack.deep"}
     assert source_digests("digits") == {}
+
+
+def test_a_task_that_answers_for_attributes_that_it_lacks_is_asked_for_none():
+    class Silent(Task):
+        build_model = loss = evaluate = None
+
+    class Delegating(Silent):
+        def __getattr__(self, name):
+            raise KeyError(name)
+
+    assert data_digest(Delegating()) == data_digest(Silent())
