@@ -175,7 +175,7 @@ def test_an_output_that_cannot_be_made_is_told_in_one_sentence(job, tmp_path, wo
     assert "file/runs" in job.printed
 
 
-def test_an_interrupted_run_and_one_that_was_killed_at_its_start_leave_the_earlier_one(job):
+def test_an_interrupted_run_and_one_killed_at_its_start_leave_the_earlier_one(job):
     job.finish()
     before = job.content()
 
@@ -276,9 +276,7 @@ def test_a_job_that_was_refused_for_another_says_nothing_of_the_other_s_run(job,
 
 
 @pytest.mark.parametrize(("steps", "starts"), [("true", 2), ("echo 1 >> {}/metrics.jsonl", 4)])
-def test_a_job_that_twice_dies_without_a_word_before_its_first_step_is_not_started_again(
-    job, mpirun, capsys, steps, starts
-):
+def test_a_job_that_twice_dies_mute_before_its_first_step_is_not_started_again(job, mpirun, capsys, steps, starts):
     folder = job.folder.path
     status = (
         f"""mkdir -p {folder}; echo '{{"status": "running", "again": true, "time": "'$$'"}}' > {folder}/status.json"""

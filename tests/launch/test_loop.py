@@ -93,7 +93,7 @@ def most(name, n):
 
 
 @pytest.mark.parametrize("name", [*RULES, *PAIRS, *BASELINES])
-def test_every_aggregator_trains_the_vanilla_system_against_two_liars_or_as_many_as_it_bears(loop, name):
+def test_every_aggregator_trains_against_two_liars_or_as_many_as_it_bears(loop, name):
     n = 10 if name == "d-multi-krum" else 7
     f = 0 if name in BASELINES else min(2, most(name, n))
     lies = {worker: lambda vector: -20 * vector for worker in range(f)}
@@ -241,9 +241,7 @@ class Counting(Classification):
 
 
 @pytest.mark.parametrize("vote", ["digest", "full", "tolerance"])
-def test_counters_flags_and_unused_parameters_pass_the_vote_whatever_liars_say_of_them(
-    loop, tmp_path, monkeypatch, vote
-):
+def test_counters_flags_and_unused_parameters_pass_the_vote_whatever_liars_say(loop, tmp_path, monkeypatch, vote):
     (tmp_path / "counting.py").write_text(COUNTING)
     monkeypatch.syspath_prepend(tmp_path)
     options = {

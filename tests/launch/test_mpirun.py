@@ -77,7 +77,7 @@ def test_an_mpirun_that_fails_is_quoted(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(not _open_mpi(), reason="no Open MPI")
 @pytest.mark.parametrize("name", ["SLURM_JOB_ID", "SLURM_NODELIST", "PBS_JOBID"])
-def test_without_a_hostfile_all_ranks_are_here_whatever_a_batch_system_left_in_the_environment(monkeypatch, name):
+def test_without_a_hostfile_all_ranks_are_here_whatever_a_batch_system_left(monkeypatch, name):
     before = mpirun_line(3, None, ["x"]), mpirun_line(3, "hosts", ["x"])
     monkeypatch.setenv(name, "7")
     line = mpirun_line(3, None, ["x"])

@@ -138,7 +138,7 @@ class Failing(Model):
         ({"loss": 1.0, 3: 3}, "a score named 3"),
     ],
 )
-def test_a_last_evaluation_that_fails_loses_no_training_and_is_all_that_is_made_again(tmp_path, answer, words):
+def test_a_last_evaluation_that_fails_loses_no_training_and_alone_is_made_again(tmp_path, answer, words):
     config, folder = Config(steps=3, eval_every=2), RunFolder(tmp_path / "run")
     folder.create("")
     good = {"loss": 0.25, "accuracy": 1}
@@ -173,9 +173,7 @@ def a_run(tmp_path, server, steps, reporter=None, **fields):
         (1, [1], 1),
     ],
 )
-def test_a_run_that_makes_no_update_for_twenty_steps_or_at_all_stops_as_failed_again_and_again(
-    tmp_path, steps, skipped, stops
-):
+def test_a_run_without_an_update_for_twenty_steps_or_at_all_stops_as_failed(tmp_path, steps, skipped, stops):
     reporter, server = Reporter(), Server(steps, skipped)
     folder, run = a_run(tmp_path, server, steps, reporter)
     if stops is None:
@@ -201,7 +199,7 @@ def test_a_run_that_makes_no_update_for_twenty_steps_or_at_all_stops_as_failed_a
     ("q", "skipped", "stops"),
     [(0, range(1, 51), 20), (0, range(11, 51), 30), (1, range(1, 51), 20), (1, range(11, 51), None)],
 )
-def test_nan_in_gradients_is_the_tasks_mistake_unless_the_model_diverged_under_attack(tmp_path, q, skipped, stops):
+def test_nan_in_gradients_is_the_tasks_mistake_unless_an_attack_made_it_diverge(tmp_path, q, skipped, stops):
     reporter, server = Reporter(), Server(50, skipped)
     folder, run = a_run(tmp_path, server, 50, reporter, q=q)
     server.ledger = Parts()
@@ -225,7 +223,7 @@ def test_nan_in_gradients_is_the_tasks_mistake_unless_the_model_diverged_under_a
     assert folder.done is (stops is None)
 
 
-def test_an_evaluation_before_the_last_step_that_fails_is_said_and_the_training_goes_on(tmp_path):
+def test_an_earlier_evaluation_that_fails_is_said_and_the_training_goes_on(tmp_path):
     config, folder, reporter = Config(steps=4, eval_every=2), RunFolder(tmp_path / "run"), Reporter()
     folder.create("")
     assert Run(config, folder, reporter, Server(4), Failing(ValueError("no data"), {"loss": 1})).train(1)

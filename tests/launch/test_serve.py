@@ -113,7 +113,7 @@ def test_a_ps_that_is_to_judge_has_to_compute_the_bits_of_every_worker():
         check_own_bits(dict.fromkeys(range(6), own) | {3: bytes(32)}, ranks, Model(), files)
 
 
-def test_a_signal_passes_through_every_net_for_errors_and_a_second_one_changes_nothing():
+def test_a_signal_passes_every_net_for_errors_and_a_second_one_changes_nothing():
     former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
     try:
         handle_signals(_interrupt)

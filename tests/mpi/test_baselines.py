@@ -5,8 +5,8 @@ import signal
 
 def test_signs_take_a_thirty_second_of_the_bytes_of_floats(jobs):
     options = ("--r", "1", "--q", "0", "--model", "mlp", "--steps", "5", "--aggregator.name", "sign_majority")
-    floats = jobs.run(*options, "--compression.codec", "none")
-    signs = jobs.run(*options, "--compression.codec", "none", "--compression.kind", "sign")
+    floats = jobs.run(*options, "--compression.codec", "none", n=2)
+    signs = jobs.run(*options, "--compression.codec", "none", "--compression.kind", "sign", n=2)
     d, headers = 9610, 5 * 9 * 32
     assert floats["bytes_into_ps"] - headers == 5 * 9 * 4 * d
     assert signs["bytes_into_ps"] - headers == 5 * 9 * -(-d // 8)
@@ -15,13 +15,13 @@ def test_signs_take_a_thirty_second_of_the_bytes_of_floats(jobs):
 
 def test_sign_sgd_learns_under_attack_and_the_ps_can_compute_signs_itself(jobs):
     options = ("--compression.kind", "sign", "--aggregator.name", "sign_majority", "--optimizer.lr", "0.003")
-    attacked = jobs.run(*options, "--optimizer.momentum", "0", "--steps", "60", "--on-tie", "recompute")
+    attacked = jobs.run(*options, "--optimizer.momentum", "0", "--steps", "60", "--on-tie", "recompute", n=2)
     assert attacked["test_accuracy"] > 0.8
     assert attacked["votes"]["none"] == 0
 
 
 def test_draco_takes_no_harm_from_two_liars_in_groups_of_five(jobs):
-    summary = jobs.run("--p", "10", "--r", "5", "--aggregator.name", "draco", "--attack.placement", "worst")
+    summary = jobs.run("--p", "10", "--r", "5", "--aggregator.name", "draco", "--attack.placement", "worst", n=2)
     assert summary["votes"] == {"unanimous": 20, "majority": 20, "none": 0, "recomputed": 0}
     assert list(summary["dissents"].values()) == [20, 20]
     assert summary["test_accuracy"] > 0.5
@@ -29,7 +29,7 @@ def test_draco_takes_no_harm_from_two_liars_in_groups_of_five(jobs):
 
 def test_worker_momentum_trains_with_centered_clipping_under_attack(jobs):
     options = ("--r", "1", "--aggregator.name", "centered_clipping", "--worker-momentum", "0.9", "--groups", "fixed")
-    clipped = jobs.run(*options, "--optimizer.momentum", "0", "--optimizer.lr", "0.5", "--steps", "100")
+    clipped = jobs.run(*options, "--optimizer.momentum", "0", "--optimizer.lr", "0.5", "--steps", "100", n=2)
     assert clipped["test_accuracy"] > 0.8
 
 
@@ -40,7 +40,7 @@ def test_workers_of_a_group_have_equal_momenta_on_whatever_rank_they_are(jobs):
 
 def test_a_resumed_run_says_that_worker_momentum_starts_from_zero(jobs):
     long = ("--steps", "400", "--checkpoint-every", "50", "--worker-momentum", "0.9", "--q", "0", "--restarts", "2")
-    job = jobs.start(*long)
+    job = jobs.start(*long, n=2)
     job.wait_for("step  70")
     os.kill(job.pid_of_rank(0), signal.SIGKILL)
     assert job.wait() == 0, job.text
@@ -50,7 +50,7 @@ def test_a_resumed_run_says_that_worker_momentum_starts_from_zero(jobs):
 
 def test_files_with_shards_of_their_own_train_and_repeat_on_any_number_of_ranks(jobs, baseline):
     split = ("--data.split", "dirichlet", "--data.alpha", "0.1")
-    one, other = jobs.run(*split), jobs.run(*split, n=5)
+    one, other = jobs.run(*split), jobs.run(*split, n=4)
     assert one["weights_digest"] == other["weights_digest"] != baseline["weights_digest"]
     assert one["test_accuracy"] > 0.5
 

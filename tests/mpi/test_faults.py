@@ -30,8 +30,8 @@ def test_every_fault_has_a_test():
 @pytest.fixture(scope="module")
 def honest(jobs_of_session):
     """The weights without faults, of 45 workers and of nine."""
-    wide = jobs_of_session.run("--q", "0", "--p", "45")
-    return {45: wide["weights_digest"], 9: jobs_of_session.run("--q", "0", "--steps", "120")["weights_digest"]}
+    wide = jobs_of_session.run("--q", "0", "--p", "45", n=2)
+    return {45: wide["weights_digest"], 9: jobs_of_session.run("--q", "0", "--steps", "120", n=2)["weights_digest"]}
 
 
 @pytest.mark.parametrize("kinds", [list(MESSAGES)[:11], list(MESSAGES)[11:]], ids=["header", "content"])
@@ -97,7 +97,7 @@ def test_a_tie_is_settled_by_the_ps_in_a_real_job_too(jobs, honest):
         "recompute",
         *_faults((0, 1), ["nan", "bit_flip"]),
     )
-    summary = jobs.run(*options, "--fault.last", "40")
+    summary = jobs.run(*options, "--fault.last", "40", n=2)
     assert summary["weights_digest"] == honest[9]
     assert [counts.get("convicted", 0) for counts in summary["ledger"]] == [39, 39, 0, 0, 0, 0, 0, 0, 0]
     assert summary["votes"] == {"unanimous": 321, "majority": 0, "none": 0, "recomputed": 39}

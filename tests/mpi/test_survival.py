@@ -14,7 +14,7 @@ LONG = ("--steps", "400", "--log-every", "10", "--checkpoint-every", "50", "--tr
 @pytest.fixture(scope="module")
 def whole(jobs_of_session):
     """The summary of a run that nothing stopped."""
-    return jobs_of_session.run(*LONG)
+    return jobs_of_session.run(*LONG, n=2)
 
 
 def test_the_ps_goes_on_without_a_worker_that_is_killed(jobs):

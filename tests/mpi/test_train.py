@@ -18,8 +18,8 @@ def test_training_repeats_bit_for_bit_whatever_the_number_of_ranks(jobs, baselin
 
 
 def test_claims_need_a_third_of_the_bytes_of_full_copies(jobs):
-    digest = jobs.run("--model", "mlp", "--steps", "5")
-    full = jobs.run("--model", "mlp", "--steps", "5", "--vote", "full")
+    digest = jobs.run("--model", "mlp", "--steps", "5", n=2)
+    full = jobs.run("--model", "mlp", "--steps", "5", "--vote", "full", n=2)
     assert digest["weights_digest"] == full["weights_digest"]
     assert digest["bytes_into_ps"] <= 0.34 * full["bytes_into_ps"]
 
@@ -44,7 +44,7 @@ def test_sharing_computation_compression_and_the_kind_of_vote_change_no_bit(jobs
 
 
 def test_the_vanilla_system_runs_through_the_same_loop(jobs):
-    summary = jobs.run("--r", "1", "--q", "2")
+    summary = jobs.run("--r", "1", "--q", "2", n=2)
     assert summary["votes"] == {"unanimous": 180, "majority": 0, "none": 0, "recomputed": 0}
     assert summary["test_accuracy"] > 0.5
 
@@ -89,7 +89,7 @@ def test_the_run_folder_holds_what_it_promises(baseline_job, baseline):
 
 def test_a_users_own_task_trains(jobs):
     source = Path(__file__).parents[2] / "experiments" / "own_task.py"
-    job = jobs.start("--task", "own_task:WineTask", "--model", "None", files=(source,))
+    job = jobs.start("--task", "own_task:WineTask", "--model", "None", n=2, files=(source,))
     assert job.wait() == 0, job.text
 
 
@@ -114,7 +114,7 @@ def test_batch_norm_statistics_go_through_the_vote_to_the_model_of_the_ps(jobs, 
     (tmp_path / "normed.py").write_text(NORMED)
     options = ("--task", "normed:Normed", "--model", "None", "--optimizer.lr", "0.1")
     files = (tmp_path / "normed.py",)
-    honest = jobs.run(*options, "--q", "0", files=files)
+    honest = jobs.run(*options, "--q", "0", n=2, files=files)
     # Outvoted lies about gradient and statistics alike leave no trace.
     attacked = jobs.run(*options, "--q", "1", "--aggregator.f", "0", "--attack.kind", "constant", files=files)
     assert attacked["weights_digest"] == honest["weights_digest"]

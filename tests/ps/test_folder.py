@@ -128,7 +128,7 @@ def test_a_folder_that_starts_over_has_nothing_to_resume_and_the_users_files(tmp
     assert not folder.replaces
 
 
-def test_an_earlier_run_comes_back_whole_where_the_one_that_was_to_replace_it_did_not_start(tmp_path):
+def test_an_earlier_run_comes_back_whole_where_its_replacement_did_not_start(tmp_path):
     folder = _finished(tmp_path)
     before = _content(folder.path)
     folder.start_over()

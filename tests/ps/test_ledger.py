@@ -30,7 +30,7 @@ def test_agreement_is_counted_and_all_else_is_written_with_rank_and_host(ledger,
 
 
 @pytest.mark.parametrize("steps", [[7], [7, 8], [7, 6, 8, 5]])
-def test_a_flood_is_counted_whole_and_written_in_part_even_if_it_alternates_between_steps(ledger, tmp_path, steps):
+def test_a_flood_is_counted_whole_and_written_in_part_even_if_steps_alternate(ledger, tmp_path, steps):
     for turn in range(1000):
         ledger.record(Event(EventKind.MALFORMED, steps[turn % len(steps)], 2))
         ledger.record(Event(EventKind.MALFORMED, steps[turn % len(steps)], None, detail="garbage", rank=1))

@@ -44,7 +44,7 @@ def test_dissents_suffice_under_majority_once_late_claims_are_in():
     assert _check(quarantine, 3 + LAG + 1) is None
 
 
-def test_dissents_alone_make_a_suspect_under_recompute_which_is_checked_once_in_a_while():
+def test_dissents_alone_make_a_suspect_under_recompute_checked_once_in_a_while():
     quarantine = _observed("recompute", *DISSENTS)
     assert quarantine.due(12) == []
     assert [_check(quarantine, step) for step in (11, 12, 13)] == [None, 4, None]

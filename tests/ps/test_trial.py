@@ -118,7 +118,7 @@ def test_evaluation_cannot_change_the_training(what):
     assert often.digest == never.digest
 
 
-def test_a_model_is_evaluated_in_evaluation_mode_and_the_mode_of_each_part_is_put_back():
+def test_a_model_is_evaluated_in_evaluation_mode_and_each_part_gets_its_mode_back():
     class Watching(Sound):
         def evaluate(self, model):
             assert not any(module.training for module in model.modules())
@@ -489,7 +489,7 @@ def test_a_parameter_has_no_gradient_where_more_than_all_but_f_votes_say_so():
 
 
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "int8", "int32", "int64", "float32"])
-def test_exact_buffers_agree_on_a_value_that_lies_among_the_honest_whatever_liars_say(dtype):
+def test_exact_buffers_agree_on_a_value_among_the_honest_whatever_liars_say(dtype):
     rng = np.random.default_rng(3)
     votes = (rng.normal(size=(7, 5)) * 100).clip(-120, 120).astype(dtype)
     if dtype == "float32":

@@ -15,7 +15,7 @@ from detox.reports.evidence import find, judge, outvoted, pattern_of, suspicious
 @pytest.mark.parametrize(
     ("p", "q", "r"), [(9, 3, 3), (9, 1, 3), (9, 8, 3), (10, 4, 5), (7, 3, 7), (6, 2, 1), (3, 3, 3)]
 )
-def test_the_chance_of_being_outvoted_is_the_share_of_groups_with_a_majority_of_liars(p, q, r):
+def test_the_chance_to_be_outvoted_is_the_share_of_groups_with_a_majority_of_liars(p, q, r):
     liars = set(range(1, 1 + q))  # worker 0 is honest
     groups = list(combinations(range(1, p), r - 1))
     lost = sum(2 * len(liars & set(fellows)) > r for fellows in groups)
@@ -73,7 +73,7 @@ def test_dissents_make_suspect_from_the_threshold_on_and_a_step_counts_once():
     assert judge({"dissented": [*range(least - 1)] * 2}, 100, 0.03) == "no proof"
 
 
-def test_dissents_alone_suspect_nobody_where_groups_stay_unless_liars_are_too_few_for_a_majority():
+def test_dissents_alone_suspect_nobody_in_fixed_groups_that_liars_may_hold():
     assert judge({"dissented": range(1, 101)}, 100, outvoted(15, 2, 3, redrawn=False)) == "no proof"
     assert judge({"dissented": [17]}, 100, outvoted(15, 1, 3, redrawn=False)) == "suspect"
 

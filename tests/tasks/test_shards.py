@@ -55,7 +55,7 @@ def test_dirichlets_proportions_are_as_concentrated_as_the_definition_has_it(alp
     assert np.mean(squares) == pytest.approx(expected, rel=0.15)
 
 
-def test_dirichlet_with_a_great_alpha_is_iid_and_with_a_small_one_nearly_one_label_a_shard():
+def test_dirichlet_is_iid_with_a_great_alpha_and_nearly_by_label_with_a_small_one():
     labels = np.repeat(np.arange(10), 600)
     alike = proportions(cut(labels, 20, "dirichlet", 1e6, 0), labels)
     # Four standard deviations of a binomial share of 0.1; the shard that is filled last deviates more.

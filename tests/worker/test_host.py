@@ -46,7 +46,7 @@ def host(network):
     return employ(network, 1, 2, task, FlatModel(task.build_model()), Codec(2, "none"))
 
 
-def test_a_late_claim_for_an_old_step_does_not_displace_what_the_worker_claimed_since(host, network, heard):
+def test_a_late_claim_for_an_old_step_does_not_displace_what_was_claimed_since(host, network, heard):
     work = Work(bytes(32), 0, True, np.arange(1))
     new, old = np.array([5, 5], np.float32), np.array([4, 4], np.float32)
     host._submit(Header(Kind.WORK, 5, 7, 2), work, new)
