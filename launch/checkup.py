@@ -14,6 +14,7 @@ import numpy as np
 
 import detox.aggregators
 from detox.config import Config
+from detox.config.fields import counted
 from detox.ps.ballots.tolerance import distance
 
 Level = Literal["green", "yellow", "red"]
@@ -110,7 +111,7 @@ def of_ranks(patients: Sequence[Patient], missing: Sequence[int], ps_host: str) 
     failed = [patient for patient in patients if "error" in patient.facts]
     checks += [Check("red", f"data on rank {one.rank}", f"{one.host}: {one.facts['error']}") for one in failed]
     hosts = Counter([ps_host, *(patient.host for patient in patients)])
-    found = f"{len(patients)} ranks of workers and the PS, on {len(hosts)} hosts"
+    found = f"{counted(len(patients), 'rank')} of workers and the PS, on {counted(len(hosts), 'host')}"
     crowded = sorted(host for host, count in hosts.items() if count > 1)
     if len(hosts) > 1 and crowded:
         advice = "one rank per host, the PS alone on the first: a hostfile with each host once, and --map-by node"

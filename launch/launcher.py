@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from detox.config import ConfigError
+from detox.config.fields import counted
 from detox.launch import failure, job
 from detox.launch.hostfile import ranks_in
 from detox.launch.mpirun import assign_ranks, find_mpirun, is_open_mpi, local_ranks, mpirun_line, program, warnings
@@ -64,7 +65,7 @@ def ranks(options: Any, otherwise: int) -> int:
         found = ranks_in(options.hostfile, slots=is_open_mpi(find_mpirun()))
         n = found if options.n is None else n
     if n < 2:
-        raise ConfigError(f"a PS and at least one worker's rank are needed, got {n} ranks")
+        raise ConfigError(f"a PS and at least one worker's rank are needed, got {counted(n, 'rank')}")
     if options.hostfile is None:
         job.check_files(n)
     return n
