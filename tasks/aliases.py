@@ -40,8 +40,8 @@ def _overlap(one: torch.Tensor, other: torch.Tensor) -> bool:
 def _span(tensor: torch.Tensor) -> tuple[int, int]:
     """Bytes of the storage between the first and behind the last element."""
     last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
-    begin, size = tensor.storage_offset(), tensor.element_size()
-    return begin * size, (begin + last + 1) * size
+    begin, size = int(tensor.storage_offset()), tensor.element_size()
+    return begin * size, (begin + int(last) + 1) * size
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def find_aliases(module: nn.Module) -> Iterator[Alias]:
                     f"the model's attribute {where} lies in the memory of its {name}, which is moved: make it in the "
                     "forward pass"
                 )
-            yield Alias(tensor, owner, tensor.storage_offset() - owner.storage_offset())
+            yield Alias(tensor, owner, int(tensor.storage_offset() - owner.storage_offset()))
 
 
 def _registered(module: nn.Module) -> dict[str, torch.Tensor]:

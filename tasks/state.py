@@ -41,7 +41,7 @@ def state_of_task(task: object, module: nn.Module) -> dict[str, bytes]:
     for owner in {kind: None} | {type(part): None for part in module.modules()}:
         for holder in (*owner.__mro__, sys.modules.get(owner.__module__)):
             file = getattr(sys.modules.get(getattr(holder, "__module__", ""), holder), "__file__", None)
-            if file and is_users(file):
+            if holder is not None and file and is_users(file):
                 found |= {
                     f"{holder.__name__}.{name}": _digest(value, known, depth=_DEPTH - 1)
                     for name, value in vars(holder).items()
