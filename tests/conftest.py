@@ -1,9 +1,15 @@
 """What holds for all tests."""
 
 import os
+import signal
 
 import pytest
 from hypothesis import settings
+
+# A shell starts what it runs in the background with these ignored, and so would be what tests start and send them to.
+for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(_number) == signal.SIG_IGN:
+        signal.signal(_number, _handler)
 
 # No test asserts a time, so hypothesis shall not either.
 settings.register_profile("detox", deadline=None)
