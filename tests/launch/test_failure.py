@@ -99,7 +99,7 @@ def test_only_where_the_same_command_resumes_a_run_that_is_said(told, number, wo
 
 @pytest.mark.parametrize("n", [-1, 0, 1])
 def test_fewer_than_two_ranks_are_refused(n):
-    with pytest.raises(ConfigError, match=f"got {n} ranks"):
+    with pytest.raises(ConfigError, match=f"got {n} rank{'' if n == 1 else 's'}$"):
         ranks(SimpleNamespace(n=n, hostfile=None), 3)
     assert ranks(SimpleNamespace(n=None, hostfile=None), 3) == 3
 

@@ -13,7 +13,7 @@ MESSAGES = {
     "length": {"silent"}, "garbage": {"silent"}, "truncated": {"silent"}, "overlong": {"silent"},
     "rank": {"silent"}, "kind": {"silent"}, "step": {"silent", "malformed"}, "file": {"silent", "malformed"},
     "duplicate": {"agreed", "malformed"}, "equivocate": {"agreed", "equivocated"}, "lie": {"agreed", "lied"},
-    "bomb": {"agreed", "malformed"}, "withhold": {"agreed", "withheld"},
+    "bomb": {"agreed", "malformed", "withheld"}, "withhold": {"agreed", "withheld"},
     "bit_flip": {"dissented"}, "nan": {"dissented"}, "inf": {"dissented"},
 }  # fmt: skip
 RANKS = [("kill", "segfault", "stop"), ("exit", "exception", "straggle"), ("abort", "flood_small", "flood_large")]
