@@ -4,6 +4,7 @@ from detox.ps.ledger import Ledger
 
 _HALVINGS = 10  # of the patience, at most
 _WEIGHT = 0.5  # of the newest delivery in a worker's pace
+_QUICK = 0.05  # seconds: who delivers within is as quick as any
 
 
 class Promises:
@@ -33,7 +34,7 @@ class Promises:
 
     def order(self, worker: int) -> tuple[int, float]:
         """A key to sort workers by: the least is asked first."""
-        return self.broken(worker), self._pace.get(worker, 0.0)
+        return self.broken(worker), max(_QUICK, self._pace.get(worker, 0.0))
 
     def delivered(self, worker: int, seconds: float) -> None:
         """The worker has delivered, so long after it was asked."""

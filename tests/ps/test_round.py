@@ -396,6 +396,14 @@ def test_who_delivered_slowly_is_asked_after_the_others(play):
     assert play.round.ask(0) == [(2, 0)]
 
 
+def test_who_delivers_a_little_later_than_another_is_asked_as_before(play):
+    play.promises.delivered(0, 0.04)
+    play.promises.delivered(2, 0.001)
+    for worker in (2, 0):
+        play.claim(worker)
+    assert play.round.ask(0) == [(0, 0)]
+
+
 def test_the_pace_of_a_delivery_is_taken_from_the_question_to_the_answer(play):
     for worker in (0, 2):
         play.claim(worker)
