@@ -101,7 +101,7 @@ def _start(line: list[str], folder: RunFolder, restarts: int, resume: bool) -> i
         if not resume and not replaces:
             line, resume = [*line, "--resume"], True  # what it was to replace is gone
     if told or not number:
-        failure.say(outlook(told, number, str(folder.path)))
+        failure.say(outlook(told, number, str(folder.path), folder.resumable))
     return exit_status(status, number, told)
 
 
@@ -112,20 +112,22 @@ def _bring_back(folder: RunFolder) -> None:
             folder.bring_back()
 
 
-def outlook(told: dict[str, Any], number: int, folder: str) -> str:
+def outlook(told: dict[str, Any], number: int, folder: str, resumable: bool) -> str:
     """What there is to say of a job that did not finish.
 
     Args:
         told: what this job wrote into status.json; empty where it wrote nothing.
         number: the signal that ended the run, or 0.
         folder: of the run.
+        resumable: whether there is a checkpoint in it.
     """
     if not told:
         return "the run was not started; see above"
     if told["status"] == "failed" and not told["again"]:
         return "the run failed, and cannot be resumed before that is mended"
     died = "" if told["status"] != "running" or number else ": the parameter server is gone without a word"
-    return f"the run did not finish{died}; the same command resumes it from {folder}"
+    again = f"resumes it from {folder}" if resumable else "starts it anew, for it has no checkpoint yet"
+    return f"the run did not finish{died}; the same command {again}"
 
 
 def exit_status(status: int, number: int, told: dict[str, Any]) -> int:

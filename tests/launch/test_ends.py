@@ -286,7 +286,7 @@ def test_a_job_that_twice_dies_mute_before_its_first_step_is_not_started_again(j
     printed = capsys.readouterr()
     assert printed.out.count("train run.toml") == starts
     assert ("before its first step, twice" in printed.err) == (starts == 2)
-    assert ("the same command resumes it" in printed.err) == (starts == 4)
+    assert ("the same command starts it anew, for it has no checkpoint yet" in printed.err) == (starts == 4)
 
 
 def test_a_task_that_changes_the_current_folder_takes_no_file_along(job, monkeypatch, tmp_path):

@@ -91,9 +91,10 @@ def test_what_nobody_foresaw_is_a_sentence_and_its_traceback_a_file(tmp_path):
     ],
 )
 def test_only_where_the_same_command_resumes_a_run_that_is_said(told, number, words, status):
-    said = outlook(told, number, "runs/x")
+    said = outlook(told, number, "runs/x", resumable=True)
     assert words in said
     assert ("resumes" in said) == ("resumes" in words)
+    assert "resumes" not in outlook(told, number, "runs/x", resumable=False)
     assert exit_status(2, number, told) == status
 
 

@@ -64,7 +64,8 @@ def test_whatever_happens_at_the_start_ends_the_job_in_a_sentence(jobs, tmp_path
     assert job.text.count(words.format(folder=job.folder, host=os.uname().nodename)) == 1, job.text
     assert "Traceback" not in job.text
     assert "starting it again" not in job.text
-    assert ("the same command resumes it" in job.text) == (status == 1)
+    assert "the same command resumes it" not in job.text
+    assert ("the same command starts it anew, for it has no checkpoint yet" in job.text) == (status == 1)
     assert _is_over(job)
 
 
