@@ -1,6 +1,7 @@
-"""A run's config: its fields and sections (schema), what they rule out together (checks), and how it is read (reading).
+"""A run's config: its fields (schema), what they rule out together (checks), and how it is read (reading).
 
-Sections create the components that they describe, such as CompressionConfig.create the codec.
+The sections are in `training`, `defences`, `threats` and `messages`. They create the components that they describe,
+such as CompressionConfig.create the codec.
 """
 
 from detox.config.checks import check, check_sizes

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import (
     BaseModel,
+    ConfigDict,
     Field,
     PlainSerializer,
     ValidationError,
@@ -41,6 +42,19 @@ def _option(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
 Option = Annotated[
     Scalar, WrapValidator(_option), PlainSerializer(lambda value: list(value) if isinstance(value, tuple) else value)
 ]
+
+
+class Section(BaseModel):
+    """Frozen, unknown fields forbidden, every number finite and of its type; the string under a field describes it."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,
+    )
 
 
 class ConfigError(ValueError):

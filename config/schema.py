@@ -12,19 +12,12 @@ from pydantic import Field
 from detox.aggregators import Hierarchy
 from detox.assignment import SCHEMES
 from detox.assignment.schemes import Groups
-from detox.config.fields import Count, Fraction, Natural, Seed
+from detox.config.defences import AggregatorConfig, QuarantineConfig
+from detox.config.fields import Count, Fraction, Natural, Section, Seed
 from detox.config.identity import Output, RunName, identity_of
-from detox.config.sections import (
-    AggregatorConfig,
-    AttackConfig,
-    CompressionConfig,
-    DataConfig,
-    FaultConfig,
-    OptimizerConfig,
-    QuarantineConfig,
-    Section,
-    TransportConfig,
-)
+from detox.config.messages import CompressionConfig, TransportConfig
+from detox.config.threats import AttackConfig, FaultConfig
+from detox.config.training import DataConfig, OptimizerConfig
 from detox.ps.ballots import VOTES, FullBallot, ToleranceBallot
 from detox.ps.ballots.ballot import CreateBallot
 from detox.tasks.samples import Files

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from detox.config import Config, ConfigError, sections
+from detox.config import Config, ConfigError, messages
 from detox.launch import ranks, work
 from detox.launch.ranks import await_ready, dismiss, send_start
 from detox.ps.selftest import StartError
@@ -104,10 +104,10 @@ def test_messages_that_are_too_long_for_mpi_are_refused_before_the_start(monkeyp
     config = Config(model="softmax")
     task = create_task(config.task, model=config.model)
     config.create_model(task)
-    monkeypatch.setattr(sections, "LONGEST", 4 * 650 - 1)
+    monkeypatch.setattr(messages, "LONGEST", 4 * 650 - 1)
     with pytest.raises(ConfigError, match=r"weights of 2600 bytes are too long .* take a smaller model"):
         config.create_model(task)
-    monkeypatch.setattr(sections, "LONGEST", Work.limit(96) - 1)
+    monkeypatch.setattr(messages, "LONGEST", Work.limit(96) - 1)
     with pytest.raises(ConfigError, match="r \\* batch_size = 96 samples: take a smaller batch_size"):
         config.create_files(task)
     monkeypatch.setattr(ranks, "START_LIMIT", 100)

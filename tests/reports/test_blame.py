@@ -6,7 +6,7 @@ import pytest
 
 from detox.assignment.schemes import RedrawnGroups
 from detox.config import Config
-from detox.config.sections import AggregatorConfig
+from detox.config.defences import AggregatorConfig
 from detox.ps.folder import RunFolder
 from detox.reports.blame import blame
 from detox.reports.evidence import KINDS

@@ -1,0 +1,62 @@
+"""What a run does about Byzantine workers: aggregation of the votes, and quarantine."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, Strict
+
+from detox.aggregators import Hierarchy, create_hierarchy
+from detox.config.fields import Count, Natural, Section
+from detox.ps.quarantine import Quarantine
+from detox.ps.round import LATE_STEPS
+
+
+class AggregatorConfig(Section):
+    """How the votes of the groups become one update."""
+
+    name: str | None = "d-median"
+    """A pair of the paper (d-median, d-multi-krum, d-bulyan, d-signsgd), draco, or a plain rule over all votes."""
+    a0: str | None = None
+    """Rule within a vote group; overrides the one that `name` implies."""
+    a1: str | None = None
+    """Rule across the vote groups; overrides the one that `name` implies."""
+    k: Count | None = None
+    """Votes in a vote group, at most; overrides the one that `name` implies."""
+    f: Natural | None = None
+    """Bad votes to tolerate per step; unset: the worst case, floor(q / ((r+1)/2))."""
+    pre: Annotated[tuple[str, ...], Strict(False)] = ()
+    """Pre-aggregators, applied to the votes in this order."""
+    options: dict[str, dict[str, int | float | str]] = Field(default={})
+    """By name of a rule or pre-aggregator, its options: options.multi_krum.m = 3."""
+    threads: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Threads of the PS for aggregation; the result does not depend on them."""
+
+    def why_not(self) -> str:
+        """What of the options is not for a config to give; empty where there is nothing."""
+        for name, options in self.options.items():
+            if supplied := {"previous", "rng", "trusted"} & options.keys():
+                return f"aggregator.options.{name}.{min(supplied)} is no number; the PS sees to it itself"
+        return ""
+
+    def create(self) -> Hierarchy:
+        """The aggregation; raises AggregatorError where there is none of that name, or an option does not fit."""
+        return create_hierarchy(
+            self.name, a0=self.a0, a1=self.a1, k=self.k, pre=self.pre, options=self.options, threads=self.threads
+        )
+
+
+class QuarantineConfig(Section):
+    """Leaving out workers that offend too often; groups are drawn from the rest, and q and f follow."""
+
+    policy: Literal["never", "majority", "recompute"] = "never"
+    """never. majority: dissents from strict majorities suffice; honest workers that are outvoted are false positives.
+    recompute: the PS first computes a suspect's file itself, and only that convicts."""
+    after: Count = 3
+    """Offences (dissented, lied, equivocated, convicted) that make a worker due."""
+    window: Count = 20
+    """Steps in which they have to fall."""
+    minimum: Natural = 0
+    """Workers that are left in any case; never fewer than the aggregator needs."""
+
+    def create(self) -> Quarantine:
+        """The quarantine, before the first step."""
+        return Quarantine(self.policy, self.after, self.window, LATE_STEPS, self.minimum)

@@ -1,0 +1,51 @@
+"""How the messages of a run travel: their compression, deadlines and pace."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from detox.config.fields import ConfigError, Seconds, Section
+from detox.wire import LONGEST, Codec
+
+
+class CompressionConfig(Section):
+    """Compression of gradients on their way to the PS: without loss (blosc), rounded before it, or to signs."""
+
+    kind: Literal["float32", "bf16", "sign"] = "float32"
+    """float32: every bit of the gradient. bf16: its entries rounded to bfloat16, which codec with bitshuffle then makes
+    small. sign: one bit per entry, +1 for zero and NaN. Batch-norm statistics stay float32."""
+    codec: Literal["none", "blosclz", "lz4", "lz4hc", "zlib", "zstd"] = "lz4"
+    """Compressor; none sends the plain bytes."""
+    filter: Literal["none", "shuffle", "bitshuffle"] = "bitshuffle"
+    """Reordering before compression: of bytes or of bits."""
+    level: Annotated[int, Field(ge=0, le=9)] = 1
+    """Effort, 0 (none) to 9."""
+
+    def create(self, d: int, b: int) -> Codec:
+        """The codec of gradients with d parameters and b buffers; raises ConfigError where blosc cannot take them."""
+        signs, rounded = (d if self.kind == kind else 0 for kind in ("sign", "bf16"))
+        try:
+            return Codec(d + b, self.codec, self.filter, self.level, signs, rounded)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+
+
+class TransportConfig(Section):
+    """Deadlines and pace of the messages."""
+
+    start_deadline: Seconds = 300.0
+    """Seconds for all ranks to load their data and to pass the self-test."""
+    deadline: Seconds = 60.0
+    """Seconds that a step may take until the PS goes on with the votes it has."""
+    fetch_deadline: Seconds = 20.0
+    """Seconds for one gradient that was asked for, until the next of the majority is asked."""
+    poll: Annotated[float, Field(gt=0, le=1)] = 0.0005
+    """Seconds of sleep where nothing has arrived."""
+    silence: Seconds = 600.0
+    """Seconds without a word from the PS after which a worker's rank leaves."""
+
+
+def check_length(what: str, size: int, because: str) -> None:
+    """Raises ConfigError where a message of so many bytes cannot be sent."""
+    if size > LONGEST:
+        raise ConfigError(f"{what} of {size} bytes are too long for a message of MPI, at most {LONGEST}: {because}")

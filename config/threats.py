@@ -1,0 +1,99 @@
+"""What goes wrong in a run on purpose: the attack of the Byzantine workers, and faults."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Strict
+
+from detox.config.fields import Count, Natural, Seconds, Section, Seed, counted
+from detox.wire import Channel, Codec
+from detox.worker.attacks import ATTACKS
+from detox.worker.faults import FaultKind, Faults
+from detox.worker.knowledge import Perturbation
+from detox.worker.placement import How
+
+if TYPE_CHECKING:
+    AttackName = str
+else:
+    AttackName = Literal[tuple(ATTACKS)]
+
+
+class AttackConfig(Section):
+    """What the q Byzantine workers do, and which workers they are."""
+
+    kind: AttackName = "reversed"
+    """The attack, see docs/attacks.md; with q = 0 there is none."""
+    placement: How = "random"
+    """Who is Byzantine: random, drawn anew each step; fixed, drawn once; worst, (r+1)/2 in each of as many groups
+    as q allows; spread, one in each group, then a second; group, whole groups. Where groups are redrawn, the last
+    three have to commit before the draw, to a guess of them."""
+    knowledge: Literal["colluders", "omniscient"] = "colluders"
+    """What attacks that collude know: the honest gradients of the colluders' own files, or of all files."""
+    scale: float | None = None
+    """Strength, such as c of -c*g; what it means and its default are in docs/attacks.md. Unset: the default."""
+    perturbation: Perturbation = "std"
+    """Direction of min_max and min_sum: -std, -mean / |mean| (unit) or -sign(mean) of the known gradients."""
+    seed: Seed = 0
+    """Seed of the placement and of random attacks."""
+    wait: Seconds = 10.0
+    """Seconds that colluding workers wait for gradients before they go on with what they have."""
+
+
+class FaultConfig(Section):
+    """Faults to inject, for tests and drills: these workers break down on purpose, beside the q Byzantine ones."""
+
+    worker: Annotated[tuple[Natural, ...], Strict(False)] = ()
+    """Workers with a fault; a fault of a whole rank (kill, stop, ...) takes the rank's other workers along."""
+    kind: Annotated[tuple[FaultKind, ...], Strict(False)] = ()
+    """What is wrong with each of them, in the same order; one kind serves them all."""
+    first: Count = 2
+    """First step with faults."""
+    last: Natural = 0
+    """Last step with faults; 0: the end."""
+    every: Count = 1
+    """Steps from one fault to the next."""
+    seconds: Seconds = 2.0
+    """How long stop, straggle, late and floods last."""
+
+    def why_not(self, p: int) -> str:
+        """What p workers do not have, and which fields do not go together; empty where all is well."""
+        if strangers := [worker for worker in self.worker if worker >= p]:
+            return f"fault.worker: {strangers[0]} is no worker, they are 0 to {p - 1}"
+        if self.worker and len(self.kind) not in (1, len(self.worker)):
+            kinds, workers = counted(len(self.kind), "kind"), counted(len(self.worker), "worker")
+            return f"fault.kind: {kinds} for {workers}; one for each, or one"
+        if self.kind and not self.worker:
+            return "fault.kind without fault.worker: name the workers with the fault"
+        if len(set(self.worker)) < len(self.worker):
+            return "fault.worker: a worker is named twice; it has one fault at a time"
+        if 0 < self.last < self.first:
+            return f"fault.last = {self.last} is before fault.first = {self.first}"
+        return ""
+
+    def create(
+        self, channel: Channel, codec: Codec, rank: int, ranks: Sequence[int], abort: Callable[[], None]
+    ) -> Faults | None:
+        """The faults of a rank's workers, around its channel; None where it has none.
+
+        Args:
+            channel: carries the rank's messages.
+            codec: how gradients travel.
+            rank: the rank.
+            ranks: rank of each worker.
+            abort: ends the rank the way that MPI has for it.
+        """
+        kinds = self.kind * len(self.worker) if len(self.kind) == 1 else self.kind
+        own = {worker: kind for worker, kind in zip(self.worker, kinds, strict=True) if ranks[worker] == rank}
+        if not own:
+            return None
+        return Faults(
+            channel,
+            codec,
+            own,
+            others=next((worker for worker, other in enumerate(ranks) if other != rank), len(ranks)),
+            first=self.first,
+            last=self.last,
+            every=self.every,
+            seconds=self.seconds,
+            abort=abort,
+        )

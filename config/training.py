@@ -1,0 +1,111 @@
+"""How a run learns: the optimizer of the update at the PS, and the data that files draw from."""
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import numpy as np
+from pydantic import Field, Strict
+
+from detox.config.fields import ConfigError, Count, Fraction, Option, Positive, Section
+from detox.config.messages import check_length
+from detox.tasks.samples import Files
+from detox.tasks.shards import Split, cut
+from detox.wire import Work
+
+if TYPE_CHECKING:
+    from detox.ps.model import GlobalModel
+    from detox.tasks import Task
+
+
+class OptimizerConfig(Section):
+    """The update at the PS: any optimizer of torch.optim, on the model's own parameters."""
+
+    name: str = "SGD"
+    """Class in torch.optim."""
+    lr: Positive = 0.1
+    """Learning rate at the start."""
+    momentum: Fraction = 0.0
+    """Momentum, for an optimizer that has one; 0 is not passed on."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Weight decay, as the optimizer defines it; 0 is not passed on."""
+    options: dict[str, Option] = Field(default={})
+    """Further arguments of the optimizer, as torch.optim has them: nesterov = true, betas = [0.9, 0.98]."""
+    schedule: Literal["constant", "step", "cosine"] = "constant"
+    """Learning rate over the steps: constant; times gamma at each milestone; cosine down to 0 at the last."""
+    milestones: Annotated[tuple[Count, ...], Strict(False)] = ()
+    """Steps at which schedule = "step" multiplies the learning rate by gamma."""
+    gamma: Positive = 0.1
+    """Factor of schedule = "step"."""
+
+    def why_not(self) -> str:
+        """Which fields do not go together; empty where all do."""
+        for name in ("lr", "momentum", "weight_decay"):
+            if name in self.options and (given := getattr(self, name)):
+                return f"optimizer.options.{name}: there is optimizer.{name} = {given} beside it; give one"
+        if (self.schedule == "step") != bool(self.milestones):
+            return (
+                f'optimizer.milestones = {list(self.milestones)}, optimizer.schedule = "{self.schedule}": '
+                'milestones go with schedule = "step", and it needs them'
+            )
+        return ""
+
+    def create(self, task: "Task", seed: int, steps: int) -> "GlobalModel":
+        """The PS's model of a task with this optimizer, for a run of so many steps.
+
+        Raises:
+            ConfigError: the optimizer does not exist, or does not take its arguments; the model is too large.
+        """
+        from detox.ps.model import GlobalModel  # which imports torch; commands that only start a job do not wait for it
+
+        optional = {"momentum": self.momentum, "weight_decay": self.weight_decay}
+        arguments = {"lr": self.lr, **{name: value for name, value in optional.items() if value}, **self.options}
+        try:
+            model = GlobalModel(
+                task,
+                seed=seed,
+                steps=steps,
+                optimizer=self.name,
+                arguments=arguments,
+                schedule=self.schedule,
+                milestones=self.milestones,
+                gamma=self.gamma,
+            )
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+        size = 4 * (model.d + model.b)
+        check_length("weights", size, f"{model.d} parameters and {model.b} buffers: take a smaller model")
+        return model
+
+
+class DataConfig(Section):
+    """Data heterogeneity: which training samples a file draws from."""
+
+    split: Split = "iid"
+    """iid: all of them. dirichlet, label: file j has a shard of its own, p/r shards of equal size. dirichlet: label
+    proportions drawn from Dirichlet(alpha). label: the samples sorted by label, cut into pieces."""
+    alpha: Annotated[float, Field(gt=0, le=1e6)] = 0.5
+    """Concentration of dirichlet: near 0 one label per file; the greater, the more alike."""
+
+    def create(self, task: "Task", name: str, count: int, size: int, seed: int) -> Files:
+        """The samples of each step: `count` files of `size` samples, from shards where `split` asks for them.
+
+        Raises:
+            ConfigError: the task called `name` has no labels to split by, or fewer samples than there are files; a file
+                is too large.
+        """
+        check_length(
+            "indices", Work.limit(size), f"a file has r * batch_size = {size} samples: take a smaller batch_size"
+        )
+        if self.split == "iid":
+            return Files(count, size, task.train_size, seed)
+        labels = task.train_labels
+        if not isinstance(labels, np.ndarray) or labels.shape != (task.train_size,) or labels.dtype.kind not in "iu":
+            raise ConfigError(
+                f'data.split = "{self.split}" needs labels: task {name} has to set train_labels to those of its '
+                f"training samples, an integer array of shape ({task.train_size},)"
+            )
+        if count > task.train_size:
+            raise ConfigError(
+                f'data.split = "{self.split}": {task.train_size} training samples cannot be cut into {count} shards'
+            )
+        shards = cut(labels, count, self.split, self.alpha, seed)
+        return Files(count, size, task.train_size, seed, tuple(shards))
