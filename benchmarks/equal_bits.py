@@ -68,8 +68,13 @@ def run(name: str, folder: Path) -> dict[str, str]:
     (run_folder,) = folder.glob("runs/run-*")
     summary = json.loads((run_folder / "summary.json").read_text())
     # In one step, lines come in the order of arrival.
-    ledger = sorted((run_folder / "ledger.jsonl").read_bytes().splitlines())
-    return {"weights": summary["weights_digest"][:16], "ledger": blake3(b"\n".join(ledger)).hexdigest()[:16]}
+    ledger = sorted(map(_as_before, (run_folder / "ledger.jsonl").read_text().splitlines()))
+    return {"weights": summary["weights_digest"][:16], "ledger": blake3("\n".join(ledger).encode()).hexdigest()[:16]}
+
+
+def _as_before(line: str) -> str:
+    """A line of the ledger without what earlier versions did not write."""
+    return json.dumps({name: value for name, value in json.loads(line).items() if name not in ("file", "others")})
 
 
 def main() -> None:

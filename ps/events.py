@@ -13,7 +13,8 @@ class Trait(Flag):
     OFFENCE = auto()
     """It counts towards quarantine."""
     PROOF = auto()
-    """It takes no vote: the PS's own computation, or the worker's own two messages, contradict the worker."""
+    """It takes no vote: the PS's own computation, the worker's own two messages, or claims of others than can all be
+    Byzantine contradict the worker."""
     BROKEN_PROMISE = auto()
     """The worker claimed a gradient and did not deliver it."""
     BLAMELESS = auto()
@@ -53,6 +54,7 @@ class EventKind(StrEnum):
     EQUIVOCATED = "equivocated", Trait.OFFENCE | Trait.PROOF, "two claims for one file"
     LIED = "lied", Trait.OFFENCE | Trait.PROOF | Trait.BROKEN_PROMISE, "its payload is not its claim"
     CONVICTED = "convicted", Trait.BY_VOTE | Trait.OFFENCE | Trait.PROOF, "its claim is not what the PS computed"
+    PROVEN = "proven", Trait.PROOF | Trait.ONCE, "q liars without it cannot explain who contradicts whom"
 
     def has(self, trait: Trait) -> bool:
         """Whether events of this kind have the trait."""
@@ -76,6 +78,8 @@ class Event:
         file: the file that it is about; None where it is about none.
         detail: more, in words.
         rank: the sender, where there is no worker.
+        others: the workers that claimed something else for the same file; of a worker that is proven, those whose
+            claims prove it.
     """
 
     kind: EventKind
@@ -84,3 +88,4 @@ class Event:
     file: int | None = None
     detail: str = ""
     rank: int | None = None
+    others: tuple[int, ...] = ()

@@ -56,8 +56,12 @@ class Ledger:
     def _write(self, event: Event, rank: int) -> None:
         line: dict[str, Any] = {"step": event.step, "kind": event.kind.value, "worker": event.worker, "rank": rank}
         line["host"] = self._hosts.get(rank, "")
+        if event.file is not None:
+            line["file"] = event.file
         if event.detail:
             line["detail"] = event.detail
+        if event.others:
+            line["others"] = list(event.others)
         self._file.write(json.dumps(line) + "\n")
 
     def broken_promises(self, worker: int) -> int:

@@ -155,7 +155,9 @@ def _finding(entries: list[dict[str, Any]], made: int, chance: float) -> Finding
         steps.setdefault(entry["kind"], []).append(entry["step"])
     dead, quarantined = (min(steps.get(kind, ()), default=None) for kind in (EventKind.DEAD, EventKind.QUARANTINED))
     end = made if quarantined is None else min(made, quarantined - 1)
-    offences = {step for kind, when in steps.items() if kind not in kinds(Trait.BLAMELESS) for step in when}
+    # When a worker is proven is not when it offended.
+    acts = set(EventKind) - set(kinds(Trait.BLAMELESS)) - {EventKind.PROVEN}
+    offences = {step for kind in acts for step in steps.get(kind, ())}
     counts = {kind: len(steps[kind]) for kind in KINDS if kind in steps and kind not in kinds(Trait.ONCE)}
     newest = entries[-1]
     if newest["worker"] is not None:

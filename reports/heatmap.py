@@ -26,6 +26,7 @@ _COLOURS = {
     "equivocated": "#e0409f",
     "lied": "#d7191c",
     "convicted": "#6b0010",
+    "proven": "#000000",
 }
 _COLUMNS = 400  # of the picture; where there are more steps, several share one
 

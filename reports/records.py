@@ -3,7 +3,7 @@
 import json
 import math
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NotRequired, TypeVar
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
@@ -39,6 +39,7 @@ class Entry(TypedDict):
     worker: Natural | None
     rank: Natural
     host: Annotated[str, AfterValidator(printable)]
+    others: NotRequired[list[Natural]]
 
 
 class Made(TypedDict):
@@ -101,7 +102,8 @@ def read_ledger(path: Path, config: Config) -> list[dict[str, Any]]:
     entries = _lines(path, _ENTRY)
     if unknown := {entry["kind"] for entry in entries} - set(KINDS):
         raise RunError(f"{path}: entries of unknown kind: {_few(sorted(unknown))}")
-    if strangers := {entry["worker"] for entry in entries if entry["worker"] is not None} - set(range(config.p)):
+    named = {worker for entry in entries for worker in (entry["worker"], *entry.get("others", ()))} - {None}
+    if strangers := named - set(range(config.p)):
         raise RunError(f"{path}: entries of workers {_few(sorted(strangers))}, but they are 0 to {config.p - 1}")
     if late := [entry["step"] for entry in entries if entry["step"] > config.steps + _AHEAD]:
         raise RunError(f"{path}: an entry of step {max(late)}, but the run has {config.steps}")

@@ -29,6 +29,16 @@ def test_agreement_is_counted_and_all_else_is_written_with_rank_and_host(ledger,
     assert ledger.host_of == ["left", "left", "right"]
 
 
+def test_a_line_says_which_file_it_is_about_and_who_claimed_otherwise(ledger, tmp_path):
+    ledger.record(Event(EventKind.DISSENTED, 3, 2, 0, others=(0, 1)))
+    ledger.record(Event(EventKind.PROVEN, 4, 2, others=(0, 1)))
+    about = {"worker": 2, "rank": 2, "host": "right"}
+    assert _lines(tmp_path) == [
+        {"step": 3, "kind": "dissented", **about, "file": 0, "others": [0, 1]},
+        {"step": 4, "kind": "proven", **about, "others": [0, 1]},
+    ]
+
+
 @pytest.mark.parametrize("steps", [[7], [7, 8], [7, 6, 8, 5]])
 def test_a_flood_is_counted_whole_and_written_in_part_even_if_steps_alternate(ledger, tmp_path, steps):
     for turn in range(1000):

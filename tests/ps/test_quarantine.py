@@ -50,7 +50,7 @@ def test_dissents_alone_make_a_suspect_under_recompute_checked_once_in_a_while()
     assert [_check(quarantine, step) for step in (11, 12, 13)] == [None, 4, None]
 
 
-@pytest.mark.parametrize("proof", [kind.value for kind in kinds(Trait.PROOF)])
+@pytest.mark.parametrize("proof", [kind.value for kind in kinds(Trait.PROOF | Trait.OFFENCE)])
 def test_with_a_proof_among_them_they_suffice(proof):
     quarantine = _observed("recompute", *DISSENTS[:2], (3, proof, 4))
     assert quarantine.due(12) == [4]

@@ -185,6 +185,8 @@ def _bad_kind(folder):
         (_bytes(b"[]\n"), "ledger.jsonl: line 1: "),
         (_bytes(b"{}\n"), "ledger.jsonl: line 1: step: Field required"),
         (_line(worker=9), "entries of workers 9, but they are 0 to 8"),
+        (_line(others=[9]), "entries of workers 9, but they are 0 to 8"),
+        (_line(others=[None]), "line 1: others.0: "),
         (_line(worker=-1), "line 1: worker: "),
         (_line(worker="1"), "line 1: worker: "),
         (_line(worker=True), "line 1: worker: "),

@@ -62,7 +62,7 @@ def test_patterns_are_told_by_the_share_of_steps_since_the_first_offence(offence
     assert pattern_of(offences, end) == pattern
 
 
-@pytest.mark.parametrize("kind", ["convicted", "lied", "equivocated"])
+@pytest.mark.parametrize("kind", ["convicted", "lied", "equivocated", "proven"])
 def test_one_contradiction_is_a_proof_whatever_the_chance(kind):
     assert judge({kind: [5]}, 100, chance=1.0) == "proven"
 
@@ -139,6 +139,12 @@ def test_the_worst_come_first():
     entries += [_entry(1, "lied", 3), _entry(1, "convicted", 4), _entry(1, "dissented", 5)]
     found = [finding.worker for finding in find(entries, 20, 0.0)]
     assert found == [4, 3, 5, 1, 2, 0]
+
+
+def test_the_step_in_which_a_worker_is_proven_is_none_in_which_it_offended():
+    (finding,) = find([_entry(2, "dissented"), _entry(9, "proven", others=[1, 2]), _entry(9, "quarantined")], 20, 0.0)
+    assert (finding.verdict, finding.first, finding.last) == ("proven", 2, 2)
+    assert finding.counts == {"dissented": 1, "agreed": 7}
 
 
 def test_what_is_known_of_a_rank_only_is_a_finding_of_its_own():
