@@ -3,8 +3,6 @@
 import math
 import operator
 import types
-from collections.abc import Iterable
-from difflib import get_close_matches
 from numbers import Real
 from reprlib import repr as brief
 from typing import Any, get_args, get_origin
@@ -67,12 +65,6 @@ def fitted(annotation: Any, name: str, value: Any) -> Any:
             return None
         annotation = next(kind for kind in get_args(annotation) if kind is not types.NoneType)
     return _READERS[annotation](name, value) if annotation in _READERS else value
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """``; did you mean 'x'?`` for the known name most like the given one; empty where none is."""
-    close = get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 _READERS: dict[Any, Any] = {int: integer, float: real, str: text, np.random.Generator: generator}

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from detox.aggregators.arguments import generator, integer, nearest, text
-from detox.aggregators.errors import AggregatorError
+from detox.aggregators.arguments import generator, integer, text
+from detox.aggregators.errors import AggregatorError, concerning
 from detox.aggregators.registry import PREAGGREGATORS, RULES
 from detox.aggregators.rows import FAST_FROM, Array, Rows, Weighted
 from detox.aggregators.rule import Rule
 from detox.aggregators.votes import as_rows
+from detox.errors.words import nearest
 
 _REHEARSED = 128  # votes
 _SHOWN = 8  # sizes of vote groups, one by one
@@ -51,8 +52,14 @@ class Hierarchy:
         if not isinstance(self.pre, Sequence) or isinstance(self.pre, str):
             raise AggregatorError(f"pre must be a sequence of names, got {self.pre!r}")
         object.__setattr__(self, "pre", tuple(self.pre))
-        stages = [*map(PREAGGREGATORS.find, self.pre), self._a0, self._a1]
-        object.__setattr__(self, "options", self._fitted({stage.name: stage for stage in stages}))
+        with concerning("pre"):
+            stages = [*map(PREAGGREGATORS.find, self.pre)]
+        with concerning("a0"):
+            stages.append(self._a0)
+        with concerning("a1"):
+            stages.append(self._a1)
+        with concerning("options"):
+            object.__setattr__(self, "options", self._fitted({stage.name: stage for stage in stages}))
 
     def _fitted(self, stages: Mapping[str, Rule]) -> dict[str, dict[str, Any]]:
         """The options as the stages, by name, take them."""
@@ -67,7 +74,8 @@ class Hierarchy:
                 )
             if not isinstance(options, Mapping):
                 raise AggregatorError(f"options of {name} must be a mapping by name of an option, got {options!r}")
-            fitted[name] = stages[name].fit(options)
+            with concerning(f"options.{name}"):
+                fitted[name] = stages[name].fit(options)
         return fitted
 
     def why_not(self, q: int, r: int) -> str:
@@ -92,7 +100,8 @@ class Hierarchy:
         if n > _REHEARSED:
             return
         toy = np.random.default_rng(0).standard_normal((n, min(d, FAST_FROM)), np.float32)
-        self(toy, f=f, rng=np.random.default_rng(0))
+        with concerning("options" if self.options else ""):
+            self(toy, f=f, rng=np.random.default_rng(0))
 
     def uses(self, option: str) -> bool:
         """Whether some stage takes the option and was not given it: "previous" is then worth remembering."""
@@ -234,21 +243,24 @@ def create_hierarchy(
     Raises:
         AggregatorError: an unknown name, or neither a name nor a0.
     """
-    pairs = PAIRS | BASELINES
     if name is None:
         if a0 is None:
             raise AggregatorError("give the name of a pair or a rule, or a0")
         base = Hierarchy(a0)
-    elif text("the name of an aggregator", name) in pairs:
-        base = pairs[name]
-    elif name in RULES:
-        base = Hierarchy(name)
     else:
-        hint = nearest(name, [*pairs, *RULES])
-        raise AggregatorError(
-            f"unknown aggregator {name!r}; pairs: {', '.join(pairs)}; rules: {', '.join(RULES)}{hint}"
-        )
+        with concerning("name"):
+            base = _named(name)
     if k is not None:
         base = replace(base, k=k, groups=None)
     a0, a1 = base.a0 if a0 is None else a0, base.a1 if a1 is None else a1
     return replace(base, a0=a0, a1=a1, pre=pre, options={} if options is None else options, threads=threads)
+
+
+def _named(name: str) -> Hierarchy:
+    known = PAIRS | BASELINES
+    if text("the name of an aggregator", name) in known:
+        return known[name]
+    if name in RULES:
+        return Hierarchy(name)
+    hint = nearest(name, [*known, *RULES])
+    raise AggregatorError(f"unknown aggregator {name!r}; pairs: {', '.join(known)}; rules: {', '.join(RULES)}{hint}")

@@ -2,7 +2,7 @@
 
 from typing import Any, NoReturn
 
-from detox.aggregators.arguments import nearest, text
+from detox.aggregators.arguments import text
 from detox.aggregators.centres import centered_clipping, geometric_median, median_of_means
 from detox.aggregators.coordinatewise import meamed, mean, median, phocas, sign_majority, trimmed_mean
 from detox.aggregators.errors import AggregatorError
@@ -11,6 +11,7 @@ from detox.aggregators.preaggregators import arc, bucketing, clipping, nnm
 from detox.aggregators.rule import Rule
 from detox.aggregators.spectral import caf, dnc, smea
 from detox.aggregators.subsets import aksel, cge, faba, mda, monna
+from detox.errors.words import nearest
 
 
 class Table(dict[str, Rule]):

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from detox.aggregators.arguments import fitted, integer, nearest
+from detox.aggregators.arguments import fitted, integer
 from detox.aggregators.errors import AggregatorError
 from detox.aggregators.rows import Array, Rows, Weighted
 from detox.aggregators.votes import as_rows
+from detox.errors.words import nearest
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Who computes which file in a step, by which schemes, and how many votes Byzantine workers win.
 
-It imports no other package. Everything random is drawn from `seeds.stream`.
+Everything random is drawn from `seeds.stream`.
 """
 
 from detox.assignment.assignment import Assignment, Edge

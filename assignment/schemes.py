@@ -11,6 +11,7 @@ import numpy as np
 
 from detox.assignment.assignment import Assignment
 from detox.assignment.seeds import stream
+from detox.errors.words import counted
 
 
 class Scheme(Protocol):
@@ -62,7 +63,7 @@ class Groups(ABC):
         if p % r:
             below, above = p - p % r, p + r - p % r
             nearest = below if below and p - below <= above - p else above
-            return f"p = {p} workers cannot be split into groups of r = {r}; the nearest p is {nearest}"
+            return f"p = {counted(p, 'worker')} cannot be split into groups of r = {r}; the nearest p is {nearest}"
         return ""
 
     def draw(self, step: int, workers: Sequence[int]) -> Assignment:

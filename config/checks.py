@@ -3,8 +3,9 @@
 from detox.aggregators import AggregatorError
 from detox.assignment import SCHEMES
 from detox.config.advice import advise
-from detox.config.fields import ConfigError, counted
+from detox.config.fields import ConfigError
 from detox.config.schema import Config
+from detox.errors.words import counted
 from detox.ps.ballots import VOTES
 from detox.worker.attacks import ATTACKS
 from detox.worker.momentum import Momentum
@@ -23,10 +24,10 @@ def check(config: Config) -> None:
         if why := _objection(config):
             raise ConfigError(why)
         if why := _shortage(config):
-            raise ConfigError(f"aggregator: {why}{advise(config, _serves)}")
+            raise ConfigError(f"aggregator.{config.aggregator.chosen}: {why}{advise(config, _serves)}")
         config.hierarchy.rehearse(config.votes, config.f)
     except AggregatorError as error:  # a name that there is not, or an option
-        raise ConfigError(f"aggregator: {error}") from None
+        raise ConfigError(f"aggregator.{error.argument or config.aggregator.chosen}: {error}") from None
 
 
 def check_sizes(config: Config) -> None:

@@ -30,6 +30,11 @@ class AggregatorConfig(Section):
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     """Threads of the PS for aggregation; the result does not depend on them."""
 
+    @property
+    def chosen(self) -> str:
+        """The field that says which rule it is: name, or a0."""
+        return "a0" if self.name is None else "name"
+
     def why_not(self) -> str:
         """What of the options is not for a config to give; empty where there is nothing."""
         for name, options in self.options.items():

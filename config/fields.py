@@ -1,7 +1,6 @@
 """What a field of a config may hold, and what is said where it holds something else."""
 
 import contextlib
-import difflib
 import tomllib
 from typing import Annotated, Any
 
@@ -14,6 +13,9 @@ from pydantic import (
     ValidatorFunctionWrapHandler,
     WrapValidator,
 )
+
+from detox.errors import UserError
+from detox.errors.words import nearest
 
 # The header of a message has 32 bits for the step, the worker and the file.
 _COUNT = 2**32 - 1
@@ -57,7 +59,7 @@ class Section(BaseModel):
     )
 
 
-class ConfigError(ValueError):
+class ConfigError(UserError):
     """A config that cannot be run; the message names the field and says what to do."""
 
 
@@ -70,17 +72,6 @@ def in_words(where: str, error: ValidationError, model: type[BaseModel]) -> str:
         model: what was to be read, such as Config.
     """
     return "\n".join(dict.fromkeys(f"{where}: {_line(item, model)}" for item in _plain(error)))
-
-
-def counted(n: int, what: str) -> str:
-    """ "1 worker", "2 workers"."""
-    return f"{n} {what}{'' if n == 1 else 's'}"
-
-
-def nearest(name: str, known: list[str]) -> str:
-    """ "; did you mean NAME?", or nothing where no known name is like it."""
-    found = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {found[0]}?" if found else ""
 
 
 def _plain(error: ValidationError) -> list[Any]:

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Strict
 
-from detox.config.fields import Count, Natural, Seconds, Section, Seed, counted
+from detox.config.fields import Count, Natural, Seconds, Section, Seed
+from detox.errors.words import counted
 from detox.wire import Channel, Codec
 from detox.worker.attacks import ATTACKS
 from detox.worker.faults import FaultKind, Faults

@@ -14,7 +14,7 @@ import numpy as np
 
 import detox.aggregators
 from detox.config import Config
-from detox.config.fields import counted
+from detox.errors.words import counted, named
 from detox.ps.ballots.tolerance import distance
 
 Level = Literal["green", "yellow", "red"]
@@ -106,7 +106,7 @@ def of_ranks(patients: Sequence[Patient], missing: Sequence[int], ps_host: str) 
     """Who is there, where, with which data and software."""
     checks = []
     if missing:
-        found = f"{list(missing)} died, or were not ready within transport.start_deadline"
+        found = f"{named(missing, {})} died, or had not loaded data and model within transport.start_deadline"
         checks.append(Check("red", "ranks", found, "look at what they printed above"))
     failed = [patient for patient in patients if "error" in patient.facts]
     checks += [Check("red", f"data on rank {one.rank}", f"{one.host}: {one.facts['error']}") for one in failed]
@@ -122,8 +122,8 @@ def of_ranks(patients: Sequence[Patient], missing: Sequence[int], ps_host: str) 
         values = Counter(patient.facts.get(name, "") for patient in patients if "error" not in patient.facts)
         if len(values) > 1:
             common = values.most_common(1)[0][0]
-            odd = [str(patient.rank) for patient in patients if patient.facts.get(name, "") not in ("", common)]
-            found = f"{common or 'none'} on most ranks, another on rank {', '.join(odd)}"
+            odd = [patient.rank for patient in patients if patient.facts.get(name, "") not in ("", common)]
+            found = f"{common or 'none'} on most ranks, another on {named(odd, {})}"
             checks.append(Check("yellow", name, found, "unequal software computes unequal bits: see bits below"))
     return checks
 
@@ -133,7 +133,7 @@ def of_network(patients: Sequence[Patient], gradient: int) -> list[Check]:
     checks = []
     silent = [patient.rank for patient in patients if patient.latency is None and "error" not in patient.facts]
     if silent:
-        checks.append(Check("red", "network", f"ranks {silent} did not answer", "is their host still there?"))
+        checks.append(Check("red", "network", f"{named(silent, {})} did not answer", "is the host still there?"))
     measured = [patient for patient in patients if patient.latency is not None and patient.bandwidth]
     if not measured:
         return checks
@@ -210,13 +210,13 @@ def of_bits(patients: Sequence[Patient], own: bytes | None, config: Config, d: i
     ordered = sorted(classes.values(), key=lambda members: -len(members))
     checks = []
     if len(ordered) == 1:
-        checks.append(Check("green", "bits", f"all {len(ordered[0])} ranks compute equal gradients"))
+        checks.append(Check("green", "bits", _alike(len(ordered[0]))))
     else:
         lines = [f"{len(ordered)} classes of ranks that compute equal gradients:"]
         for members in ordered:
             told = {name: members[0].facts.get(name, "") for name in _SOFTWARE}
             words = ", ".join(f"{name} {value}" for name, value in told.items() if value)
-            lines.append(f"       ranks {', '.join(str(p.rank) for p in members)}: {words}")
+            lines.append(f"       {named([p.rank for p in members], {})}: {words}")
         advice = 'groups whose members differ never agree: use hosts of one class, or groups_within = "class", or r = 1'
         kept = [p.gradient for members in ordered for p in members if p.gradient is not None]
         apart = max((distance(a, b, d, exact) for a, b in combinations(kept, 2)), default=0.0)
@@ -232,6 +232,10 @@ def of_bits(patients: Sequence[Patient], own: bytes | None, config: Config, d: i
     others = [p.rank for members in ordered for p in members if own is not None and p.digest != own]
     if others:
         advice = 'leave recomputation off: on_tie = "drop", quarantine.policy not recompute'
-        found = f"the PS computes other bits than ranks {', '.join(map(str, sorted(others)))}"
+        found = f"the PS computes other bits than {named(sorted(others), {})}"
         checks.append(Check("red" if config.recomputes else "yellow", "bits of the PS", found, advice))
     return checks
+
+
+def _alike(ranks: int) -> str:
+    return f"all {ranks} ranks compute equal gradients" if ranks > 1 else "one rank, and none that could differ"

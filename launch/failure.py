@@ -7,21 +7,17 @@ import tempfile
 import traceback
 from pathlib import Path
 
+from detox.errors import DetoxError, UserError
 from detox.tasks.places import is_users, text_of
 
 MISTAKE, FAILURE, INTERRUPTED = 2, 1, 3
 """Exit statuses: of what the user can mend; of what went wrong; of a run that a signal ended after a checkpoint."""
 
 
-def is_told(error: BaseException) -> bool:
-    """Whether the message is a sentence already: of the package's own errors, and of mpirun's absence."""
-    return type(error).__module__.startswith("detox.") and isinstance(error, ValueError | RuntimeError)
-
-
 def status_of(error: BaseException) -> int:
-    """The exit status: the package's errors are ValueError where the user can mend it, else RuntimeError."""
-    if is_told(error):
-        return MISTAKE if isinstance(error, ValueError) else FAILURE
+    """The exit status: whether the user can mend it."""
+    if isinstance(error, DetoxError):
+        return MISTAKE if isinstance(error, UserError) else FAILURE
     if isinstance(error, MemoryError):
         return FAILURE
     return MISTAKE if users_line(error) else FAILURE
@@ -34,7 +30,7 @@ def in_words(error: BaseException, folder: Path | None = None) -> str:
         error: any exception.
         folder: where the traceback may go; None: the folder for temporary files.
     """
-    if is_told(error):
+    if isinstance(error, DetoxError):
         return str(error)
     line = users_line(error)
     if isinstance(error, OSError) and error.strerror and not line:

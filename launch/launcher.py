@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from detox.config import ConfigError
-from detox.config.fields import counted
+from detox.errors.words import counted
 from detox.launch import failure, job
 from detox.launch.hostfile import ranks_in
 from detox.launch.mpirun import assign_ranks, find_mpirun, is_open_mpi, local_ranks, mpirun_line, program, warnings

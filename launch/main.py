@@ -71,7 +71,7 @@ def _run(command: str, argv: list[str]) -> int:
             print(_USAGE, end="")
             status = 0
         else:
-            from detox.config.fields import nearest
+            from detox.errors.words import nearest
 
             known = nearest(command, [name for name in _COMMANDS if f" {name} " in _USAGE])
             print(f"detox-ps: there is no command {command}{known}\n\n{_USAGE}", end="", file=sys.stderr)

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from detox.config import Config, ConfigError
+from detox.errors import UserError
+from detox.errors.words import counted
 from detox.launch.environment import settings
 
 # Under these a parameter server survives its workers: point-to-point over TCP that only sends, with small eager
@@ -27,7 +29,7 @@ OPEN_MPI = (
 _HERE = ("--prtemca", "ras", "^slurm,pbs,lsf,gridengine,flux", "--prtemca", "plm", "^slurm,pals,lsf")
 
 
-class MpirunError(ValueError):
+class MpirunError(UserError):
     """There is no usable mpirun; the message says what to do."""
 
 
@@ -84,15 +86,15 @@ def assign_ranks(config: Config, hosts: int) -> list[int]:
     Raises:
         ConfigError: the ranks that mpirun started do not suit.
     """
-    needed = config.ranks()
+    needed, workers = config.ranks(), counted(config.p, "worker")
     if needed is not None and needed != hosts + 1:
         raise ConfigError(
-            f"p = {config.p} workers with workers_per_rank = {config.workers_per_rank} take {needed} ranks, the PS "
+            f"p = {workers} with workers_per_rank = {config.workers_per_rank} take {needed} ranks, the PS "
             f"included; mpirun started {hosts + 1}: use -n {needed}"
         )
     if hosts > config.p:
         raise ConfigError(
-            f"mpirun started {hosts + 1} ranks, more than the PS and p = {config.p} workers: use -n {config.p + 1}"
+            f"mpirun started {counted(hosts + 1, 'rank')}, more than the PS and p = {workers}: use -n {config.p + 1}"
         )
     if config.workers_per_rank is not None:
         return [1 + worker // config.workers_per_rank for worker in range(config.p)]

@@ -11,6 +11,7 @@ from blake3 import blake3
 
 import detox.ps
 from detox.config import Config
+from detox.errors import UserError
 from detox.ps.folder import RunFolder
 from detox.tasks import Task
 from detox.tasks.digest import data_digest, source_digests
@@ -19,7 +20,7 @@ _SOURCE = "source of "  # before the name of a module
 _DECIDING = ("aggregators", "assignment", "config", "ps", "tasks", "wire", "worker")  # folders of the package
 
 
-class ChangedError(ValueError):
+class ChangedError(UserError):
     """The run in the folder was made with something else; the message says what, and what to do."""
 
 

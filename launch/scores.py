@@ -3,6 +3,7 @@
 import math
 from typing import Any, Protocol
 
+from detox.errors import JobError
 from detox.tasks import TaskError
 from detox.tasks.metrics import as_metrics
 from detox.tasks.users import users_code
@@ -10,7 +11,7 @@ from detox.tasks.users import users_code
 Scores = dict[str, float | None]
 
 
-class EvaluationError(RuntimeError):
+class EvaluationError(JobError):
     """The task's `evaluate` failed, or returned something else than numbers; the message says where."""
 
 

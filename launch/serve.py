@@ -6,7 +6,7 @@ import signal
 from detox.aggregators import AggregatorError
 from detox.config import Config, known_secret, secret_seed
 from detox.config.adversary import adversary_in_words
-from detox.config.fields import counted
+from detox.errors.words import counted
 from detox.launch import failure
 from detox.launch.console import Reporter, summary_lines
 from detox.launch.environment import handle_signals

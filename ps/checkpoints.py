@@ -7,12 +7,13 @@ from typing import Any, BinaryIO
 
 from blake3 import blake3
 
+from detox.errors import JobError
 from detox.ps.files import sync, write_through
 
 _NAME = re.compile(r"step-(\d{8,})-([0-9a-f]{32})\.pt", re.ASCII)
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(JobError):
     """The run cannot be resumed from what its folder holds; the message says why."""
 
 

@@ -8,12 +8,14 @@ from pathlib import Path
 
 from filelock import OwnerRecord, SoftFileLease, Timeout
 
+from detox.errors import UserError
+
 _NAME = "lock"
 _BEAT = 2.0  # seconds between two signs of life
 _LEASE = 60.0  # seconds without one until a holder on another host counts as gone
 
 
-class LockedError(ValueError):
+class LockedError(UserError):
     """Another job works in the folder; the message says on which host, and its process."""
 
 

@@ -3,12 +3,14 @@
 from collections import Counter
 from typing import Any
 
+from detox.errors import JobError
+from detox.errors.words import counted, named
 from detox.ps.model import GlobalModel
 from detox.tasks.samples import Files
 from detox.wire import DIGEST_BYTES, PROBE, Header, Kind, Message, Session, Work, digest_of
 
 
-class StartError(RuntimeError):
+class StartError(JobError):
     """The run cannot start; the message says which ranks are why."""
 
 
@@ -47,14 +49,7 @@ def probe(session: Session, ranks: list[int], model: GlobalModel, files: Files, 
 def check_answers(digests: dict[int, bytes], ranks: list[int], hosts: dict[int, str] | None = None) -> None:
     """Raises StartError where a worker has no digest; it names the ranks, and their hosts where these are given."""
     if missing := sorted({rank for worker, rank in enumerate(ranks) if worker not in digests}):
-        where = f" ({named(missing, hosts)})" if hosts else ""
-        raise StartError(f"ranks {missing} did not pass the self-test{where}; see above what they printed")
-
-
-def named(ranks: list[int], hosts: dict[int, str]) -> str:
-    """Ranks and their hosts, as far as these are known."""
-    words = [f"{rank} on {hosts[rank]}" if hosts.get(rank) else str(rank) for rank in ranks]
-    return f"rank{'s' * (len(ranks) > 1)} {', '.join(words)}"
+        raise StartError(f"{named(missing, hosts or {})} did not pass the self-test; see above what they printed")
 
 
 def check_own_bits(digests: dict[int, bytes], ranks: list[int], model: GlobalModel, files: Files) -> None:
@@ -71,10 +66,10 @@ def check_own_bits(digests: dict[int, bytes], ranks: list[int], model: GlobalMod
     own = digest_of(model.compute(files.draw(1)[0], files.file_seed(1, 0)))
     differ = [worker for worker, digest in sorted(digests.items()) if digest != own]
     if differ:
-        where = ", ".join(map(str, sorted({ranks[worker] for worker in differ})))
+        where = named(sorted({ranks[worker] for worker in differ}), {})
         raise StartError(
-            f"the PS computes other bits than {len(differ)} of {len(digests)} workers (ranks {where}), so it cannot "
-            "judge them: give all the same hardware and device, take the ranks that differ out, or leave "
+            f"the PS computes other bits than {len(differ)} of {counted(len(digests), 'worker')} ({where}), so it "
+            "cannot judge them: give all the same hardware and device, take the ranks that differ out, or leave "
             "recomputation off (on_tie, quarantine.policy)"
         )
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from detox.assignment import Assignment, Scheme
+from detox.errors import JobError
 from detox.ps.aggregation import Aggregation
 from detox.ps.ballots.ballot import CreateBallot
 from detox.ps.events import Event, EventKind
@@ -25,7 +26,7 @@ from detox.wire import BYE_LIMIT, DIGEST_BYTES, Codec, Header, Kind, Message, Se
 _MOMENT = 5.0  # seconds, at most, for the workers that are still busy with the last step
 
 
-class ServerError(RuntimeError):
+class ServerError(JobError):
     """Training cannot go on; the message says why."""
 
 

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from detox.config import Config
+from detox.errors.words import counted
 from detox.ps.folder import RunFolder
 from detox.reports.evidence import KINDS, Finding, accused, find, outvoted, suspicious
 from detox.reports.figures import picture, picture_file
@@ -178,7 +179,7 @@ def _print(log: Log) -> None:
     console = printer()
     if log.findings:
         console.print(table(log))
-    console.print(f"{log.agreeing} of {log.config.p} workers: nothing but agreement, in {log.steps} steps\n")
+    console.print(f"{log.agreeing} of {counted(log.config.p, 'worker')}: nothing but agreement, in {log.steps} steps\n")
     if len(log.hosts) > 1 and any(host["verdicts"].total() > 1 for host in log.hosts.values()):
         console.print(host_table(log), "", sep="\n")
     if log.findings:
@@ -230,13 +231,11 @@ def host_table(log: Log) -> Table:
 def threshold_in_words(log: Log) -> str:
     """From how many dissents on a worker is suspect, and why."""
     config, least = log.config, suspicious(log.steps, log.chance)
+    assumed = f"Assumed: at most q = {log.q} of {counted(config.p, 'worker')} are Byzantine{_whence(log)}"
     if not log.explained:
         return "Here dissents make nobody suspect:"
     if log.chance == 0:
-        return (
-            f"Assumed: at most q = {log.q} of {config.p} workers are Byzantine{_whence(log)}, never the\n"
-            f"majority of r = {config.r}: one dissent makes a worker suspect."
-        )
+        return f"{assumed}, never the\nmajority of r = {config.r}: one dissent makes a worker suspect."
     if config.worker_momentum:
         return (
             "worker_momentum: whoever misses a step dissents from then on, honest or not: dissents make nobody suspect."
@@ -249,7 +248,7 @@ def threshold_in_words(log: Log) -> str:
     if least > log.steps:
         return f"{log.steps} steps are too few for dissents to make a worker suspect."
     return (
-        f"Assumed: at most q = {log.q} of {config.p} workers are Byzantine{_whence(log)}. Then {least} dissents in\n"
+        f"{assumed}. Then {least} dissents in\n"
         f"{log.steps} steps make one suspect: an honest worker is outvoted in at most {log.chance:.2%} of the\n"
         "steps, and so often by chance in less than one of 1e9 runs."
     )

@@ -14,6 +14,7 @@ from detox.aggregators import AggregatorError
 from detox.aggregators.hierarchy import PAIRS
 from detox.assignment.theory import enough_redundancy, expected_bad_votes, tail, tail_bound, tail_bound_holds
 from detox.config import ConfigError
+from detox.errors.words import counted
 from detox.reports.figures import figure_of, picture, picture_file
 from detox.reports.forecast import Forecast, Setting, bytes_into_ps, find, forecast, server_seconds
 from detox.reports.terminal import printer
@@ -114,7 +115,8 @@ def _print(facts: dict[str, Any]) -> None:
     if facts["classes"]:
         sizes = ", ".join(map(str, facts["classes"]))
         within = f" within classes of {sizes}; {facts['idle']} have nothing to do, and {p // r - votes} votes are lost"
-    console.print(f"{p} workers, {q} of them Byzantine, in {votes} groups of {r}{within}.", end=" ")
+    groups = f"{counted(votes, 'group')} of {r}{within}"
+    console.print(f"{counted(p, 'worker')}, {q} of them Byzantine, in {groups}.", end=" ")
     console.print("Bad votes per step, if groups are secret:\n")
     table = Table("bad votes", "exactly", "so many or more", box=SIMPLE_HEAD, show_edge=False)
     if facts["paper_bound_applies"]:

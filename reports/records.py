@@ -9,6 +9,7 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationE
 from typing_extensions import TypedDict
 
 from detox.config import Config, ConfigError, check_sizes, config_of
+from detox.errors import UserError
 from detox.ps.folder import RunFolder
 from detox.ps.stopwatch import PARTS
 from detox.reports.evidence import KINDS
@@ -21,7 +22,7 @@ Natural = Annotated[int, Field(ge=0)]
 Number = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-class RunError(ValueError):
+class RunError(UserError):
     """A run's folder, or a file in it, that cannot be read; the message says which and why."""
 
 

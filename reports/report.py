@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from detox.config.adversary import adversary_in_words
+from detox.errors.words import counted
 from detox.ps.stopwatch import PARTS
 from detox.reports.figures import picture_file
 from detox.reports.records import RunError, scores_in
@@ -129,7 +130,7 @@ def what_all_share(runs: list[FinishedRun]) -> str:
     configs = [run.config for run in runs]
     facts = [
         {f"{c.task}" + (f", {c.model}" if c.model else "") for c in configs},
-        {f"p = {c.p} workers" for c in configs},
+        {f"p = {counted(c.p, 'worker')}" for c in configs},
     ]
     facts.append({adversary_in_words(c) for c in configs if c.q} or {"no attack"})
     return ", ".join(fact for words in facts if len(words) == 1 for fact in words)

@@ -6,8 +6,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from detox.errors import UserError
 
-class TaskError(ValueError):
+
+class TaskError(UserError):
     """A task that cannot be had: unknown, without its data, or with a model that does not fit."""
 
 

@@ -9,15 +9,16 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 MAY_IMPORT = {
-    "assignment": set(),
-    "wire": set(),
-    "aggregators": set(),
-    "tasks": {"assignment"},
-    "ps": {"aggregators", "assignment", "tasks", "wire"},
-    "worker": {"aggregators", "assignment", "tasks", "wire"},
-    "config": {"aggregators", "assignment", "ps", "tasks", "wire", "worker"},
-    "reports": {"aggregators", "assignment", "config", "ps", "tasks", "wire", "worker"},
-    "launch": {"aggregators", "assignment", "config", "ps", "reports", "tasks", "wire", "worker"},
+    "errors": set(),
+    "assignment": {"errors"},
+    "wire": {"errors"},
+    "aggregators": {"errors"},
+    "tasks": {"assignment", "errors"},
+    "ps": {"aggregators", "assignment", "errors", "tasks", "wire"},
+    "worker": {"aggregators", "assignment", "errors", "tasks", "wire"},
+    "config": {"aggregators", "assignment", "errors", "ps", "tasks", "wire", "worker"},
+    "reports": {"aggregators", "assignment", "config", "errors", "ps", "tasks", "wire", "worker"},
+    "launch": {"aggregators", "assignment", "config", "errors", "ps", "reports", "tasks", "wire", "worker"},
 }
 
 

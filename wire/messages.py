@@ -8,6 +8,8 @@ from enum import IntEnum
 import numpy as np
 from blake3 import blake3
 
+from detox.errors import DetoxError
+
 MAGIC = b"DTX1"  # the last byte is the version of the protocol
 DIGEST_BYTES = 32
 PROBE = 0
@@ -23,7 +25,7 @@ LONGEST = 2**31 - 1 - HEADER_BYTES
 """Bytes of payload that one message can have: MPI counts them in an int."""
 
 
-class WireError(ValueError):
+class WireError(DetoxError, ValueError):
     """Bytes that are not the message they should be; the message says why."""
 
 

@@ -25,6 +25,7 @@ def read(tmp_path):
     return _read
 
 
+KRUM = 'p = 21\n[aggregator]\nname = "krum"\n[aggregator.options.krum]\n'
 MOMENTUM = 'p = 9\ngroups = "fixed"\nworker_momentum = 0.9\n[aggregator]\nname = "median"\n'
 PLAIN = 'p = 15\nr = 3\n[aggregator]\nname = "median"\n'
 
@@ -57,13 +58,28 @@ def test_the_command_line_overrides_any_field(read):
         ("colour = 3", "colour: there is no such field"),
         ("[attack]\nforce = 3", r"attack\.force: there is no such field"),
         ("p =", "not TOML"),
-        (PLAIN + "f = 3", "median needs n > 2f"),
+        (PLAIN + "f = 3", "^aggregator.name: median needs n > 2f"),
         ('p = 15\nq = 2\nr = 1\n[aggregator]\nname = "mean"', r"aggregator\.f sets another"),
-        (PLAIN + "[aggregator.options.krum]\nneighbours = 2", "options given for 'krum', which is not used"),
-        ('p = 21\n[aggregator]\nname = "krum"\n[aggregator.options.krum]\nneighbours = 99', "aggregator: .*neighbours"),
-        ('p = 21\n[aggregator]\nname = "krum"\n[aggregator.options.krum]\nneighbours = "x"', "aggregator: "),
-        (PLAIN + 'pre = ["bucketing"]\n[aggregator.options.bucketing]\ns = 0', "aggregator: "),
-        ('[aggregator]\nname = "krumm"', "unknown aggregator 'krumm'"),
+        (
+            PLAIN + "[aggregator.options.krum]\nneighbours = 2",
+            "^aggregator.options: options given for 'krum'",
+        ),
+        (
+            'p = 21\n[aggregator]\nname = "krum"\n[aggregator.options.krum]\nneighbours = 99',
+            r"aggregator\.options: .*neighbours",
+        ),
+        (
+            'p = 21\n[aggregator]\nname = "krum"\n[aggregator.options.krum]\nneighbours = "x"',
+            r"aggregator\.options\.krum: krum: neighbours must be an int",
+        ),
+        (
+            PLAIN + 'pre = ["bucketing"]\n[aggregator.options.bucketing]\ns = 0',
+            r"aggregator\.options: bucketing needs s",
+        ),
+        ('[aggregator]\nname = "krumm"', "^aggregator.name: unknown aggregator 'krumm'.*did you mean krum"),
+        ('[aggregator]\na0 = "krumm"', "^aggregator.a0: unknown rule 'krumm'"),
+        ('[aggregator]\na1 = "krumm"', "^aggregator.a1: unknown rule 'krumm'"),
+        (PLAIN + 'pre = ["nmn"]', "^aggregator.pre: unknown pre-aggregator 'nmn'"),
         ("worker_momentum = 1", "worker_momentum: .*less than 1"),
         (MOMENTUM.replace("fixed", "redrawn"), "worker_momentum with r = 3 needs groups that stay"),
         (MOMENTUM.replace("fixed", "redrawn") + '[data]\nsplit = "label"', "worker_momentum"),
@@ -94,8 +110,8 @@ def test_a_mistake_is_told_with_its_field(read, text, words):
     [
         (
             "p = 15\nq = 2",
-            r"^aggregator: 1 bad vote of n = 5 can spoil 1 of the 2 vote groups \(sizes 3 \+ 2\), but A1 = median "
-            r"needs n > 2f with n = 2, f = 1 \(.*\); take aggregator.name = median, or p >= 21, or r = 5$",
+            r"^aggregator\.name: 1 bad vote of n = 5 can spoil 1 of the 2 vote groups \(sizes 3 \+ 2\), but A1 = "
+            r"median needs n > 2f with n = 2, f = 1 \(.*\); take aggregator.name = median, or p >= 21, or r = 5$",
         ),
         ('p = 15\nq = 2\n[aggregator]\nname = "d-multi-krum"', "; take aggregator.name = multi_krum, or p >= 30$"),
         ('p = 9\nq = 2\n[aggregator]\nname = "draco"', "got r = 3, q = 2; take aggregator.name = median, or r = 9$"),

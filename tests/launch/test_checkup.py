@@ -31,7 +31,7 @@ def test_ranks_that_compute_other_bits_are_named_with_what_differs():
     (check, _) = of_bits(patients, b"x", Config(), 2)
     assert check.level == "red"
     assert "ranks 1, 2, 3" in check.found
-    assert "ranks 4" in check.found
+    assert "rank 4: " in check.found
     assert "AVX512" in check.found
     assert "never agree" in check.advice
     assert _levels(of_ranks(patients, [], "ps"))["cpu_capability"] == "yellow"
@@ -47,7 +47,14 @@ def test_a_ps_that_is_to_recompute_and_has_other_bits_than_any_rank_is_red(chang
     config = Config(**changes)
     patients = [_patient(1), _patient(2), _patient(3, digest=b"y")]
     check = of_bits(patients, b"x", config, 2)[-1]
-    assert (check.level, check.found) == ("red", "the PS computes other bits than ranks 3")
+    assert (check.level, check.found) == ("red", "the PS computes other bits than rank 3")
+
+
+def test_one_rank_is_not_told_as_all_ranks():
+    (check,) = of_bits([_patient(1)], b"x", Config(p=1, r=1), 2)
+    assert (check.level, check.found) == ("green", "one rank, and none that could differ")
+    (check,) = of_bits([_patient(1), _patient(2)], b"x", Config(), 2)
+    assert check.found == "all 2 ranks compute equal gradients"
 
 
 def test_missing_ranks_and_missing_data_are_red():

@@ -7,27 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from detox.aggregators import AggregatorError
 from detox.config import ConfigError
 from detox.launch import failure, job
 from detox.launch.console import Reporter
 from detox.launch.hostfile import ranks_in
 from detox.launch.launcher import exit_status, outlook, ranks
 from detox.launch.mpirun import MpirunError
-from detox.ps.selftest import StartError
-from detox.tasks import TaskError
-
-
-@pytest.mark.parametrize("kind", [ConfigError, TaskError, AggregatorError, MpirunError])
-def test_a_mistake_is_its_own_sentence(kind):
-    assert failure.in_words(kind("p = 3 is wrong")) == "p = 3 is wrong"
-    assert failure.status_of(kind("x")) == 2
-
-
-def test_a_failure_is_its_own_sentence_too():
-    assert failure.in_words(StartError("rank 2 on h died")) == "rank 2 on h died"
-    assert failure.status_of(StartError("x")) == 1
-
 
 USERS = {
     "raise KeyError('no such column')": "KeyError: 'no such column'",

@@ -76,7 +76,7 @@ def test_a_task_that_cannot_compute_is_red_and_the_rest_is_told_all_the_same(job
     (tmp_path / "broken.py").write_text(BROKEN)
     job = jobs.start_line([*DOCTOR, "--task", "broken:Broken", "--model", "None"], files=(tmp_path / "broken.py",))
     assert job.wait() == 1
-    assert any("probe: ranks [1, 2] did not pass the self-test" in line for line in _lines(job, "red"))
+    assert any("probe: ranks 1, 2 did not pass the self-test" in line for line in _lines(job, "red"))
     assert any("task: the loss failed with KeyError: 'no such column', in " in line for line in _lines(job, "red"))
     assert "latency" in job.text
     assert _lines(job, "green")
