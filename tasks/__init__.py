@@ -7,12 +7,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from detox.tasks.batches import Batches
     from detox.tasks.create import TASKS, create_task
     from detox.tasks.flat import FlatModel
     from detox.tasks.models import MODELS
     from detox.tasks.task import Task, TaskError
 
-__all__ = ["MODELS", "TAKEN", "TASKS", "FlatModel", "Task", "TaskError", "create_task"]
+__all__ = ["MODELS", "TAKEN", "TASKS", "Batches", "FlatModel", "Task", "TaskError", "create_task"]
 
 TAKEN = frozenset({"step", "seconds", "bytes_in", "skipped"})
 """What a line of metrics.jsonl says besides the scores: names that no score can have."""
@@ -20,6 +21,7 @@ TAKEN = frozenset({"step", "seconds", "bytes_in", "skipped"})
 _HOMES = {
     "MODELS": "models",
     "TASKS": "create",
+    "Batches": "batches",
     "FlatModel": "flat",
     "Task": "task",
     "TaskError": "task",

@@ -13,6 +13,7 @@ import torch
 from blake3 import blake3
 from torch import nn
 
+from detox.tasks.batches import Batches
 from detox.tasks.places import is_users
 
 _SCALARS = (type(None), bool, int, float, complex, str, bytes, np.generic)
@@ -95,7 +96,9 @@ def _pieces(value: Any, seen: dict[int, Any], arrays: bool, depth: int) -> Itera
     elif isinstance(value, FunctionType):
         cells = [cell.cell_contents for cell in value.__closure__ or ()]
         yield from _pieces([value.__dict__, *cells], seen, arrays, depth - 1)
-    elif is_users(getattr(sys.modules.get(type(value).__module__), "__file__", None) or "<>"):
+    elif isinstance(value, Batches) or is_users(
+        getattr(sys.modules.get(type(value).__module__), "__file__", None) or "<>"
+    ):
         yield from _pieces(getattr(value, "__dict__", {}), seen, arrays, depth - 1)
 
 
