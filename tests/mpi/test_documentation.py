@@ -50,6 +50,7 @@ def _commands():
 
 COMMANDS = list(dict.fromkeys(_commands()))
 LAUNCHES = [line for line in COMMANDS if line.startswith("detox-ps launch")]
+EXAMPLES = [line for line in LAUNCHES if re.search(r" [a-z]+\.toml", line)]  # typed in their folder
 SCRIPTS = [line for line in COMMANDS if line.startswith("bash experiments/")]
 SWEEPS = [line for line in COMMANDS if line.startswith("detox-ps sweep")]
 READERS = [line for line in COMMANDS if line.startswith(("detox-ps report", "detox-ps blame"))]
@@ -73,7 +74,7 @@ def test_there_are_commands_and_each_is_looked_at_somewhere():
 @pytest.mark.parametrize("line", LAUNCHES)
 def test_a_launch_has_a_config_that_can_be_run(line, monkeypatch):
     words = shlex.split(line)[2:]
-    monkeypatch.chdir(ROOT / "experiments" if "own_task:" in line else ROOT)
+    monkeypatch.chdir(ROOT / "examples" if line in EXAMPLES else ROOT)
     hostfile = _option(words, "--hostfile")
     assert hostfile in (None, "hosts") or Path(hostfile).is_file()
     _option(words, "-n")
@@ -94,9 +95,10 @@ def test_a_script_has_a_grid_of_that_size_whose_runs_can_be_run(line):
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory):
-    """A folder with the experiments, as in a checkout."""
+    """A folder with the experiments and examples, as in a checkout."""
     folder = tmp_path_factory.mktemp("documented")
-    shutil.copytree(ROOT / "experiments", folder / "experiments", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("experiments", "examples"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     return folder
 
 
@@ -121,8 +123,8 @@ def test_what_is_launched_on_digits_trains_and_what_reads_its_runs_can(checkout)
     for line in LAUNCHES:
         if "experiments/digits.toml" in line and "hosts" not in line:
             _run(f"{line} --steps 2 --progress none", checkout)
-    (own,) = (line for line in LAUNCHES if "own_task:" in line)
-    _run(f"{own} --steps 2 --progress none", checkout / "experiments")
+    (example,) = (line for line in EXAMPLES if "characters.toml" in line)
+    _run(f"{example} --steps 2 --progress none", checkout / "examples")
     for line in READERS:
         if "reversed-quick" not in line:
             _run(line.replace("runs/digits-HASH", "$(ls -d runs/digits-* | head -n 1)"), checkout)

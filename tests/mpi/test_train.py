@@ -1,7 +1,6 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -85,12 +84,6 @@ def test_the_run_folder_holds_what_it_promises(baseline_job, baseline):
     lines = [json.loads(line) for line in (folder / "ledger.jsonl").read_text().splitlines()]
     assert sum(line["kind"] == "dissented" for line in lines) == sum(baseline["dissents"].values())
     assert [line for line in baseline_job.text.splitlines() if line.startswith("step")][-1].startswith("step 20")
-
-
-def test_a_users_own_task_trains(jobs):
-    source = Path(__file__).parents[2] / "experiments" / "own_task.py"
-    job = jobs.start("--task", "own_task:WineTask", "--model", "None", n=2, files=(source,))
-    assert job.wait() == 0, job.text
 
 
 NORMED = """

@@ -1,7 +1,6 @@
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -193,20 +192,3 @@ def test_a_module_with_the_name_of_another_is_told_to_take_a_name_of_its_own(own
 
 def test_train_size_may_be_any_integer(own):
     assert create_task(f"{own}:FromNumpy").train_size == 7
-
-
-def test_the_example_of_an_own_task_trains(monkeypatch):
-    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "experiments")
-    task = create_task("own_task:WineTask")
-    torch.manual_seed(0)
-    model = task.build_model()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
-    losses = []
-    for _ in range(30):
-        optimizer.zero_grad()
-        loss = task.loss(model, np.arange(task.train_size), torch.Generator())
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    assert losses[-1] < 0.2 * losses[0]
-    assert task.evaluate(model)["accuracy"] > 0.9

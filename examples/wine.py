@@ -1,6 +1,6 @@
-"""A task of your own: model, data and loss in one class. Run it from this folder with
+"""Classification with a model of one's own: model, data and loss in one class. Run it from this folder:
 
-detox-ps launch -n 3 digits.toml --task own_task:WineTask --model None --output ../runs
+detox-ps launch -n 3 wine.toml
 """
 
 import numpy as np
