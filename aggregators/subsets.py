@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from detox.aggregators.covers import Graph, cover, without
 from detox.aggregators.geometry import (
     average,
     clearance,
@@ -65,11 +66,11 @@ def mda(rows: Rows, f: int) -> Array:
     low, high = 0, len(diameters) - 1
     while low < high:  # the least diameter that f removals can reach
         middle = (low + high) // 2
-        if _coverable(_edges(squares, diameters[middle]), f):
+        if cover(_apart(squares, diameters[middle]), f) is not None:
             high = middle
         else:
             low = middle + 1
-    return rows.combine(average(rows.n, _first_subset(_edges(squares, diameters[low]), rows.n - f)))
+    return rows.combine(average(rows.n, _first_subset(_apart(squares, diameters[low]), rows.n - f)))
 
 
 def _nearest(rows: Rows, around: Sequence[Array], m: int) -> Array:
@@ -83,42 +84,23 @@ def _nearest(rows: Rows, around: Sequence[Array], m: int) -> Array:
     return rows.combine(average(rows.n, least(squares, m)))
 
 
-def _edges(squares: Floats, diameter: float) -> dict[int, set[int]]:
-    """Which vectors lie farther apart than the diameter: neighbours by vertex."""
+def _apart(squares: Floats, diameter: float) -> Graph:
+    """Which vectors lie farther apart than the diameter."""
     return {i: set(np.flatnonzero(row > diameter).tolist()) for i, row in enumerate(squares)}
 
 
-def _without(edges: dict[int, set[int]], gone: set[int]) -> dict[int, set[int]]:
-    return {i: others - gone for i, others in edges.items() if i not in gone}
-
-
-def _coverable(edges: dict[int, set[int]], budget: int) -> bool:
-    """Whether removing at most `budget` vertices leaves no edge (a vertex cover, by branching)."""
-    if budget < 0:
-        return False
-    vertex = max(edges, key=lambda i: len(edges[i]), default=None)
-    if vertex is None or not edges[vertex]:
-        return True
-    if sum(map(len, edges.values())) > 2 * budget * len(edges[vertex]):
-        return False
-    others = edges[vertex]
-    return _coverable(_without(edges, {vertex}), budget - 1) or _coverable(
-        _without(edges, others), budget - len(others)
-    )
-
-
-def _first_subset(edges: dict[int, set[int]], size: int) -> list[int]:
+def _first_subset(graph: Graph, size: int) -> list[int]:
     """The first subset of that size, in lexicographic order, without an edge; there is one."""
-    budget, kept = len(edges) - size, list[int]()
-    for i in sorted(edges):
-        if i not in edges or len(kept) == size:
+    budget, kept = len(graph) - size, list[int]()
+    for i in sorted(graph):
+        if i not in graph or len(kept) == size:
             continue
-        rest = _without(edges, edges[i])
-        if _coverable(rest, budget - len(edges[i])):
-            budget -= len(edges[i])
-            edges = rest
+        rest = without(graph, graph[i])
+        if cover(rest, budget - len(graph[i])) is not None:
+            budget -= len(graph[i])
+            graph = rest
             kept.append(i)
         else:
             budget -= 1
-            edges = _without(edges, {i})
+            graph = without(graph, {i})
     return kept

@@ -1,0 +1,167 @@
+"""The graph of disagreements: who claimed something else than whom, and which workers must have lied."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from detox.aggregators.covers import Graph, in_every_cover, without
+from detox.ps.events import Event, Trait, kinds
+
+_VOTED = frozenset(kinds(Trait.BY_VOTE))
+_ACTS = frozenset(kinds(Trait.PROOF | Trait.OFFENCE))
+_EXACT = 12
+"""Up to so many liars that are left to find, all covers are searched: 1.4656^12 = 98 branches at most for each worker in
+question, which is milliseconds; one more would be half as many again."""
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """What a graph of disagreements proves, given that at most q workers lied.
+
+    Attributes:
+        proven: the workers that must have lied, each with the neighbours that prove it; none where its own act does.
+        exceeded: why more than q must have lied, in words; empty where q can have. Nothing follows from q then, and
+            only those are proven whose own act does it.
+    """
+
+    proven: dict[int, tuple[int, ...]]
+    exceeded: str = ""
+
+
+def conclude(graph: Graph, q: int, liars: Iterable[int] = ()) -> Conclusion:
+    """Who must have lied.
+
+    Honest workers claim the same for a file, so that those who lied are a vertex cover of the graph: they hold an end
+    of each edge. A worker is proven if all covers of at most q workers hold it. One with more than q neighbours is,
+    for without it all of them would be in the cover. It is removed with its edges, q falls by one, and that may prove
+    others. Once 12 or fewer are left to be found, all covers are searched, which finds everybody who is proven.
+
+    Args:
+        graph: neighbours of each worker; see detox.aggregators.covers.
+        q: workers that lied, at most.
+        liars: workers that are known to have lied, whatever the graph says.
+    """
+    known: dict[int, tuple[int, ...]] = dict.fromkeys(sorted(liars), ())
+    rest, left = without(graph, known.keys()), q - len(known)
+    if left < 0:
+        return Conclusion(known, f"{len(known)} workers are proven to have lied: {_few(known)}")
+    besides = f"besides {_few(known)}, who are proven to have lied, " if known else ""
+    if len(pairs := _matching(rest)) > left:
+        named = _few(f"{one}-{other}" for one, other in pairs)
+        return Conclusion(known, f"{besides}one of each of these {len(pairs)} pairs has lied: {named}")
+    proven = dict(known)
+    while left >= 0 and (found := {worker: others for worker, others in rest.items() if len(others) > left}):
+        proven |= _sorted(found)
+        rest, left = without(rest, found.keys()), left - len(found)
+    certain = frozenset[int]() if left > _EXACT else in_every_cover(rest, left)
+    if certain is None:
+        return Conclusion(known, f"{besides}no {q - len(known)} workers have a part in all disagreements")
+    return Conclusion(proven | _sorted({worker: rest[worker] for worker in certain}))
+
+
+class Disagreements:
+    """The graph of disagreements of a run: an edge between two workers that claimed different bits for one file.
+
+    Sound where honest workers compute equal bits (not under vote = "tolerance", nor for a worker that has missed a step
+    under worker momentum), and at most q workers are wrong within any `window` steps: then no honest worker is ever
+    proven, whoever lies about what, wins the vote, or keeps silent.
+
+    What is proven is proven of the window that ends at the step: an edge counts for `window` steps from the last one
+    in which it was seen, and so does a worker's own proof. So a worker that was proven need not be so for ever, and
+    where its lies are too old to count, q other workers may lie: whoever puts the proven out keeps them out, and
+    nothing here follows from who is out. Without a window nothing is forgotten, and who is proven stays so, unless the
+    graph exceeds q later.
+
+    Keeps a step for each two workers that have disagreed: p(p-1)/2 numbers at most.
+
+    Args:
+        q: workers that are wrong within any window, at most.
+        window: steps for which a disagreement counts; None: for ever.
+    """
+
+    def __init__(self, q: int, window: int | None = None) -> None:
+        self._q = q
+        self._window = window
+        self._last: dict[int, dict[int, int]] = {}  # worker -> neighbour -> last step, both ways
+        self._acts: dict[int, int] = {}  # worker -> last step
+
+    def observe(self, step: int, events: Iterable[Event]) -> None:
+        """Takes the events of a step, in any order and as often as there are more of them.
+
+        An edge is what a vote says of a worker and of the `others` that claimed something else. A contradiction of the
+        worker's own (equivocated, lied) or with the PS (convicted) proves it without any. What has been concluded from
+        the graph (proven) adds nothing to it.
+        """
+        for event in events:
+            if event.worker is None:
+                continue
+            if event.kind in _ACTS:
+                self._acts[event.worker] = max(step, self._acts.get(event.worker, step))
+            if event.kind in _VOTED:
+                for other in event.others:
+                    self._note(event.worker, other, step)
+                    self._note(other, event.worker, step)
+
+    def proven(self, step: int) -> dict[int, tuple[int, ...]]:
+        """The workers that must have lied, each with the neighbours that prove it; none of them for its own acts.
+
+        Args:
+            step: at whose end the window ends; later than all that has been observed, or equal to the last of it.
+        """
+        return self._conclude(step).proven
+
+    def exceeded(self, step: int) -> str:
+        """Why more than q workers must have lied, in words; empty where q can explain all. See Conclusion.exceeded.
+
+        Args:
+            step: see proven.
+        """
+        return self._conclude(step).exceeded
+
+    def _conclude(self, step: int) -> Conclusion:
+        first = -math.inf if self._window is None else step - self._window + 1
+        graph = {worker: _since(first, last) for worker, last in self._last.items()}
+        return conclude(graph, self._q, _since(first, self._acts))
+
+    def _note(self, worker: int, other: int, step: int) -> None:
+        last = self._last.setdefault(worker, {})
+        last[other] = max(step, last.get(other, step))
+
+    def state(self) -> dict[str, Any]:
+        """All of it, for a checkpoint."""
+        return {"last": {worker: dict(last) for worker, last in self._last.items()}, "acts": dict(self._acts)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """The inverse of state."""
+        self._last = {worker: dict(last) for worker, last in state["last"].items()}
+        self._acts = dict(state["acts"])
+
+
+def _since(first: float, last: Mapping[int, int]) -> set[int]:
+    """The keys whose step is `first` or later."""
+    return {key for key, step in last.items() if step >= first}
+
+
+def _matching(graph: Graph) -> list[tuple[int, int]]:
+    """Edges without a common end; each worker, of those with the fewest neighbours first, takes a free neighbour."""
+    order = sorted(graph, key=lambda worker: (len(graph[worker]), worker))
+    rank = {worker: place for place, worker in enumerate(order)}
+    taken: set[int] = set()
+    pairs = []
+    for worker in order:
+        free = graph[worker] - taken
+        if worker not in taken and free:
+            other = min(free, key=rank.__getitem__)
+            taken |= {worker, other}
+            pairs.append((worker, other))
+    return pairs
+
+
+def _sorted(graph: Graph) -> dict[int, tuple[int, ...]]:
+    return {worker: tuple(sorted(graph[worker])) for worker in sorted(graph)}
+
+
+def _few(names: Iterable[object]) -> str:
+    words = list(map(str, names))
+    return ", ".join(words[:10]) + ", ..." * (len(words) > 10)
