@@ -11,8 +11,8 @@ from detox.ps.events import Event, Trait, kinds
 _VOTED = frozenset(kinds(Trait.BY_VOTE))
 _ACTS = frozenset(kinds(Trait.PROOF | Trait.OFFENCE))
 _EXACT = 12
-"""Up to so many liars that are left to find, all covers are searched: 1.4656^12 = 98 branches at most for each worker in
-question, which is milliseconds; one more would be half as many again."""
+"""Up to so many liars that are left to find, all covers are searched. That is milliseconds: at most 1.4656^12 = 98
+branches for each worker in question; one more would be half as many again."""
 
 
 @dataclass(frozen=True)
