@@ -23,6 +23,8 @@ class Trait(Flag):
     """It happens once, and is true from then on."""
     FLOOD = auto()
     """A sender can cause as many as it likes."""
+    UNWRITTEN = auto()
+    """It is for the PS's own use: the ledger leaves it out."""
 
 
 class EventKind(StrEnum):
@@ -39,8 +41,11 @@ class EventKind(StrEnum):
         kind.meaning = meaning
         return kind
 
+    HEARD = "heard", Trait.BLAMELESS | Trait.UNWRITTEN, "a message of its came in time to be counted"
+    MISSED = "missed", Trait.BLAMELESS | Trait.UNWRITTEN, "had not answered at the deadline"
+    TARRIED = "tarried", Trait.BLAMELESS | Trait.UNWRITTEN, "had not answered a moment after the last step"
     AGREED = "agreed", Trait.BY_VOTE | Trait.BLAMELESS, "with its group's majority, or no file"
-    CLEARED = "cleared", Trait.BLAMELESS, "its claim is what the PS computed"
+    CLEARED = "cleared", Trait.BLAMELESS | Trait.UNWRITTEN, "its claim is what the PS computed"
     QUARANTINED = "quarantined", Trait.BLAMELESS | Trait.ONCE, "out of all groups from here on"
     SPARED = "spared", Trait.BLAMELESS, "not quarantined: too few would be left"
     LATE = "late", Trait.FLOOD, "after the step was closed"

@@ -34,12 +34,12 @@ class Ledger:
     def record(self, event: Event) -> None:
         """Counts an event, and writes it down unless it is agreement; of a flood, only the first lines."""
         kind, worker = event.kind, event.worker
+        if kind.has(Trait.UNWRITTEN):
+            return
         if worker is None:
             assert event.rank is not None
             rank = event.rank
             self.unattributed[rank] += 1
-        elif kind == EventKind.CLEARED:
-            return
         else:
             rank = self._ranks[worker]
             self.counts[worker][kind.value] += 1

@@ -1,19 +1,24 @@
 """Stragglers: workers that missed a deadline are not waited for until they have answered again."""
 
 from collections import Counter
-from collections.abc import Iterable
+
+from detox.ps.events import Event, EventKind
 
 _MOST = 10  # doublings
 
 
 class Stragglers:
-    """Who is not waited for.
+    """Who is not waited for, as the events of a run tell.
 
     After the first deadline that it missed, a worker has to answer one step, after the second two, then four, and so
     on: one that comes back only to be waited for again costs ever fewer deadlines.
+
+    Args:
+        missed: the kind of event that says that a worker had not answered when it was to.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, missed: EventKind) -> None:
+        self._kind = missed
         self._missed: Counter[int] = Counter()
         self._owes: dict[int, int] = {}
         self._since: dict[int, int] = {}
@@ -23,16 +28,22 @@ class Stragglers:
         """The workers that are not waited for."""
         return frozenset(self._owes)
 
-    def missed(self, step: int, workers: Iterable[int]) -> None:
-        """These workers had not answered at the deadline of `step`."""
-        for worker in workers:
-            if worker not in self._owes:
-                self._owes[worker] = 2 ** min(self._missed[worker], _MOST)
-                self._missed[worker] += 1
-            self._since[worker] = step
+    def observe(self, event: Event) -> None:
+        """Takes an event; an answer to a step that a worker missed does not end its absence."""
+        if event.worker is None:
+            return
+        if event.kind == self._kind:
+            self._miss(event.worker, event.step)
+        elif event.kind == EventKind.HEARD:
+            self._hear(event.worker, event.step)
 
-    def answered(self, worker: int, step: int) -> None:
-        """The worker has answered `step`; an answer to a step that it missed does not count."""
+    def _miss(self, worker: int, step: int) -> None:
+        if worker not in self._owes:
+            self._owes[worker] = 2 ** min(self._missed[worker], _MOST)
+            self._missed[worker] += 1
+        self._since[worker] = step
+
+    def _hear(self, worker: int, step: int) -> None:
         if worker in self._owes and step > self._since[worker]:
             self._since[worker] = step
             self._owes[worker] -= 1

@@ -11,8 +11,8 @@ from detox.ps.events import EventKind, Trait, kinds
 Verdict = Literal["proven", "suspect", "absent", "no proof"]
 Pattern = Literal["persistent", "intermittent", "transient", ""]
 
-# What entries of each kind mean, the mildest first; the ledger has none for a worker that was cleared.
-KINDS = {kind.value: kind.meaning for kind in EventKind if kind != EventKind.CLEARED}
+# What entries of each kind mean, the mildest first.
+KINDS = {kind.value: kind.meaning for kind in EventKind if not kind.has(Trait.UNWRITTEN)}
 _BY_VOTE = tuple(kind for kind in kinds(Trait.BY_VOTE) if kind != EventKind.AGREED)
 _SEVERITY: tuple[Verdict, ...] = ("proven", "suspect", "absent", "no proof")
 _LEVEL = 1e-9  # probability, per worker, of suspecting an honest one

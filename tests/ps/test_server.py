@@ -44,7 +44,7 @@ def serve(
 
 
 def bad_votes(server, votes):
-    return server.aggregation.bad_votes(votes, server.byzantine_left)
+    return server.aggregation.bad_votes(votes, server.roster.q)
 
 
 @pytest.fixture

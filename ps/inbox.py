@@ -1,0 +1,99 @@
+"""What comes from the workers' ranks: each message goes to the round that it is about, or becomes an event."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from detox.ps.events import Event, EventKind
+from detox.ps.round import Round
+from detox.wire import Kind, Message, Session, printable
+
+
+class Inbox:
+    """The rounds that are still open, the newest last, and the ranks that answer them.
+
+    Args:
+        session: the conversation with the workers' ranks.
+        ranks: rank of each worker.
+        tell: is given the events that come of messages.
+
+    Attributes:
+        last_words: what ranks said when they left, by rank.
+    """
+
+    def __init__(self, session: Session, ranks: Sequence[int], tell: Callable[[Iterable[Event]], None]) -> None:
+        self.last_words: dict[int, str] = {}
+        self._session = session
+        self._ranks = ranks
+        self._tell = tell
+        self._open: deque[Round] = deque()
+        self._dead: frozenset[int] = frozenset()
+        self._given_up = -1  # a step, whose claims count for nothing
+
+    @property
+    def gone(self) -> frozenset[int]:
+        """Workers on ranks that have died."""
+        dead = self._session.dead
+        return frozenset(worker for worker, rank in enumerate(self._ranks) if rank in dead) if dead else frozenset()
+
+    @property
+    def rounds(self) -> Sequence[Round]:
+        """The open rounds, the newest last."""
+        return self._open
+
+    def open(self, round_: Round) -> None:
+        """Messages about this round's step go to it from now on."""
+        self._open.append(round_)
+
+    def give_up(self) -> None:
+        """The newest round is as if it had never begun."""
+        self._given_up = self._open.pop().step
+
+    def close(self, keep: int) -> Iterator[Round]:
+        """Closes all but the newest rounds, and yields them, the oldest first: what comes for them is late."""
+        while len(self._open) > keep:
+            round_ = self._open.popleft()
+            self._tell(round_.close())
+            if self._open:
+                # What stragglers were asked for in the newest step may still come, and is then late, not uncalled for.
+                self._session.forget(round_.step)
+            yield round_
+
+    def note_deaths(self, step: int) -> None:
+        """Tells of the workers that have died since it was called last."""
+        gone = self.gone
+        details = {worker: f"rank {self._ranks[worker]} is lost" for worker in sorted(gone - self._dead)}
+        self._tell(Event(EventKind.DEAD, step, worker, detail=detail) for worker, detail in details.items())
+        self._dead = gone
+
+    def take(self, message: Message) -> None:
+        """Hands a message to the round that it belongs to."""
+        header = message.header
+        if header is not None and header.kind == Kind.BYE and message.payload:
+            self.last_words.setdefault(message.source, printable(bytes(message.payload).decode(errors="replace")))
+        else:
+            self._tell(self._events(message))
+
+    def _events(self, message: Message) -> list[Event]:
+        header, newest = message.header, self._open[-1].step
+        if header is None:
+            return [_from_rank(newest, message.source, message.fault)]
+        if header.kind not in (Kind.CLAIM, Kind.GRADIENT):
+            return [_from_rank(newest, message.source, f"{header.kind.name} has no place here")]
+        if header.worker >= len(self._ranks) or self._ranks[header.worker] != message.source:
+            detail = f"spoke for worker {header.worker}, which is not on this rank"
+            return [_from_rank(newest, message.source, detail)]
+        for round_ in self._open:
+            if round_.step == header.step:
+                heard = Event(EventKind.HEARD, header.step, header.worker, header.file)
+                return [heard, *round_.take(header, message.payload, self._session.clock())]
+        if header.step == self._given_up:
+            return []
+        detail = f"{header.kind.name} for step {header.step}"
+        if header.step < newest:
+            return [Event(EventKind.LATE, newest, header.worker, detail=detail)]
+        return [Event(EventKind.MALFORMED, newest, header.worker, detail=f"{detail}, which has not begun")]
+
+
+def _from_rank(step: int, rank: int, detail: str) -> Event:
+    """A message that cannot be pinned on one worker of the rank that sent it."""
+    return Event(EventKind.MALFORMED, step, None, detail=detail, rank=rank)
