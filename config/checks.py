@@ -7,6 +7,7 @@ from detox.config.fields import ConfigError
 from detox.config.schema import Config
 from detox.errors.words import counted
 from detox.ps.ballots import VOTES
+from detox.ps.best import KNOWN
 from detox.worker.attacks import ATTACKS
 from detox.worker.momentum import Momentum
 
@@ -45,6 +46,10 @@ def _objection(config: Config) -> str:
     """Why the parts do not go together, but for what aggregation needs of p, q and r; empty where they do."""
     if why := config.fault.why_not(config.p) or config.optimizer.why_not() or config.aggregator.why_not():
         return why
+    if config.best not in (None, *KNOWN) and config.best_is is None:
+        return f'best = "{config.best}": say whether higher or lower is better, best_is = "higher" or "lower"'
+    if config.best_is is not None and config.best is None:
+        return f'best_is = "{config.best_is}" without best: name the score'
     if config.worker_momentum and (
         why := Momentum.why_not(
             r=config.r,

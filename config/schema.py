@@ -1,6 +1,6 @@
 """The config of a run: its fields, and what follows from them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -13,13 +13,14 @@ from detox.aggregators import Hierarchy
 from detox.assignment import SCHEMES
 from detox.assignment.schemes import Groups
 from detox.config.defences import AggregatorConfig, QuarantineConfig
-from detox.config.fields import Count, Fraction, Natural, Section, Seed
+from detox.config.fields import ConfigError, Count, Fraction, Natural, Section, Seed
 from detox.config.identity import Output, RunName, identity_of
 from detox.config.messages import CompressionConfig, TransportConfig
 from detox.config.threats import AttackConfig, FaultConfig
 from detox.config.training import DataConfig, OptimizerConfig
 from detox.ps.ballots import VOTES, FullBallot, ToleranceBallot
 from detox.ps.ballots.ballot import CreateBallot
+from detox.ps.best import Best, Direction
 from detox.tasks.samples import Files
 
 if TYPE_CHECKING:
@@ -90,6 +91,11 @@ class Config(Section):
     """Steps between two lines on the terminal."""
     eval_every: Count = 50
     """Steps between two evaluations of the PS's model on the test data."""
+    best: str | None = None
+    """Score of `evaluate` by which the best evaluation is told, whose weights are kept in best.safetensors; unset:
+    accuracy where there is one, else loss."""
+    best_is: Direction | None = None
+    """Whether a higher or a lower score is better; unset: higher for accuracy, lower for loss, others need it."""
     checkpoint_every: Count = 100
     """Steps between two checkpoints, from which an interrupted run is resumed."""
     checkpoints_kept: Count = 2
@@ -143,6 +149,15 @@ class Config(Section):
     def create_files(self, task: "Task") -> Files:
         """The samples of each step, see DataConfig.create."""
         return self.data.create(task, self.task, self.votes, self.r * self.batch_size, self.seed)
+
+    def create_best(self) -> Best:
+        """What tells the best evaluation."""
+        return Best(self.best, self.best_is)
+
+    def check_metrics(self, metrics: Iterable[str]) -> None:
+        """Raises ConfigError where `best` is none of what the task's evaluate returns."""
+        if self.best is not None and self.best not in metrics:
+            raise ConfigError(f'best = "{self.best}": the task\'s evaluate returns {", ".join(metrics)}')
 
     @property
     def compares_bits(self) -> bool:

@@ -1,5 +1,6 @@
 """The training of one run: steps, with metrics, evaluations and checkpoints between them."""
 
+import contextlib
 import platform
 from collections import Counter
 from typing import Any
@@ -9,6 +10,7 @@ import torch
 
 from detox.config import Config
 from detox.launch.console import Reporter
+from detox.launch.keep import Keeper
 from detox.launch.scores import EvaluationError, Scores, evaluate
 from detox.ps.ballots import Outcome
 from detox.ps.folder import CheckpointError, RunFolder
@@ -48,7 +50,8 @@ class Run:
         self._idle, self._why = 0, ""  # steps without an update since the last one, and why
         self._nonfinite = 0
         self._patience = min(_PATIENCE, config.steps)
-        self._evaluated: tuple[int, Scores] = (-1, {})
+        self._step = self._saved = 0  # the newest, and the newest of which there is a checkpoint
+        self._keeper = Keeper(folder, model, config.create_best())
 
     def resume(self, checkpoint: tuple[int, dict[str, Any]] | None) -> int:
         """Restores a checkpoint if there is one; returns the first step to make.
@@ -88,21 +91,54 @@ class Run:
         self._seconds.update(state["seconds"])
         self._bytes_in, self._skipped = state["bytes_in"], state["skipped"]
         self._idle, self._why = state["idle"]
+        self._keeper.best.restore(state["best"])
         self._nonfinite = sum(counts["nonfinite"] for counts in self._server.ledger.counts)
 
     def train(self, first: int) -> bool:
         """All steps from `first`, then a checkpoint; then the summary, or False if the server was told to stop.
 
+        However it ends, the newest weights are in the folder.
+
         Raises:
             EvaluationError: the last evaluation failed; of the last step there is a checkpoint.
             TaskError, ServerError: step after step made no update, for gradients with NaN or for want of votes; there
-                is a checkpoint.
+                is a checkpoint. Or no worker is left.
         """
-        config, interval, step = self._config, _Interval(self._server.outcomes), first - 1
-        saved = step
+        config, interval = self._config, _Interval(self._server.outcomes)
+        self._step = self._saved = first - 1
+        try:
+            self._make_steps(first, interval)
+        except BaseException as error:
+            self._rescue(error)
+            raise
+        step = self._step
+        if step > self._saved:
+            self._save()
+        if self._stuck(step):
+            error = TaskError if _NONFINITE in self._why else ServerError  # of which only one may pass by itself
+            raise error(f"the last {self._idle} steps made no update; step {step}: {self._why}")
+        if step < config.steps:
+            held = f"after step {step}, of which there is a checkpoint" if step else "before the first step was made"
+            self._reporter.say(f"interrupted {held}")
+            return False
+        try:
+            scores = self._evaluate()
+        except EvaluationError as error:
+            kept = "the training is kept, and the same command makes only the evaluation again"
+            raise EvaluationError(f"{error}; {kept} (with --accept-changes where the task was mended)") from error
+        self._folder.amend_metrics(step, scores)
+        self._keeper.save(step)
+        if interval.steps:
+            self._report(step, scores, interval)
+        self._folder.finish(self._summary(scores))
+        return True
+
+    def _make_steps(self, first: int, interval: "_Interval") -> None:
+        """The steps from `first`, as far as the server makes them, with what falls between them."""
+        config = self._config
         scores: Scores = {}
         for record in self._server.train(first, config.steps):
-            step = record.step
+            step = self._step = record.step
             if step == first:
                 self._folder.discard_previous()
             self._count(record)
@@ -123,35 +159,40 @@ class Run:
             self._reporter.advance(step)
             if step % config.log_every == 0 and step < config.steps:
                 self._report(step, scores, interval)
-                scores, interval = {}, _Interval(self._server.outcomes)
+                scores = {}
+                interval.restart(self._server.outcomes)
             if step % config.checkpoint_every == 0 and step < config.steps:
                 self._server.settle_accounts()
-                self._folder.save_checkpoint(step, self._state())
-                saved = step
-        if step > saved:
-            self._folder.save_checkpoint(step, self._state())
-        if self._stuck(step):
-            error = TaskError if _NONFINITE in self._why else ServerError  # of which only one may pass by itself
-            raise error(f"the last {self._idle} steps made no update; step {step}: {self._why}")
-        if step < config.steps:
-            held = f"after step {step}, of which there is a checkpoint" if step else "before the first step was made"
-            self._reporter.say(f"interrupted {held}")
-            return False
-        try:
-            scores = evaluate(self._model)
-        except EvaluationError as error:
-            kept = "the training is kept, and the same command makes only the evaluation again"
-            raise EvaluationError(f"{error}; {kept} (with --accept-changes where the task was mended)") from error
-        self._folder.amend_metrics(step, scores)
-        if interval.steps:
-            self._report(step, scores, interval)
-        self._folder.finish(self._summary(scores))
-        return True
+                self._save()
+
+    def _save(self) -> None:
+        """A checkpoint of the newest step, and its weights."""
+        self._keeper.save(self._step)  # first: a best that is only in the checkpoint would be lost
+        self._folder.save_checkpoint(self._step, self._state())
+        self._saved = self._step
+
+    def _rescue(self, error: BaseException) -> None:
+        """Leaves the newest weights of a training that has failed; between two steps, as where all ranks are lost, a
+        checkpoint too.
+        """
+        if self._step > self._saved:
+            with contextlib.suppress(Exception):  # the error that led here is the one to tell
+                if isinstance(error, ServerError):
+                    self._server.settle_accounts()
+                    self._save()
+                else:
+                    self._keeper.save(self._step)
+
+    def _evaluate(self) -> Scores:
+        """The scores of the newest step, by which it may be the best."""
+        scores = evaluate(self._model)
+        self._keeper.evaluated(self._step, scores)
+        return scores
 
     def _try_evaluation(self, step: int) -> Scores:
         """The scores after a step that is not the last; none where the task fails, for the training can go on."""
         try:
-            return evaluate(self._model)
+            return self._evaluate()
         except EvaluationError as error:
             self._reporter.warn(f"step {step}: {error}; the training goes on")
             return {}
@@ -192,10 +233,11 @@ class Run:
             "bytes_in": self._bytes_in,
             "skipped": self._skipped,
             "idle": (self._idle, self._why),
+            "best": self._keeper.best.state(),
         }
 
     def _summary(self, scores: Scores) -> dict[str, Any]:
-        config, ledger = self._config, self._server.ledger
+        config, ledger, best = self._config, self._server.ledger, self._keeper.best
         mean = {name: self._seconds[name] / config.steps for name in PARTS}
         return {
             "name": config.name,
@@ -204,6 +246,7 @@ class Run:
             "skipped_steps": self._skipped,
             "test_accuracy": None,
             **{f"test_{name}": score for name, score in scores.items()},
+            "best": {"metric": best.metric(scores), "score": best.score, "step": best.step},
             "seconds_per_step": {"total": sum(mean.values()), **mean},
             "bytes_into_ps": self._bytes_in,
             "votes": {name: self._server.outcomes[name] for name in Outcome},
@@ -222,6 +265,10 @@ class _Interval:
     """Means of the steps between two lines on the terminal."""
 
     def __init__(self, outcomes: Counter[str]) -> None:
+        self.restart(outcomes)
+
+    def restart(self, outcomes: Counter[str]) -> None:
+        """Begins anew."""
         self._before = outcomes.copy()
         self.steps = 0
         self.skipped: list[str] = []

@@ -139,7 +139,8 @@ def _train(session: Session, config: Config, options: Options, ranks: list[int],
     model = config.create_model(task)
     files = config.create_files(task)
     signs = config.compression.kind == "sign"
-    try_out(task, model, files, bits=config.compares_bits, signs=signs, warn=reporter.warn)
+    metrics = try_out(task, model, files, bits=config.compares_bits, signs=signs, warn=reporter.warn)
+    config.check_metrics(metrics)
     config.hierarchy.rehearse(config.votes, config.f, model.d)  # compiles, while the ranks load
     fingerprints = await_ready(session, config.transport.start_deadline)
     hosts = {rank: facts["host"] for rank, facts in fingerprints.items()}

@@ -9,7 +9,7 @@ from detox.ps.checkpoints import is_checkpoint
 # `done` is the first to go aside and the last to come back: a folder that has it is whole.
 _NAMES = (
     "done", "status.json", "summary.json", "metrics.jsonl", "ledger.jsonl", "secret_seed", "config.toml",
-    "provenance.json",
+    "provenance.json", "model.safetensors", "model.pt", "best.safetensors", "best.pt",
 )  # fmt: skip
 
 

@@ -3,12 +3,12 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from blake3 import blake3
 
 from detox.errors import JobError
-from detox.ps.files import sync, write_through
+from detox.ps.files import save_torch, sync, write_through
 
 _NAME = re.compile(r"step-(\d{8,})-([0-9a-f]{32})\.pt", re.ASCII)
 
@@ -36,10 +36,8 @@ class Checkpoints:
 
     def save(self, step: int, state: dict[str, Any]) -> None:
         """Writes the state after `step`, and removes the oldest beyond those kept; raises OSError if it cannot."""
-        import torch  # here, for commands that only look into a folder wait for what they import
-
         temporary = self.folder / "checkpoint.tmp"
-        write_through(temporary, lambda file: _keeping_the_cause(torch.save, state, file))
+        write_through(temporary, lambda file: save_torch(state, file))
         temporary.replace(self.folder / f"step-{step:08d}-{_digest(temporary)}.pt")
         sync(self.folder)
         for old in self.found()[: -self._kept]:
@@ -87,26 +85,3 @@ def _step(path: Path) -> int:
 def _digest(path: Path) -> str:
     """BLAKE3 of a file, its first 16 bytes in hexadecimal."""
     return blake3().update_mmap(path).hexdigest(16)
-
-
-def _keeping_the_cause(save: Callable[[Any, Any], object], state: dict[str, Any], file: BinaryIO) -> None:
-    """save(state, file), which where writing fails raises the OSError that torch hides behind its own."""
-    failed: list[OSError] = []
-
-    class Watched:
-        def write(self, data: Any) -> int:
-            try:
-                return file.write(data)
-            except OSError as error:
-                failed.append(error)
-                raise
-
-        def flush(self) -> None:
-            file.flush()
-
-    try:
-        save(state, Watched())
-    except Exception:
-        if failed:
-            raise failed[0] from None
-        raise

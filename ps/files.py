@@ -40,6 +40,39 @@ def write_through(path: Path, write: Callable[[BinaryIO], object], mode: int = 0
         raise
 
 
+def write_torch(path: Path, value: Any) -> None:
+    """Writes what torch.save takes, whole or not at all; raises OSError where it cannot be written."""
+    temporary = path.with_name(path.name + ".tmp")
+    write_through(temporary, lambda file: save_torch(value, file))
+    temporary.replace(path)
+    sync(path.parent)
+
+
+def save_torch(value: Any, file: BinaryIO) -> None:
+    """torch.save, which where writing fails raises the OSError that torch hides behind its own."""
+    import torch  # here, for commands that only look into a folder wait for what they import
+
+    failed: list[OSError] = []
+
+    class Watched:
+        def write(self, data: Any) -> int:
+            try:
+                return file.write(data)
+            except OSError as error:
+                failed.append(error)
+                raise
+
+        def flush(self) -> None:
+            file.flush()
+
+    try:
+        torch.save(value, Watched())  # type: ignore[arg-type]
+    except Exception:
+        if failed:
+            raise failed[0] from None
+        raise
+
+
 def sync(folder: Path) -> None:
     """Writes a folder's names to the disk itself."""
     descriptor = os.open(folder, os.O_RDONLY)

@@ -1,4 +1,4 @@
-"""The folder of a run: config, metrics, ledger, checkpoints, status, summary, and `done` written last."""
+"""The folder of a run: config, metrics, ledger, checkpoints, weights, status, summary, and `done` written last."""
 
 import json
 import os
@@ -14,6 +14,7 @@ from detox.ps.checkpoints import CheckpointError as CheckpointError
 from detox.ps.checkpoints import Checkpoints
 from detox.ps.files import read_json, whole_lines, write_whole
 from detox.ps.lock import Lock
+from detox.ps.weights import write_weights
 
 Status = Literal["running", "interrupted", "failed", "finished"]
 _STATUS_BYTES = 4096  # so that a status can be written over the last one where the disk is full
@@ -179,6 +180,11 @@ class RunFolder:
         """Writes the state after `step`, named by step and digest, and removes the oldest beyond those kept."""
         self._check_lock()
         self._checkpoints.save(step, state)
+
+    def save_weights(self, name: str, tensors: dict[str, Any], facts: dict[str, Any]) -> None:
+        """Writes NAME.safetensors, with `facts` in its header, and NAME.pt; see detox.ps.weights."""
+        self._check_lock()
+        write_weights(self.path / name, tensors, {key: str(value) for key, value in facts.items()})
 
     def load_checkpoint(self, warn: Callable[[str], object]) -> tuple[int, dict[str, Any]] | None:
         """Step and state of the newest checkpoint that is right; None where there is none at all.

@@ -1,6 +1,6 @@
 """The model that the PS owns: only here are weights changed."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ import torch
 from detox.aggregators import RULES, tolerates
 from detox.tasks import FlatModel, Task
 from detox.tasks.metrics import as_metrics
+from detox.tasks.named import named_tensors
 from detox.tasks.preserve import preserved
 from detox.tasks.users import users_code
 from detox.wire import digest_of
@@ -103,6 +104,14 @@ class GlobalModel:
             return agreed
         exact = self._flat.exact.median(words if isinstance(words, np.ndarray) else words.cpu().numpy())
         return torch.cat([torch.as_tensor(agreed), torch.as_tensor(exact).to(self.device)])
+
+    def named(self) -> dict[str, torch.Tensor]:
+        """The model's tensors by the names of its state_dict(), on the CPU; copies."""
+        return named_tensors(self._flat.module)
+
+    def start_from(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Makes these the weights before the first step; see detox.tasks.named.load_named for what it raises."""
+        self._flat.load_named(tensors)
 
     def without_gradient(self, votes: np.ndarray, f: int) -> list[int]:
         """Parameters, by index, that the votes give no gradient to; see FlatModel.without_gradient."""

@@ -19,10 +19,10 @@ _SEARCH = (
 
 def try_out(
     task: Task, model: GlobalModel, files: Files, *, bits: bool, signs: bool, warn: Callable[[str], object]
-) -> None:
+) -> dict[str, float]:
     """Computes a file of the first step repeatedly, also after a small move of the weights, and evaluates once.
 
-    The ranks load their data meanwhile.
+    Returns the metrics. The ranks load their data meanwhile.
 
     Args:
         task: the model's.
@@ -77,7 +77,7 @@ def try_out(
                 f"the loss does not reach {len(unused)} of the model's parameters, which a sign would move: let them "
                 'not require a gradient, or leave compression.kind = "sign"'
             )
-        model.evaluate()
+        return model.evaluate()
 
 
 def _state(task: Task, model: GlobalModel) -> dict[str, bytes]:

@@ -1,6 +1,6 @@
 """A model as one flat vector: what travels, is voted on and aggregated knows no shapes."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 import torch
@@ -9,6 +9,7 @@ from torch import nn
 from detox.tasks.aliases import find_aliases
 from detox.tasks.checks import check_loss, check_model, kind_of, split
 from detox.tasks.exact import ExactBuffers
+from detox.tasks.named import load_named
 from detox.tasks.task import Task, TaskError
 from detox.tasks.users import users_code
 
@@ -91,6 +92,11 @@ class FlatModel:
         """Copies in (d + b,) float32."""
         # Torch warns of arrays that must not be written to, such as received messages.
         self.write(0, torch.from_numpy(weights if weights.flags.writeable else weights.copy()))
+
+    def load_named(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Copies in what is under the module's own names; see detox.tasks.named.load_named for what it raises."""
+        load_named(self.module, tensors)
+        self.exact.read(self._words)
 
     def write(self, begin: int, values: torch.Tensor) -> None:
         """Sets the weights from entry `begin` to the last, and the buffers that are made of them."""

@@ -84,6 +84,8 @@ def test_the_command_line_overrides_any_field(read):
         (MOMENTUM.replace("fixed", "redrawn"), "worker_momentum with r = 3 needs groups that stay"),
         (MOMENTUM.replace("fixed", "redrawn") + '[data]\nsplit = "label"', "worker_momentum"),
         ('p = 9\nr = 1\nworker_momentum = 0.9\n[data]\nsplit = "label"', "worker_momentum: with redrawn .* shards"),
+        ('best = "mae"', 'best = "mae": say whether higher or lower is better'),
+        ('best_is = "lower"', 'best_is = "lower" without best'),
         ("[data]\nalpha = 0", r"data\.alpha: .*greater than 0"),
         ('on_tie = "recompute"\n' + MOMENTUM, "worker_momentum: the PS cannot compute what a worker sends"),
         (MOMENTUM + '[quarantine]\npolicy = "recompute"', "worker_momentum: the PS cannot compute"),
@@ -184,6 +186,13 @@ def test_f_is_the_worst_case_unless_given(read, p, q, r, f):
 def test_the_papers_pairs_run_at_the_papers_scale(read, name):
     config = read(f'p = 45\nq = 5\nr = 3\n[aggregator]\nname = "{name}"')
     config.hierarchy.check(15, 2)
+
+
+def test_the_best_is_told_by_a_score_that_the_task_returns():
+    Config(best="loss").check_metrics({"loss": 1.0})
+    Config().check_metrics({"loss": 1.0})
+    with pytest.raises(ConfigError, match='best = "accuracy": the task\'s evaluate returns loss, mae'):
+        Config(best="accuracy").check_metrics({"loss": 1.0, "mae": 2.0})
 
 
 @pytest.mark.parametrize("changes", [{}, {"groups": "random"}, {"groups": "redrawn", "r": 1}])

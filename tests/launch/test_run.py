@@ -8,6 +8,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from detox.config import Config
 from detox.launch.run import Run
@@ -16,6 +17,7 @@ from detox.ps.folder import CheckpointError, RunFolder
 from detox.ps.model import GlobalModel
 from detox.ps.server import ServerError, StepRecord
 from detox.ps.stopwatch import PARTS
+from detox.ps.weights import read_facts
 from detox.tasks import TaskError, create_task
 
 
@@ -58,6 +60,9 @@ class Server:
 
 class Model:
     digest, evaluations = "", 0
+
+    def named(self):
+        return {"weight": torch.full((2,), float(self.evaluations))}
 
     def evaluate(self):
         self.evaluations += 1
@@ -221,6 +226,114 @@ def test_nan_in_gradients_is_the_tasks_mistake_unless_an_attack_made_it_diverge(
             run.train(1)
     assert reporter.said[0] == f"step {skipped[0]} made no update: no votes; 2 gradients hold NaN or infinity"
     assert folder.done is (stops is None)
+
+
+def weights(folder, name):
+    """Header and one number of a file of weights, which is the same in both forms."""
+    tensors = load_file(folder.path / f"{name}.safetensors")
+    other = torch.load(folder.path / f"{name}.pt", weights_only=True)
+    assert tensors.keys() == other.keys() == {"weight"}
+    assert torch.equal(tensors["weight"], other["weight"])
+    return read_facts(folder.path / f"{name}.safetensors"), tensors["weight"][0].item()
+
+
+class Scored(Model):
+    """Evaluates to these accuracies, one after the other; its weights count the evaluations."""
+
+    def __init__(self, *scores):
+        self.scores = scores
+
+    def evaluate(self):
+        self.evaluations += 1
+        return {"accuracy": self.scores[self.evaluations - 1], "loss": float(self.evaluations)}
+
+
+@pytest.mark.parametrize(
+    ("fields", "step", "count", "score"),
+    [({}, 4, 2, "0.75"), ({"best": "loss"}, 2, 1, "0.5"), ({"best": "loss", "best_is": "higher"}, 7, 4, "0.25")],
+)
+def test_the_last_and_the_best_weights_are_kept_with_step_and_scores(tmp_path, fields, step, count, score):
+    folder = RunFolder(tmp_path / "run")
+    folder.create("")
+    config = Config(steps=7, eval_every=2, **fields)
+    assert Run(config, folder, Reporter(), Server(7), Scored(0.5, 0.75, 0.75, 0.25)).train(1)
+    facts, number = weights(folder, "best")
+    assert (facts["run"], facts["step"], facts["test_accuracy"], number) == ("run", str(step), score, count)
+    facts, number = weights(folder, "model")
+    assert (facts["step"], facts["test_accuracy"], facts["test_loss"], number) == ("7", "0.25", "4.0", 4)
+    best = folder.summary()["best"]
+    assert (best["metric"], best["step"]) == (fields.get("best", "accuracy"), step)
+
+
+@pytest.mark.parametrize("checkpointed", [2, 6])
+def test_a_resumed_run_has_the_best_weights_of_the_whole(tmp_path, checkpointed):
+    config, folder = Config(steps=8, eval_every=2, checkpoint_every=2), RunFolder(tmp_path / "run")
+    folder.create("")
+    scores = (0.1, 0.9, 0.5, 0.2)
+    killed = Server(8)
+    save = folder.save_checkpoint
+
+    def kill(step, state):
+        save(step, state)
+        if step == checkpointed:
+            raise KeyboardInterrupt
+
+    folder.save_checkpoint = kill
+    with pytest.raises(KeyboardInterrupt):
+        Run(config, folder, Reporter(), killed, Scored(*scores)).train(1)
+    folder = RunFolder(tmp_path / "run")
+    step, state = folder.load_checkpoint(pytest.fail)
+    model = Scored(*scores)
+    model.evaluations = step // 2
+    again = Run(config, folder, Reporter(), Server(8), model)
+    again._keeper.best.restore(state["best"])
+    assert again.train(step + 1)
+    assert weights(folder, "best")[1] == 2
+    assert folder.summary()["best"] == {"metric": "accuracy", "score": 0.9, "step": 4}
+
+
+def test_a_run_without_a_finite_score_has_no_best_and_is_finished(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    folder.create("")
+    assert Run(Config(steps=3), folder, Reporter(), Server(3), Scored(float("nan"))).train(1)
+    assert not (folder.path / "best.safetensors").exists()
+    assert folder.summary()["best"] == {"metric": "accuracy", "score": None, "step": 0}
+
+
+@pytest.mark.parametrize("error", [ServerError("all ranks are lost"), TaskError("no"), OSError("gone"), ValueError])
+def test_a_run_that_fails_leaves_its_newest_weights_and_a_checkpoint_between_steps(tmp_path, error):
+    server = Server(9)
+    train = server.train
+
+    def failing(first, last):
+        for record in train(first, last):
+            if record.step == 6:
+                raise error
+            yield record
+
+    server.train = failing
+    folder, run = a_run(tmp_path, server, 9)
+    with pytest.raises(type(error) if isinstance(error, Exception) else error):
+        run.train(1)
+    assert weights(folder, "model")[0]["step"] == "5"
+    checkpoint = folder.load_checkpoint(pytest.fail)
+    assert (checkpoint is not None) == isinstance(error, ServerError)
+    if checkpoint:
+        assert checkpoint[0] == 5
+
+
+def test_a_run_that_can_write_no_weights_when_it_fails_tells_what_it_failed_of(tmp_path):
+    server = Server(9)
+    server.train = lambda first, last: iter([StepRecord(1, "", dict.fromkeys(PARTS, 0.0), 0)])
+    folder, run = a_run(tmp_path, server, 9)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    folder.save_weights = full
+    folder.append_metrics = lambda _: run.nothing
+    with pytest.raises(AttributeError):
+        run.train(1)
 
 
 def test_an_earlier_evaluation_that_fails_is_said_and_the_training_goes_on(tmp_path):
