@@ -9,6 +9,7 @@
         + ChangedError               the run was begun with something else
         + MpirunError                there is no usable mpirun
         + RunError                   a folder of a run that cannot be read as one
+        + WeightsError               a file of weights that cannot be used
       x JobError(RuntimeError)       what failed on the way; exit status 1
         + StartError                 the ranks did not start, or not as they have to
         + ServerError                too few votes, step after step

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from detox.errors import UserError
 from detox.ps.files import write_torch, write_whole
 
 if TYPE_CHECKING:
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 ENDINGS = (".safetensors", ".pt")
 
 
-class WeightsError(ValueError):
+class WeightsError(UserError):
     """A file of weights that cannot be used; the message says which, and why."""
 
 
