@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from detox.aggregators.arrays import Array, Floats
 from detox.aggregators.errors import AggregatorError
 from detox.aggregators.geometry import (
     ROUNDING,
@@ -12,7 +13,7 @@ from detox.aggregators.geometry import (
     squared_distances,
     squared_norms,
 )
-from detox.aggregators.rows import Array, Floats, Rows
+from detox.aggregators.rows import Rows
 from detox.aggregators.rule import MAJORITY, rule
 from detox.aggregators.votes import as_rows
 

@@ -1,6 +1,7 @@
 """Rules that look at one coordinate at a time."""
 
-from detox.aggregators.rows import Array, Rows
+from detox.aggregators.arrays import Array
+from detox.aggregators.rows import Rows
 from detox.aggregators.rule import MAJORITY, NO_FAULTS, rule
 
 

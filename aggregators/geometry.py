@@ -6,7 +6,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from detox.aggregators.rows import Floats, Index, Rows
+from detox.aggregators.arrays import Floats, Index
+from detox.aggregators.rows import Rows
 
 T = TypeVar("T")
 HUGE = 1e300

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from detox.aggregators.arguments import generator, integer, text
+from detox.aggregators.arrays import Array
 from detox.aggregators.errors import AggregatorError, concerning
 from detox.aggregators.registry import PREAGGREGATORS, RULES
-from detox.aggregators.rows import FAST_FROM, Array, Rows, Weighted
+from detox.aggregators.rows import FAST_FROM, Rows, Weighted
 from detox.aggregators.rule import Rule
 from detox.aggregators.votes import as_rows
 from detox.errors.words import nearest

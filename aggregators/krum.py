@@ -3,9 +3,10 @@
 import numpy as np
 import numpy.typing as npt
 
+from detox.aggregators.arrays import Array, Floats, Index
 from detox.aggregators.errors import AggregatorError
 from detox.aggregators.geometry import average, clearance, least, settled
-from detox.aggregators.rows import Array, Floats, Index, Rows, Weighted
+from detox.aggregators.rows import Rows, Weighted
 from detox.aggregators.rule import BULYAN, KRUM, rule
 
 

@@ -2,9 +2,10 @@
 
 import numpy as np
 
+from detox.aggregators.arrays import Array, Floats, Index
 from detox.aggregators.errors import AggregatorError
 from detox.aggregators.geometry import average, clearance, finite, least, settled, squared_norms
-from detox.aggregators.rows import Array, Floats, Index, Rows
+from detox.aggregators.rows import Rows
 from detox.aggregators.rule import ANY, MAJORITY, rule
 
 

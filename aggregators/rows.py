@@ -4,29 +4,15 @@ Everything that reads the votes is here (any array library) or in `kernels` (num
 CPU); a rule is what happens between these operations, on arrays of the size of n.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self, TypeAlias
+from typing import Any
 
-import array_api_compat
 import numpy as np
-import numpy.typing as npt
 
-from detox.aggregators.chunks import over_chunks
-from detox.aggregators.errors import AggregatorError
+from detox.aggregators.arrays import Array, Floats, Index, on_host
+from detox.aggregators.stored import Stored
 
-Array: TypeAlias = Any
-"""A numpy array or a torch tensor."""
-Floats: TypeAlias = npt.NDArray[np.float64]
-Index: TypeAlias = npt.NDArray[np.intp]
-
-CHUNK = 1 << 22
-"""Elements that an operation copies at a time."""
-SLAB = 1 << 18
-"""Columns of a slab: its results stay in the cache until they are used."""
-NARROWEST = 16
-"""Columns that the kernels need at least."""
-DTYPES = ("float16", "bfloat16", "float32", "float64")
 FAR = 16.0
 """A point is among the vectors where its squared distance to one of them is at most this times that one's median
 squared distance to the others."""
@@ -45,61 +31,8 @@ class Weighted:
     weights: Floats
 
 
-class Rows:
-    """n vectors of dimension d that are read, never changed.
-
-    Args:
-        x: (rows, d), floating.
-        threads: size of the pool that goes over chunks of columns.
-        index: (n,), which rows of x, in this order; all unless given.
-    """
-
-    def __init__(self, x: Array, threads: int = 1, index: Index | None = None) -> None:
-        self.x = x
-        self.xp = array_api_compat.array_namespace(x)
-        self.device = array_api_compat.device(x)
-        self.dtype = x.dtype if array_api_compat.is_torch_array(x) else x.dtype.newbyteorder("=")
-        self.threads = threads
-        self.index = np.arange(len(x)) if index is None else index
-        self.n, self.d = len(self.index), x.shape[1]
-        self._at = self.xp.asarray(self.index, device=self.device)
-        self._whole = np.array_equal(self.index, np.arange(len(x)))
-
-    def select(self, index: Index) -> Self:
-        """These of the rows, in this order; nothing is copied."""
-        return type(self)(self.x, self.threads, self.index[index])
-
-    def columnwise(self, work: Callable[["Rows"], Array]) -> Array:
-        """The vector (d,) that `work` returns, a slab of columns at a time: for what looks at single columns."""
-        out = self.empty(1)[0, :]
-
-        def fill(start: int, stop: int) -> None:
-            start = max(0, min(start, stop - NARROWEST))
-            out[start:stop] = work(type(self)(self.x[:, start:stop], 1, self.index))
-
-        for _ in over_chunks(fill, self.d, SLAB, self.threads):
-            pass
-        return out
-
-    def empty(self, n: int) -> Array:
-        """A new (n, d) array of the votes' library, dtype (in native byte order) and device."""
-        return self.xp.empty((n, self.d), dtype=self.dtype, device=self.device)
-
-    def reference(self, name: str, v: Array) -> Array:
-        """A vector (d,) that the caller gives; `AggregatorError` unless it is finite, as the votes' dtype too."""
-        v = self._vector(v, name)
-        with np.errstate(over="ignore"):
-            if not self.xp.all(self.xp.isfinite(self.xp.astype(v, self.dtype))):
-                raise AggregatorError(f"{name} must be a vector without NaN or infinity")
-        return v
-
-    def vector(self, v: Floats) -> Array:
-        """A vector (d,) from the host as one of the votes' library, dtype and device."""
-        return self.xp.astype(self.xp.asarray(v, device=self.device), self.dtype)
-
-    def like(self, x: Array) -> Self:
-        """Another array of the same library, dtype and number of columns."""
-        return type(self)(x, self.threads)
+class Rows(Stored):
+    """n vectors of dimension d, and what rules ask of them."""
 
     def gram(self, *extra: Array, precise: bool = False) -> Floats:
         """Inner products of all rows and the `extra` vectors about some point, (n + e, n + e), summed in float64.
@@ -116,12 +49,12 @@ class Rows:
                 chunk = xp.concat([chunk, *(self._wide(v[None, start:stop]) for v in e)])
             with np.errstate(all="ignore"):
                 for _ in range(MOST_POINTS):
-                    g = _numpy(chunk @ chunk.T)
+                    g = on_host(chunk @ chunk.T)
                     point, median = _central((g + g.T) / 2)
                     if g[point, point] <= FAR * median < np.inf:
                         break
                     if median == np.inf:  # perhaps only for the size of what they have in common
-                        point, _ = _central(_numpy((chunk * TINY) @ (chunk * TINY).T))
+                        point, _ = _central(on_host((chunk * TINY) @ (chunk * TINY).T))
                     chunk = chunk - chunk[point, :]
                 return (g + g.T) / 2  # a product of matrices need not be symmetric to the bit
 
@@ -132,7 +65,7 @@ class Rows:
         with np.errstate(all="ignore"):
             return sum(
                 self._chunks(
-                    lambda start, stop: _numpy(self.xp.sum(self._wide(self._chunk(start, stop)) ** 2, axis=1))
+                    lambda start, stop: on_host(self.xp.sum(self._wide(self._chunk(start, stop)) ** 2, axis=1))
                 ),
                 np.zeros(self.n),
             )
@@ -216,12 +149,6 @@ class Rows:
 
         return xp.concat(list(self._chunks(sign)))
 
-    def columns(self, index: Index) -> Floats:
-        """The columns of that index, (n, len(index)), as float64 on the host."""
-        xp = self.xp
-        at = xp.asarray(index, device=self.device)
-        return _numpy(self._wide(xp.take(xp.take(self.x, at, axis=1), self._at, axis=0)))
-
     def median(self) -> Array:
         """Coordinate-wise median, (d,)."""
         return self.trimmed_mean((self.n - 1) // 2)
@@ -242,7 +169,7 @@ class Rows:
             chunk = self._wide(self._chunk(start, stop))
             with np.errstate(all="ignore"):
                 each = [(chunk - self._wide(v[start:stop])) ** 2 for v in vectors]
-                return _numpy(self.xp.sum(sum(each[1:], each[0]), axis=1))
+                return on_host(self.xp.sum(sum(each[1:], each[0]), axis=1))
 
         total = sum(self._chunks(squares), np.zeros(self.n))
         return np.where(np.isfinite(total), total, np.inf)
@@ -265,47 +192,6 @@ class Rows:
 
         return xp.concat(list(self._chunks(reduced)))
 
-    def _chunk(self, start: int, stop: int) -> Array:
-        part = self.x[:, start:stop]
-        return part if self._whole else self.xp.take(part, self._at, axis=0)
-
-    def _chunks(self, work: Any) -> Any:
-        return over_chunks(work, self.d, max(1, CHUNK // self.n), self.threads)
-
-    def _wide(self, x: Array) -> Array:
-        return self.xp.astype(x, self.xp.float64)
-
-    def _vector(self, v: Array, name: str = "a vector") -> Array:
-        v = served(v, name)
-        if v.shape != (self.d,):
-            raise AggregatorError(f"{name}: a reference vector must have shape ({self.d},), got {tuple(v.shape)}")
-        if array_api_compat.is_torch_array(self.x):
-            # A copy, for torch takes neither another byte order nor what must not be written.
-            v = v if array_api_compat.is_torch_array(v) else v.astype(v.dtype.newbyteorder("="))
-            return self.xp.asarray(v, device=self.device)
-        return _numpy(v) if array_api_compat.is_torch_array(v) else v
-
-
-def served(x: Array, name: str) -> Array:
-    """The array or tensor as it can be read: without a graph, a lazy sign or a subclass of its own.
-
-    Raises:
-        AggregatorError: it is something else, or its dtype, layout or device cannot be served.
-    """
-    tensor = array_api_compat.is_torch_array(x)
-    if isinstance(x, np.ma.MaskedArray) or not (tensor or isinstance(x, np.ndarray)):
-        raise AggregatorError(f"{name} must be a numpy array or a torch tensor, got {type(x).__name__}")
-    dtype = str(x.dtype).removeprefix("torch.") if tensor else x.dtype.name
-    if dtype not in DTYPES:
-        raise AggregatorError(f"{name} must be of a floating dtype, got {dtype} (served: {', '.join(DTYPES)})")
-    if not tensor:
-        return np.asarray(x)
-    if x.device.type == "meta":
-        raise AggregatorError(f"{name} must have values, got a tensor on the device meta")
-    if str(x.layout) != "torch.strided":
-        raise AggregatorError(f"{name} must be dense, got a tensor of layout {x.layout}")
-    return x.detach().resolve_neg()
-
 
 def _central(g: Floats) -> tuple[int, float]:
     """The vector of least median squared distance to the others, and that median, from inner products (n, n)."""
@@ -315,9 +201,3 @@ def _central(g: Floats) -> tuple[int, float]:
     medians = np.partition(np.maximum(squares, 0), len(g) // 2, axis=1)[:, len(g) // 2]
     point = int(np.argmin(medians))
     return point, float(medians[point])
-
-
-def _numpy(x: Array) -> Floats:
-    """The array on the host, float64."""
-    host = x.cpu().double().numpy() if array_api_compat.is_torch_array(x) else x
-    return np.asarray(host, np.float64)

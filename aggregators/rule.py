@@ -7,8 +7,9 @@ from functools import cached_property
 from typing import Any
 
 from detox.aggregators.arguments import fitted, integer
+from detox.aggregators.arrays import Array
 from detox.aggregators.errors import AggregatorError
-from detox.aggregators.rows import Array, Rows, Weighted
+from detox.aggregators.rows import Rows, Weighted
 from detox.aggregators.votes import as_rows
 from detox.errors.words import nearest
 

@@ -5,9 +5,10 @@ from math import ceil, comb, inf
 
 import numpy as np
 
+from detox.aggregators.arrays import Array, Floats, Index
 from detox.aggregators.errors import AggregatorError
 from detox.aggregators.geometry import HUGE, average, finite, least, levelled, squared_distances, squared_norms
-from detox.aggregators.rows import Array, Floats, Index, Rows
+from detox.aggregators.rows import Rows
 from detox.aggregators.rule import MAJORITY, rule
 
 SUBSETS = 200_000

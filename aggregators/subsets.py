@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from detox.aggregators.arrays import Array, Floats
 from detox.aggregators.covers import Graph, cover, without
 from detox.aggregators.geometry import (
     average,
@@ -15,7 +16,7 @@ from detox.aggregators.geometry import (
     squared_norms,
     too_close,
 )
-from detox.aggregators.rows import Array, Floats, Rows
+from detox.aggregators.rows import Rows
 from detox.aggregators.rule import MAJORITY, rule
 
 

@@ -5,8 +5,9 @@ import warnings
 from typing import TYPE_CHECKING
 
 from detox.aggregators.arguments import integer
+from detox.aggregators.arrays import Array, served
 from detox.aggregators.errors import AggregatorError
-from detox.aggregators.rows import FAST_FROM, Array, Rows, served
+from detox.aggregators.rows import FAST_FROM, Rows
 
 if TYPE_CHECKING:
     from detox.aggregators.kernels.fast import FastRows

@@ -9,11 +9,13 @@ import array_api_compat
 import numpy as np
 import numpy.typing as npt
 
+from detox.aggregators.arrays import Array, Floats, Index
 from detox.aggregators.chunks import T, over_chunks
 from detox.aggregators.errors import AggregatorError
 from detox.aggregators.kernels import gram, linear, order
 from detox.aggregators.kernels.vectors import LANES
-from detox.aggregators.rows import NARROWEST, Array, Floats, Index, Rows
+from detox.aggregators.rows import Rows
+from detox.aggregators.stored import NARROWEST
 
 COLUMNS = 1 << 16
 """Columns in a chunk: a multiple of every kernel's tile, few enough to balance the threads."""

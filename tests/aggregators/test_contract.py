@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from detox.aggregators import PREAGGREGATORS, RULES, AggregatorError, rows, tolerates
+from detox.aggregators import PREAGGREGATORS, RULES, AggregatorError, stored, tolerates
 from detox.aggregators.kernels import fast
 
 STAGES = RULES | PREAGGREGATORS
@@ -91,7 +91,7 @@ def test_tensor_keeps_dtype_and_device(name, dtype, device, path):
 @pytest.mark.parametrize("name", STAGES)
 def test_any_number_of_threads_gives_the_same_bits(name, monkeypatch):
     monkeypatch.setattr("detox.aggregators.votes.FAST_FROM", 0)
-    monkeypatch.setattr(rows, "CHUNK", 64 * N)
+    monkeypatch.setattr(stored, "CHUNK", 64 * N)
     monkeypatch.setattr(fast, "COLUMNS", 64)
     x = vectors(name, votes(64 * 7 + 5))
     one = STAGES[name](x, f=faults(name))

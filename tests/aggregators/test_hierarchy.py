@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from detox.aggregators import PAIRS, PREAGGREGATORS, RULES, AggregatorError, Hierarchy, create_hierarchy, rows
+from detox.aggregators import PAIRS, PREAGGREGATORS, RULES, AggregatorError, Hierarchy, create_hierarchy, stored
 
 
 def votes(n=15, d=40, seed=0):
@@ -241,7 +241,7 @@ def test_k_and_groups_exclude_each_other():
 def test_slabs_of_columns_change_nothing(monkeypatch):
     x = votes(d=331)
     whole = PAIRS["d-median"](x, f=2, rng=rng())
-    monkeypatch.setattr(rows, "SLAB", 40)  # the last slab has 11 columns, fewer than a vector
+    monkeypatch.setattr(stored, "SLAB", 40)  # the last slab has 11 columns, fewer than a vector
     for least in (0, 10**9):
         monkeypatch.setattr("detox.aggregators.votes.FAST_FROM", least)
         for threads in (1, 3):

@@ -1,0 +1,101 @@
+"""The (n, d) votes where they lie: which rows are meant, and how their columns are read, chunk by chunk."""
+
+from collections.abc import Callable
+from typing import Any, Self
+
+import array_api_compat
+import numpy as np
+
+from detox.aggregators.arrays import Array, Floats, Index, on_host, served
+from detox.aggregators.chunks import over_chunks
+from detox.aggregators.errors import AggregatorError
+
+CHUNK = 1 << 22
+"""Elements that an operation copies at a time."""
+SLAB = 1 << 18
+"""Columns of a slab: its results stay in the cache until they are used."""
+NARROWEST = 16
+"""Columns that the kernels need at least."""
+
+
+class Stored:
+    """n vectors of dimension d that are read, never changed.
+
+    Args:
+        x: (rows, d), floating.
+        threads: size of the pool that goes over chunks of columns.
+        index: (n,), which rows of x, in this order; all unless given.
+    """
+
+    def __init__(self, x: Array, threads: int = 1, index: Index | None = None) -> None:
+        self.x = x
+        self.xp = array_api_compat.array_namespace(x)
+        self.device = array_api_compat.device(x)
+        self.dtype = x.dtype if array_api_compat.is_torch_array(x) else x.dtype.newbyteorder("=")
+        self.threads = threads
+        self.index = np.arange(len(x)) if index is None else index
+        self.n, self.d = len(self.index), x.shape[1]
+        self._at = self.xp.asarray(self.index, device=self.device)
+        self._whole = np.array_equal(self.index, np.arange(len(x)))
+
+    def select(self, index: Index) -> Self:
+        """These of the rows, in this order; nothing is copied."""
+        return type(self)(self.x, self.threads, self.index[index])
+
+    def columnwise(self, work: Callable[[Self], Array]) -> Array:
+        """The vector (d,) that `work` returns, a slab of columns at a time: for what looks at single columns."""
+        out = self.empty(1)[0, :]
+
+        def fill(start: int, stop: int) -> None:
+            start = max(0, min(start, stop - NARROWEST))
+            out[start:stop] = work(type(self)(self.x[:, start:stop], 1, self.index))
+
+        for _ in over_chunks(fill, self.d, SLAB, self.threads):
+            pass
+        return out
+
+    def empty(self, n: int) -> Array:
+        """A new (n, d) array of the votes' library, dtype (in native byte order) and device."""
+        return self.xp.empty((n, self.d), dtype=self.dtype, device=self.device)
+
+    def reference(self, name: str, v: Array) -> Array:
+        """A vector (d,) that the caller gives; `AggregatorError` unless it is finite, as the votes' dtype too."""
+        v = self._vector(v, name)
+        with np.errstate(over="ignore"):
+            if not self.xp.all(self.xp.isfinite(self.xp.astype(v, self.dtype))):
+                raise AggregatorError(f"{name} must be a vector without NaN or infinity")
+        return v
+
+    def vector(self, v: Floats) -> Array:
+        """A vector (d,) from the host as one of the votes' library, dtype and device."""
+        return self.xp.astype(self.xp.asarray(v, device=self.device), self.dtype)
+
+    def like(self, x: Array) -> Self:
+        """Another array of the same library, dtype and number of columns."""
+        return type(self)(x, self.threads)
+
+    def columns(self, index: Index) -> Floats:
+        """The columns of that index, (n, len(index)), as float64 on the host."""
+        xp = self.xp
+        at = xp.asarray(index, device=self.device)
+        return on_host(self._wide(xp.take(xp.take(self.x, at, axis=1), self._at, axis=0)))
+
+    def _chunk(self, start: int, stop: int) -> Array:
+        part = self.x[:, start:stop]
+        return part if self._whole else self.xp.take(part, self._at, axis=0)
+
+    def _chunks(self, work: Any) -> Any:
+        return over_chunks(work, self.d, max(1, CHUNK // self.n), self.threads)
+
+    def _wide(self, x: Array) -> Array:
+        return self.xp.astype(x, self.xp.float64)
+
+    def _vector(self, v: Array, name: str = "a vector") -> Array:
+        v = served(v, name)
+        if v.shape != (self.d,):
+            raise AggregatorError(f"{name}: a reference vector must have shape ({self.d},), got {tuple(v.shape)}")
+        if array_api_compat.is_torch_array(self.x):
+            # A copy, for torch takes neither another byte order nor what must not be written.
+            v = v if array_api_compat.is_torch_array(v) else v.astype(v.dtype.newbyteorder("="))
+            return self.xp.asarray(v, device=self.device)
+        return on_host(v) if array_api_compat.is_torch_array(v) else v
