@@ -57,13 +57,11 @@ class Groups(ABC):
 
     @staticmethod
     def why_not(p: int, r: int) -> str:
-        """Why p workers cannot be split into groups of r, with the nearest numbers that can; empty where they can."""
+        """Why p workers cannot be split into groups of r; empty where they can."""
         if r % 2 == 0:
-            return f"r = {r} is even; a majority vote needs odd groups: r = {r + 1}"
+            return f"r = {r} is even, and a majority vote needs odd groups"
         if p % r:
-            below, above = p - p % r, p + r - p % r
-            nearest = below if below and p - below <= above - p else above
-            return f"p = {counted(p, 'worker')} cannot be split into groups of r = {r}; the nearest p is {nearest}"
+            return f"p = {counted(p, 'worker')} cannot be split into groups of r = {r}"
         return ""
 
     def draw(self, step: int, workers: Sequence[int]) -> Assignment:

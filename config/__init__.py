@@ -4,7 +4,7 @@ The sections are in `training`, `defences`, `threats` and `messages`. They creat
 such as CompressionConfig.create the codec.
 """
 
-from detox.config.checks import check, check_sizes
+from detox.config.checks import can_run, check, check_sizes
 from detox.config.fields import ConfigError
 from detox.config.reading import config_from, config_of, override, read_config, read_toml
 from detox.config.schema import Config, known_secret, secret_seed
@@ -12,6 +12,7 @@ from detox.config.schema import Config, known_secret, secret_seed
 __all__ = [
     "Config",
     "ConfigError",
+    "can_run",
     "check",
     "check_sizes",
     "config_from",

@@ -20,26 +20,34 @@ def check(config: Config) -> None:
     Raises:
         ConfigError: what does not go together, and what to do.
     """
-    check_sizes(config)
+    if why := _misfit(config):
+        raise ConfigError(f"{why}{advise(config, can_run)}")
     try:
         if why := _objection(config):
             raise ConfigError(why)
         if why := _shortage(config):
-            raise ConfigError(f"aggregator.{config.aggregator.chosen}: {why}{advise(config, _serves)}")
-        config.hierarchy.rehearse(config.votes, config.f)
+            raise ConfigError(f"aggregator.{config.aggregator.chosen}: {why}{advise(config, can_run)}")
     except AggregatorError as error:  # a name that there is not, or an option
         raise ConfigError(f"aggregator.{error.argument or config.aggregator.chosen}: {error}") from None
 
 
 def check_sizes(config: Config) -> None:
-    """Raises ConfigError where p, q and r do not fit together."""
-    if why := SCHEMES[config.groups].why_not(config.p, config.r):
-        raise ConfigError(why)
+    """Raises ConfigError where p, q and r do not fit together, whatever the aggregator."""
+    if why := _misfit(config):
+        raise ConfigError(f"{why}{advise(config, lambda other: not _misfit(other))}")
+
+
+def _misfit(config: Config) -> str:
+    """Why p, q, r and the batch do not go together; empty where they do."""
     workers = counted(config.p, "worker")
+    if why := SCHEMES[config.groups].why_not(config.p, config.r):
+        return why
     if config.p * config.batch_size > _SAMPLES:
-        raise ConfigError(f"batch_size = {config.batch_size} for p = {workers}: a step has at most {_SAMPLES} samples")
+        most = _SAMPLES // config.p
+        return f"batch_size = {config.batch_size} for p = {workers}: a step has at most {_SAMPLES} samples, {most} each"
     if config.q > config.p:
-        raise ConfigError(f"q = {config.q} Byzantine workers, but there are only p = {workers}")
+        return f"q = {config.q} Byzantine workers, but there are only p = {workers}"
+    return ""
 
 
 def _objection(config: Config) -> str:
@@ -72,25 +80,27 @@ def _wanders(config: Config) -> bool:
 
 
 def _shortage(config: Config) -> str:
-    """What the aggregation needs of p, q and r, and does not have; empty where it has all."""
+    """What the aggregation needs of p, q and r, and does not have; empty where it has all.
+
+    Raises:
+        AggregatorError: it cannot be made at all, or an option does not fit.
+    """
     hierarchy = config.hierarchy
     if why := hierarchy.why_not(config.q, config.r):
         return f"{config.aggregator.name} {why}"
     try:
-        hierarchy.check(config.votes, config.f)
+        hierarchy.rehearse(config.votes, config.f)
     except AggregatorError as error:
+        if error.argument:
+            raise
         worst = "" if config.aggregator.f is not None else " (f is the worst case of q; aggregator.f sets another)"
         return f"{error}{worst}"
     return ""
 
 
-def _serves(config: Config) -> bool:
-    """Whether the config can be run."""
+def can_run(config: Config) -> bool:
+    """Whether `check` would find nothing."""
     try:
-        check_sizes(config)
-        if _objection(config) or _shortage(config):
-            return False
-        config.hierarchy.rehearse(config.votes, config.f)
-    except (ConfigError, AggregatorError):
+        return not (_misfit(config) or _objection(config) or _shortage(config))
+    except AggregatorError:
         return False
-    return True

@@ -13,8 +13,9 @@ from detox.ps.round import LATE_STEPS
 class AggregatorConfig(Section):
     """How the votes of the groups become one update."""
 
-    name: str | None = "d-median"
-    """A pair of the paper (d-median, d-multi-krum, d-bulyan, d-signsgd), draco, or a plain rule over all votes."""
+    name: str | None = "median"
+    """A plain rule over all votes; a pair of the paper (d-median, d-multi-krum, d-bulyan, d-signsgd), which needs more
+    votes; or draco."""
     a0: str | None = None
     """Rule within a vote group; overrides the one that `name` implies."""
     a1: str | None = None

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from detox.aggregators import PAIRS
-from detox.config import Config, ConfigError, check, config_from, read_config, secret_seed
+from detox.config import Config, ConfigError, can_run, check, config_from, read_config, secret_seed
 from detox.config.reference import reference
 
 ROOT = Path(__file__).parents[2]
@@ -48,11 +48,12 @@ def test_the_command_line_overrides_any_field(read):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("p = 16\nr = 3", "p = 16 workers cannot be split into groups of r = 3; the nearest p is 15"),
-        ("p = 17\nr = 3", "the nearest p is 18"),
-        ("p = 2\nr = 3", "the nearest p is 3"),
-        ("p = 16\nr = 4", "r = 4 is even"),
-        ("p = 3\nr = 3\nq = 4", "q = 4 Byzantine workers, but there are only p = 3"),
+        ("p = 16\nr = 3", "p = 16 workers cannot be split into groups of r = 3; take p = 15$"),
+        ("p = 17\nr = 3", "; take p >= 18, or r = 17$"),
+        ("p = 2\nr = 3", "; take p >= 3$"),
+        ("p = 16\nr = 4", "r = 4 is even, .* odd groups; take r = 5 and p = 15$"),
+        ("p = 15\nr = 4", "r = 4 is even, .*; take r = 5$"),
+        ("p = 3\nr = 3\nq = 4", "q = 4 Byzantine workers, but there are only p = 3 workers; take p >= 15, or q <= 1$"),
         ("seed = -1", "seed: .*greater than or equal to 0, got -1"),
         ('vote = "none"', "vote: .*'digest', 'full' or 'tolerance'"),
         ("colour = 3", "colour: there is no such field"),
@@ -111,16 +112,27 @@ def test_a_mistake_is_told_with_its_field(read, text, words):
     ("text", "words"),
     [
         (
-            "p = 15\nq = 2",
+            'p = 15\nq = 2\n[aggregator]\nname = "d-median"',
             r"^aggregator\.name: 1 bad vote of n = 5 can spoil 1 of the 2 vote groups \(sizes 3 \+ 2\), but A1 = "
-            r"median needs n > 2f with n = 2, f = 1 \(.*\); take aggregator.name = median, or p >= 21, or r = 5$",
+            r"median needs n > 2f with n = 2, f = 1 \(.*\); take aggregator.name = median, or p >= 21, or r = 5, "
+            r"or q <= 1$",
         ),
-        ('p = 15\nq = 2\n[aggregator]\nname = "d-multi-krum"', "; take aggregator.name = multi_krum, or p >= 30$"),
-        ('p = 9\nq = 2\n[aggregator]\nname = "draco"', "got r = 3, q = 2; take aggregator.name = median, or r = 9$"),
+        (
+            'p = 15\nq = 2\n[aggregator]\nname = "d-multi-krum"',
+            "; take aggregator.name = multi_krum, or p >= 30$",
+        ),
+        (
+            'p = 9\nq = 2\n[aggregator]\nname = "draco"',
+            "got r = 3, q = 2; take aggregator.name = median, or r = 9, or q <= 1$",
+        ),
         ('p = 15\nq = 2\n[aggregator]\nname = "d-signsgd"', "; take aggregator.name = sign_majority, or p >= 18"),
-        ("p = 3\nq = 3", "1 bad vote|mean needs f = 0, .*; take p >= 21$"),
-        ("p = 3000\nq = 1200", r"\(sizes 332 x 3 \+ 2 x 2\).*sets another\)$"),
-        ("p = 1\nr = 1\nq = 2", "there are only p = 1 worker$"),
+        ("p = 3\nq = 3", r"^aggregator.name: median needs n > 2f, got n = 1, f = 1 .*; take p >= 9, or q <= 1$"),
+        ('p = 3000\nq = 1200\n[aggregator]\nname = "d-median"', r"\(sizes 332 x 3 \+ 2 x 2\).*; take q <= 333$"),
+        (
+            PLAIN + "f = 3",
+            "^aggregator.name: median needs n > 2f, got n = 5, f = 3; take p >= 21, or aggregator.f <= 2$",
+        ),
+        ("p = 1\nr = 1\nq = 2", "there are only p = 1 worker; take p >= 5, or q = 0$"),
         ('r = 1\n[fault]\nworker = [1]\nkind = ["kill", "stop"]', "fault.kind: 2 kinds for 1 worker;"),
     ],
 )
@@ -138,26 +150,68 @@ def test_what_to_do_is_said_with_what_is_wrong(read, text, words):
         st.fixed_dictionaries({"a0": st.sampled_from(["mean", "median"]), "k": st.integers(1, 4)}),
     ),
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=20)
 def test_what_is_advised_can_be_run_and_is_the_nearest(q, r, votes, aggregator):
-    def refused(**changes):
-        try:
-            check(Config(**{"p": votes * r, "q": q, "r": r, "aggregator": aggregator} | changes))
-        except ConfigError as error:
-            return str(error)
-        return ""
+    def serves(**changes):
+        return can_run(Config(**{"p": votes * r, "q": q, "r": r, "aggregator": aggregator} | changes))
 
-    advice = refused().partition("; take ")[2]
+    if serves():
+        return
+    with pytest.raises(ConfigError) as refused:
+        check(Config(p=votes * r, q=q, r=r, aggregator=aggregator))
+    advice = str(refused.value).partition("; take ")[2]
     for way in filter(None, advice.split(", or ")):
         field, sign, value = way.split()
         if field == "aggregator.name":
-            assert not refused(aggregator=aggregator | {"name": value})
+            assert serves(aggregator=aggregator | {"name": value})
             continue
-        assert not refused(**{field: int(value)})
-        nearer = range(r + 2, int(value), 2) if field == "r" else range((votes + 1) * r, int(value), r)
-        assert all(refused(**{field: other}) for other in nearer)
+        assert serves(**{field: int(value)})
+        distance = abs(int(value) - {"p": votes * r, "r": r, "q": q}[field])
+        nearer = {
+            "p": [p for p in range(r, int(value), r) if abs(p - votes * r) < distance],
+            "r": range(r + 2, int(value), 2),
+            "q": range(int(value) + 1, q),
+        }[field]
+        assert not any(serves(**{field: other}) for other in nearer)
         if sign == ">=":
-            assert not any(refused(p=int(value) + i * r) for i in range(1, 6))
+            assert all(serves(p=int(value) + i * r) for i in range(1, 6))
+        if sign == "<=":
+            assert all(serves(q=less) for less in range(int(value)))
+
+
+def _applied(fields, way):
+    """The fields with what a refusal says to take."""
+    changed = {"aggregator": {}} | fields
+    for part in way.split(" and "):
+        field, _, value = part.split()
+        section, _, name = field.rpartition(".")
+        if section:
+            changed[section] = {**changed[section], name: int(value) if value.isdigit() else value}
+        else:
+            changed[name] = int(value)
+    return Config(**changed)
+
+
+@given(p=st.integers(1, 30), q=st.integers(0, 31), r=st.integers(1, 31))
+@settings(max_examples=100)
+def test_the_defaults_serve_any_sizes_or_the_refusal_names_what_works(p, q, r):
+    fields = {"p": p, "q": q, "r": r}
+    try:
+        check(Config(**fields))
+    except ConfigError as error:
+        advice = str(error).partition("; take ")[2]
+        assert advice
+        for way in advice.split(", or "):
+            check(_applied(fields, way))
+
+
+def test_the_default_aggregator_serves_whatever_the_groups_tolerate():
+    sizes = [(p, r) for p in range(1, 31) for r in range(1, p + 1, 2) if p % r == 0]
+    for p, r in sizes:
+        for q in range(p + 1):
+            config = Config(p=p, q=q, r=r)
+            if 2 * config.f < config.votes:  # the bad votes are fewer than the good ones
+                check(config)
 
 
 def test_a_missing_file_is_told():

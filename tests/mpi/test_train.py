@@ -127,7 +127,7 @@ def test_one_process_alone_says_how_to_launch(jobs):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--p", "10"], "p = 10 workers cannot be split into groups of r = 3; the nearest p is 9"),
+        (["--p", "10"], "p = 10 workers cannot be split into groups of r = 3; take p = 9"),
         (["--workers-per-rank", "3"], "take 4 ranks, the PS included; mpirun started 3: use -n 4"),
         (["--task", "fashion-mnist", "--data-dir", "nowhere", "--model", "lenet"], "dataset-fashion-mnist"),
         (["--optimizer.name", "Sgd"], "torch.optim has no Sgd"),

@@ -149,7 +149,7 @@ def test_the_chart_is_drawn(tmp_path):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("-p 44 -q 5", "the nearest p is 45"),
+        ("-p 44 -q 5", "take p >= 45"),
         ("-p 45 -q 5 -r 4", "r = 4 is even"),
         ("-p 45 -q 46", "q = 46 Byzantine workers, but there are only p = 45"),
         ("-p 45 -q -1", "-q is at least 0, got -1"),
