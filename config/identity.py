@@ -13,6 +13,7 @@ _LONGEST = 200  # bytes; a file's name has 255, and the hash and an ending come 
 _LEFT_OUT: dict[str, Any] = {
     "output": True,
     "log_every": True,
+    "metrics": True,
     "checkpoints_kept": True,
     "aggregator": {"threads"},
     "transport": {"poll", "start_deadline"},
@@ -22,7 +23,7 @@ _LEFT_OUT: dict[str, Any] = {
 def identity_of(config: BaseModel, quarantines: bool) -> str:
     """SHA-256 of all fields that decide the result, its first 12 hexadecimal digits.
 
-    Left out are `output`, `log_every`, `checkpoints_kept`, `aggregator.threads`, `transport.poll`,
+    Left out are `output`, `log_every`, `metrics`, `checkpoints_kept`, `aggregator.threads`, `transport.poll`,
     `transport.start_deadline` and, without quarantine, `checkpoint_every`; with quarantine a checkpoint closes the
     accounts of the steps before it, which may convict earlier. `eval_every` and `compression` change no weight but
     metrics and bytes, which are results too, and stay in.

@@ -98,6 +98,9 @@ class Config(Section):
     """Whether a higher or a lower score is better; unset: higher for accuracy, lower for loss, others need it."""
     checkpoint_every: Count = 100
     """Steps between two checkpoints, from which an interrupted run is resumed."""
+    metrics: str | None = None
+    """my_module:log, a function of your own: log(step, numbers) is called at the PS after each step, with scores where
+    there was an evaluation. See docs/terminal.md."""
     checkpoints_kept: Count = 2
     """Checkpoints that are kept, the newest."""
     aggregator: AggregatorConfig = AggregatorConfig()

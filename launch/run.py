@@ -3,6 +3,7 @@
 import contextlib
 import platform
 from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -34,16 +35,24 @@ class Run:
         reporter: the terminal.
         server: makes the steps.
         model: the server's, for its evaluations.
+        callback: told of each line of metrics.jsonl.
     """
 
     def __init__(
-        self, config: Config, folder: RunFolder, reporter: Reporter, server: Server, model: GlobalModel
+        self,
+        config: Config,
+        folder: RunFolder,
+        reporter: Reporter,
+        server: Server,
+        model: GlobalModel,
+        callback: Callable[[int, Mapping[str, Any]], None] | None = None,
     ) -> None:
         self._config = config
         self._folder = folder
         self._reporter = reporter
         self._server = server
         self._model = model
+        self._callback = callback
         self._seconds: Counter[str] = Counter()
         self._bytes_in = 0
         self._skipped = 0
@@ -115,8 +124,8 @@ class Run:
         if step > self._saved:
             self._save()
         if self._stuck(step):
-            error = TaskError if _NONFINITE in self._why else ServerError  # of which only one may pass by itself
-            raise error(f"the last {self._idle} steps made no update; step {step}: {self._why}")
+            kind = TaskError if _NONFINITE in self._why else ServerError  # of which only one may pass by itself
+            raise kind(f"the last {self._idle} steps made no update; step {step}: {self._why}")
         if step < config.steps:
             held = f"after step {step}, of which there is a checkpoint" if step else "before the first step was made"
             self._reporter.say(f"interrupted {held}")
@@ -127,6 +136,7 @@ class Run:
             kept = "the training is kept, and the same command makes only the evaluation again"
             raise EvaluationError(f"{error}; {kept} (with --accept-changes where the task was mended)") from error
         self._folder.amend_metrics(step, scores)
+        self._tell(step, scores)
         self._keeper.save(step)
         if interval.steps:
             self._report(step, scores, interval)
@@ -156,6 +166,7 @@ class Run:
                 scores = self._try_evaluation(step)
                 line |= scores
             self._folder.append_metrics(line)
+            self._tell(step, line)
             self._reporter.advance(step)
             if step % config.log_every == 0 and step < config.steps:
                 self._report(step, scores, interval)
@@ -164,6 +175,10 @@ class Run:
             if step % config.checkpoint_every == 0 and step < config.steps:
                 self._server.settle_accounts()
                 self._save()
+
+    def _tell(self, step: int, line: Mapping[str, Any]) -> None:
+        if self._callback is not None:
+            self._callback(step, line)
 
     def _save(self) -> None:
         """A checkpoint of the newest step, and its weights."""

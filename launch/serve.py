@@ -8,6 +8,7 @@ from detox.config import Config, known_secret, secret_seed
 from detox.config.adversary import adversary_in_words
 from detox.errors.words import counted
 from detox.launch import failure
+from detox.launch.callback import Callback
 from detox.launch.console import Reporter, summary_lines
 from detox.launch.environment import handle_signals
 from detox.launch.mpirun import assign_ranks
@@ -134,6 +135,7 @@ def _why(folder: RunFolder, error: BaseException) -> str:
 def _train(session: Session, config: Config, options: Options, ranks: list[int], folder: RunFolder) -> bool:
     """The whole run; False where a signal ended it."""
     reporter = Reporter(options.progress, config.steps)
+    callback = Callback(config.metrics, reporter.warn) if config.metrics is not None else None
     task = _start(session, config, ranks)
     check(folder, facts_of(config, task) | place_of(config, len(session.peers) + 1), options.accept, reporter.warn)
     model = config.create_model(task)
@@ -184,13 +186,15 @@ def _train(session: Session, config: Config, options: Options, ranks: list[int],
         deadline=config.transport.deadline,
         fetch_deadline=config.transport.fetch_deadline,
     )
-    run = Run(config, folder, reporter, server, model)
+    run = Run(config, folder, reporter, server, model, callback)
     first = run.resume(checkpoint)
     handle_signals(lambda *_: server.stop())
     try:
         finished = run.train(first)
     finally:
         reporter.close()
+        if callback is not None:
+            callback.close()
         with contextlib.suppress(OSError):  # which came with the line that could not be written
             ledger.close()
     if finished:

@@ -1,10 +1,7 @@
 """A task from its name: built in, or a user's own class."""
 
-import importlib
 import inspect
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import torch
@@ -12,6 +9,7 @@ import torch
 from detox.tasks.classification import Classification
 from detox.tasks.datasets import DATASETS
 from detox.tasks.models import MODELS
+from detox.tasks.own import own
 from detox.tasks.task import Task, TaskError
 from detox.tasks.users import users_code
 
@@ -60,19 +58,7 @@ def _device(name: str) -> torch.device:
 
 
 def _own(name: str, device: torch.device) -> Task:
-    module, _, attribute = name.partition(":")
-    if not all(part.isidentifier() for part in [*module.split("."), attribute]):
-        raise TaskError(f"task {name}: write it as my_module:MyTask")
-    found = _import(name, module)
-    kind = getattr(found, attribute, None)
-    if kind is None:
-        own = Path(Path.cwd(), *module.split(".")).with_suffix(".py")
-        if own.exists() and Path(getattr(found, "__file__", None) or "").resolve() != own.resolve():
-            raise TaskError(
-                f"task {name}: {module} is also a module of Python's or of an installed package, which comes first: "
-                f"give {own} another name"
-            )
-        raise TaskError(f"task {name}: the module {module} has no {attribute}")
+    kind, attribute = own(f"task {name}", name), name.partition(":")[2]
     if not (isinstance(kind, type) and issubclass(kind, Task)):
         raise TaskError(f"task {name}: {attribute} is not a subclass of detox.tasks.Task")
     if inspect.isabstract(kind):
@@ -92,18 +78,3 @@ def _own(name: str, device: torch.device) -> Task:
             f"1; it is {got}"
         )
     return task
-
-
-def _import(name: str, module: str) -> ModuleType:
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)  # last, or its json.py would be every library's
-    try:
-        with users_code(f"task {name}: importing {module}"):
-            return importlib.import_module(module)
-    except TaskError as error:
-        if isinstance(error.__cause__, ModuleNotFoundError):
-            raise TaskError(
-                f"task {name}: {error.__cause__}; modules are looked for in the current folder and in Python's path"
-            ) from error
-        raise

@@ -276,7 +276,7 @@ def test_the_folder_is_named_by_all_but_the_place_of_the_output(read):
 
 
 LEFT_OUT = ["--output e", "--log-every 50", "--checkpoint-every 7", "--checkpoints-kept 3", "--aggregator.threads 2",
-            "--transport.poll 0.01", "--transport.start-deadline 9"]  # fmt: skip
+            "--transport.poll 0.01", "--transport.start-deadline 9", "--metrics my_module:log"]  # fmt: skip
 
 
 @pytest.mark.parametrize("words", LEFT_OUT)

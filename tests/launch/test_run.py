@@ -160,6 +160,15 @@ def test_a_last_evaluation_that_fails_loses_no_training_and_alone_is_made_again(
     assert folder.summary()["test_loss"] == 0.25
 
 
+def test_a_callback_is_told_of_each_step_and_of_the_scores_at_the_end(tmp_path):
+    folder, told = RunFolder(tmp_path / "run"), []
+    folder.create("")
+    config, scores = Config(steps=3, eval_every=2), {"loss": 0.5}
+    run = Run(config, folder, Reporter(), Server(3), Failing(scores, scores), lambda *what: told.append(what))
+    assert run.train(1)
+    assert [(step, line.get("loss")) for step, line in told] == [(1, None), (2, 0.5), (3, None), (3, 0.5)]
+
+
 def a_run(tmp_path, server, steps, reporter=None, **fields):
     folder = RunFolder(tmp_path / "run")
     folder.create("")
