@@ -1,5 +1,7 @@
 """What the fields of a config rule out together: each part says its own conditions, and is asked here in turn."""
 
+from pathlib import Path
+
 from detox.aggregators import AggregatorError
 from detox.assignment import SCHEMES
 from detox.config.advice import advise
@@ -54,6 +56,8 @@ def _objection(config: Config) -> str:
     """Why the parts do not go together, but for what aggregation needs of p, q and r; empty where they do."""
     if why := config.fault.why_not(config.p) or config.optimizer.why_not() or config.aggregator.why_not():
         return why
+    if config.init is not None and not Path(config.init).expanduser().is_file():
+        return f"init: there is no file {config.init}"
     if config.best not in (None, *KNOWN) and config.best_is is None:
         return f'best = "{config.best}": say whether higher or lower is better, best_is = "higher" or "lower"'
     if config.best_is is not None and config.best is None:

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
+from blake3 import blake3
 from pydantic import AfterValidator, BaseModel
 
 _LONGEST = 200  # bytes; a file's name has 255, and the hash and an ending come behind
@@ -26,13 +27,24 @@ def identity_of(config: BaseModel, quarantines: bool) -> str:
     Left out are `output`, `log_every`, `metrics`, `checkpoints_kept`, `aggregator.threads`, `transport.poll`,
     `transport.start_deadline` and, without quarantine, `checkpoint_every`; with quarantine a checkpoint closes the
     accounts of the steps before it, which may convict earlier. `eval_every` and `compression` change no weight but
-    metrics and bytes, which are results too, and stay in.
+    metrics and bytes, which are results too, and stay in. Of `init` the file's content counts, not its name.
     """
     left_out = dict(_LEFT_OUT)
     if not quarantines:
         left_out["checkpoint_every"] = True
-    text = json.dumps(config.model_dump(mode="json", exclude=left_out), sort_keys=True)
+    fields = config.model_dump(mode="json", exclude=left_out)
+    if fields["init"] is not None:
+        fields["init"] = _content(Path(fields["init"]).expanduser()) or fields["init"]
+    text = json.dumps(fields, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _content(path: Path) -> str:
+    """BLAKE3 of a file; empty where it cannot be read."""
+    try:
+        return blake3().update_mmap(path).hexdigest()
+    except OSError:
+        return ""
 
 
 def is_name(text: str) -> bool:

@@ -57,6 +57,9 @@ class Config(Section):
     """Updates to make."""
     seed: Seed = 0
     """Seed of the initial weights, the files, the augmentation and fixed or random groups."""
+    init: str | None = None
+    """File of weights to start from, as for fine-tuning: safetensors, or what torch.load(weights_only=True) takes,
+    under the names of the model's state_dict(). The PS and detox-ps launch read it; its content names the run."""
     secret_seed: Annotated[int, Field(ge=0, lt=2**128)] | None = None
     """Seed of what no worker may foresee: redrawn groups and the shuffle of the votes. Unset: `seed` where
     groups are fixed or random, and fresh from the operating system where they are redrawn (kept in the
@@ -146,8 +149,23 @@ class Config(Section):
         return FullBallot if self.r == 1 else VOTES[self.vote]
 
     def create_model(self, task: "Task") -> "GlobalModel":
-        """The PS's model, see OptimizerConfig.create."""
-        return self.optimizer.create(task, self.seed, self.steps)
+        """The PS's model, with the weights of `init`; see OptimizerConfig.create.
+
+        Raises:
+            WeightsError, ConfigError: the file cannot be used, or is of another model.
+        """
+        model = self.optimizer.create(task, self.seed, self.steps)
+        if self.init is not None:
+            from detox.ps.weights import read_weights  # later, as commands that only start a job need no torch
+
+            tensors = read_weights(Path(self.init).expanduser())
+            try:
+                model.start_from(tensors)
+            except ValueError as error:
+                raise ConfigError(
+                    f"init = {self.init} is of another model: it {error}; to take a part of it, load it in build_model"
+                ) from None
+        return model
 
     def create_files(self, task: "Task") -> Files:
         """The samples of each step, see DataConfig.create."""

@@ -22,7 +22,7 @@ def load_named(module: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
     """Copies the tensors into those of the module; floats of another precision are converted.
 
     Raises:
-        ValueError: names are missing, unknown, or of another shape or kind; the message ends a sentence about a file.
+        ValueError: names are missing, unknown, or of another shape or kind; the message goes on after "it".
     """
     if why := _misfit(_state(module), tensors):
         raise ValueError(why)

@@ -86,6 +86,7 @@ def test_the_command_line_overrides_any_field(read):
         (MOMENTUM.replace("fixed", "redrawn") + '[data]\nsplit = "label"', "worker_momentum"),
         ('p = 9\nr = 1\nworker_momentum = 0.9\n[data]\nsplit = "label"', "worker_momentum: with redrawn .* shards"),
         ('best = "mae"', 'best = "mae": say whether higher or lower is better'),
+        ('init = "no.pt"', "init: there is no file no.pt"),
         ('best_is = "lower"', 'best_is = "lower" without best'),
         ("[data]\nalpha = 0", r"data\.alpha: .*greater than 0"),
         ('on_tie = "recompute"\n' + MOMENTUM, "worker_momentum: the PS cannot compute what a worker sends"),
@@ -273,6 +274,15 @@ def test_the_folder_is_named_by_all_but_the_place_of_the_output(read):
     assert read(PLAIN, "--output", "elsewhere").identity == config.identity
     assert read(PLAIN, "--seed", "1").identity != config.identity
     assert read(PLAIN, "--optimizer.lr", "0.2").identity != config.identity
+
+
+def test_of_the_weights_to_start_from_the_content_counts_and_not_the_place(read, tmp_path):
+    for name, content in (("a.pt", b"1"), ("b.pt", b"1"), ("c.pt", b"2")):
+        (tmp_path / name).write_bytes(content)
+    none = read(PLAIN).identity
+    a, b, c = (read(PLAIN, "--init", str(tmp_path / name)).identity for name in ("a.pt", "b.pt", "c.pt"))
+    assert a == b
+    assert len({none, a, c}) == 3
 
 
 LEFT_OUT = ["--output e", "--log-every 50", "--checkpoint-every 7", "--checkpoints-kept 3", "--aggregator.threads 2",

@@ -6,11 +6,12 @@ from helpers import employ
 
 from detox.aggregators import RULES, AggregatorError, create_hierarchy
 from detox.aggregators.hierarchy import BASELINES, PAIRS
-from detox.config import Config, check, secret_seed
+from detox.config import Config, ConfigError, check, secret_seed
 from detox.ps.aggregation import Aggregation
 from detox.ps.ledger import Ledger
 from detox.ps.selftest import check_own_bits, probe
 from detox.ps.server import Server
+from detox.ps.weights import ENDINGS, WeightsError, write_weights
 from detox.tasks import FlatModel, create_task
 from detox.wire import digest_of
 from detox.wire.memory import Network
@@ -340,3 +341,26 @@ def test_split_by_label_a_file_stays_with_its_few_labels_whichever_group_works_o
     run.steps(1, 5)
     assert all(1 <= len(labels) <= 3 for labels in seen)
     assert set().union(*seen) == set(range(10))
+
+
+def test_a_run_starts_from_the_weights_of_a_file_and_goes_on_from_them(loop, tmp_path):
+    first = loop(aggregator={"name": "mean"})
+    first.steps(1, 3)
+    write_weights(tmp_path / "given", first.model.named(), {})
+    whole = first.model.digest
+    for ending in ENDINGS:
+        second = loop(aggregator={"name": "mean"}, init=str(tmp_path / f"given{ending}"), seed=7)
+        assert second.model.digest == whole
+        second.steps(1, 1)
+        assert second.server.outcomes == {"unanimous": 7}
+        assert second.model.digest != whole
+
+
+def test_weights_of_another_model_are_told_in_words(loop, tmp_path):
+    write_weights(tmp_path / "given", loop(model="mlp").model.named(), {})
+    words = r"init = .*given.pt is of another model: it has .*, which the model has not; has .*; to take a part"
+    with pytest.raises(ConfigError, match=words):
+        loop(init=str(tmp_path / "given.pt"))
+    (tmp_path / "given.pt").write_bytes(b"")
+    with pytest.raises(WeightsError, match="is no file of weights"):
+        loop(init=str(tmp_path / "given.pt"))
