@@ -163,7 +163,7 @@ class Config(Section):
                 model.start_from(tensors)
             except ValueError as error:
                 raise ConfigError(
-                    f"init = {self.init} is of another model: it {error}; to take a part of it, load it in build_model"
+                    f"{self.init} is of another model: it {error}; to start from a part of it, load that in build_model"
                 ) from None
         return model
 

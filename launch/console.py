@@ -92,6 +92,11 @@ class Reporter:
             self._bar.stop()
 
 
+def scores_in_words(scores: dict[str, float | None]) -> str:
+    """ "accuracy 97.00%, loss 0.1000"."""
+    return ", ".join(f"{name} {_score(name, value)}" for name, value in scores.items())
+
+
 def _score(name: str, value: float | None) -> str:
     if value is None:
         return "not finite"

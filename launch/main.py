@@ -26,6 +26,7 @@ _USAGE = """detox-ps: an MPI parameter server that survives Byzantine workers
   detox-ps sweep GRID.toml [--todo] [-n N] [--hostfile H]                 one command per run of a grid
   detox-ps report RUN... [--plot FILE.png]                                table and picture of finished runs
   detox-ps blame RUN [--plot FILE.png] [--json]                           what its ledger says of each worker
+  detox-ps evaluate RUN [--model best|last|FILE] [--json]                 the scores of the weights that it left
 
 Each command has --help.
 """
@@ -38,6 +39,7 @@ _COMMANDS = {
     "sweep": "launch.sweep",
     "report": "reports.report",
     "blame": "reports.blame",
+    "evaluate": "launch.evaluate",
 }
 _OF_RANKS = ("train", "examine")
 

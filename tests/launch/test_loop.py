@@ -358,7 +358,7 @@ def test_a_run_starts_from_the_weights_of_a_file_and_goes_on_from_them(loop, tmp
 
 def test_weights_of_another_model_are_told_in_words(loop, tmp_path):
     write_weights(tmp_path / "given", loop(model="mlp").model.named(), {})
-    words = r"init = .*given.pt is of another model: it has .*, which the model has not; has .*; to take a part"
+    words = r"given\.pt is of another model: it has .*, which the model has not; has .*; to start from a part"
     with pytest.raises(ConfigError, match=words):
         loop(init=str(tmp_path / "given.pt"))
     (tmp_path / "given.pt").write_bytes(b"")

@@ -53,7 +53,7 @@ LAUNCHES = [line for line in COMMANDS if line.startswith("detox-ps launch")]
 EXAMPLES = [line for line in LAUNCHES if re.search(r" [a-z]+\.toml", line)]  # typed in their folder
 SCRIPTS = [line for line in COMMANDS if line.startswith("bash experiments/")]
 SWEEPS = [line for line in COMMANDS if line.startswith("detox-ps sweep")]
-READERS = [line for line in COMMANDS if line.startswith(("detox-ps report", "detox-ps blame"))]
+READERS = [line for line in COMMANDS if line.startswith(("detox-ps report", "detox-ps blame", "detox-ps evaluate"))]
 
 
 def _option(words, name):

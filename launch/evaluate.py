@@ -1,0 +1,52 @@
+"""`detox-ps evaluate`: what the task says of the weights that a run has left, in one process and without MPI."""
+
+import json
+from argparse import ArgumentParser
+from pathlib import Path
+
+from detox.config import ConfigError
+from detox.launch.console import scores_in_words
+from detox.launch.environment import fix_torch
+from detox.launch.scores import evaluate as scores_of
+from detox.ps.weights import read_facts
+from detox.reports.records import read_run
+from detox.tasks import create_task
+
+_KEPT = {
+    "last": ("model.safetensors", "weights come with its first checkpoint"),
+    "best": ("best.safetensors", "it comes with the first checkpoint behind an evaluation"),
+}
+
+
+def evaluate(argv: list[str]) -> int:
+    """Prints the scores; returns 0."""
+    parser = ArgumentParser(
+        "detox-ps evaluate",
+        allow_abbrev=False,
+        description="Evaluates weights that a run has left, with the task's own evaluate; a task of your own is looked "
+        "for in the current folder, as in training.",
+    )
+    parser.add_argument("run", metavar="RUN", help="the folder of a run")
+    parser.add_argument(
+        "--model", default="last", metavar="best|last|FILE", help="which weights; a FILE may be any of that model"
+    )
+    parser.add_argument("--device", help="where; unset: as the run's config says")
+    parser.add_argument("--json", action="store_true", help="prints an object instead of a sentence")
+    options = parser.parse_args(argv)
+    run = Path(options.run)
+    config = read_run(run)
+    name, otherwise = _KEPT.get(options.model, (options.model, "a file of weights is needed, or best, or last"))
+    file = run / name if options.model in _KEPT else Path(name)
+    if not file.is_file():
+        raise ConfigError(f"there is no {file}: {otherwise}")
+    fix_torch()
+    device = config.device if options.device is None else options.device
+    task = create_task(config.task, model=config.model, data_dir=config.data_dir, device=device)
+    model = config.model_copy(update={"init": str(file)}).create_model(task)
+    scores = scores_of(model)
+    step = read_facts(file).get("step")
+    if options.json:
+        print(json.dumps({"weights": str(file), "step": int(step) if step else None, "scores": scores}))
+    else:
+        print(f"{file}{f', step {step}' if step else ''}: {scores_in_words(scores)}")
+    return 0
