@@ -13,14 +13,18 @@ class Assignment:
 
     Attributes:
         holders: of each file, its workers, in the order in which they are asked; no worker twice.
+        first: of each file, how many of them are asked at once, the others only where those do not agree; empty: all.
     """
 
     holders: tuple[tuple[int, ...], ...]
+    first: tuple[int, ...] = ()
 
     @property
     def edges(self) -> Iterator[Edge]:
-        """Every worker with every file that it holds, file by file."""
-        return ((worker, file) for file, holders in enumerate(self.holders) for worker in holders)
+        """Every worker with every file that it is asked for at once, file by file."""
+        for file, holders in enumerate(self.holders):
+            for worker in holders[: self.first[file]] if self.first else holders:
+                yield worker, file
 
     def files(self, worker: int) -> tuple[int, ...]:
         """The files that a worker holds; a worker may hold none, or several."""

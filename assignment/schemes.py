@@ -36,38 +36,60 @@ def worst_case(q: int, r: int, votes: int) -> int:
     return min(votes, q // ((r + 1) // 2))
 
 
+def lazy_worst_case(q: int, r: int, votes: int) -> int:
+    """The most bad votes that q Byzantine workers can make where copies are lazy, see Groups.
+
+    Each bad vote takes m = (r+1)/2 of a file's r holders. A worker holds two files at most, and two neighbouring files
+    share m - 1 of them: so B files that are neighbours take q with 2q >= mB, and q >= B + m - 1 unless B is all files.
+    """
+    m = (r + 1) // 2
+    if q < m:
+        return 0
+    return votes if 2 * q >= m * votes else min(votes, 2 * q // m, q - m + 1)
+
+
 class Groups(ABC):
     """Disjoint groups of r workers, group j being the holders of file j (DETOX, Algorithm 1, line 1).
 
     Workers that remain have nothing to do.
 
+    Lazy: workers stand in a circle, every m = (r+1)/2 of them are asked for a file at once, the last ones for the last
+    file if they are fewer, and the r - m that follow are its further holders. So each worker has one file at first, and
+    is a further holder of one other at most; r workers in a random circle are a random group.
+
     Args:
         r: workers per group, odd.
         seed: of the draw.
         classes: disjoint sets of workers; no group has members of two. Empty: all are of one class.
+        lazy: whether only m holders of a file are asked at first.
     """
 
     secret: ClassVar[bool] = False
     """Whether the draw is by the seed that only the PS knows."""
 
-    def __init__(self, r: int, seed: int = 0, classes: Sequence[Collection[int]] = ()) -> None:
+    def __init__(self, r: int, seed: int = 0, classes: Sequence[Collection[int]] = (), lazy: bool = False) -> None:
         self._r = r
+        self._lazy = lazy
         self._seed = seed
         self._classes = [list(members) for members in classes]
 
     @staticmethod
-    def why_not(p: int, r: int) -> str:
+    def why_not(p: int, r: int, lazy: bool = False) -> str:
         """Why p workers cannot be split into groups of r; empty where they can."""
         if r % 2 == 0:
             return f"r = {r} is even, and a majority vote needs odd groups"
+        if lazy:
+            return f"p = {counted(p, 'worker')} cannot fill a group of r = {r}" if p < r else ""
         if p % r:
             return f"p = {counted(p, 'worker')} cannot be split into groups of r = {r}"
         return ""
 
     def draw(self, step: int, workers: Sequence[int]) -> Assignment:
-        """Partitions the workers; members of a group are in ascending order."""
+        """Partitions the workers; members of a group are in ascending order, those of lazy ones in the circle's."""
         order, r = self._order(step, workers), self._r
         parts = [order[np.isin(order, members)] for members in self._classes] or [order]
+        if self._lazy:
+            return self._circles([part.tolist() for part in parts if len(part) >= r])
         return Assignment(
             tuple(
                 tuple(sorted(part[first : first + r].tolist()))
@@ -77,8 +99,17 @@ class Groups(ABC):
         )
 
     def worst_case(self, q: int, files: int) -> int:
-        """floor(q / ((r+1)/2)): a bad vote takes a strict majority of its group."""
-        return worst_case(q, self._r, files)
+        """floor(q / ((r+1)/2)): a bad vote takes a strict majority of its group; for lazy ones see lazy_worst_case."""
+        return lazy_worst_case(q, self._r, files) if self._lazy else worst_case(q, self._r, files)
+
+    def _circles(self, parts: Sequence[list[int]]) -> Assignment:
+        m = (self._r + 1) // 2
+        holders, first = [], []
+        for part in parts:
+            for start in range(0, len(part) - m + 1, m):
+                holders.append(tuple(part[(start + i) % len(part)] for i in range(self._r)))
+                first.append(len(part) - start if len(part) - start < 2 * m else m)
+        return Assignment(tuple(holders), tuple(first))
 
     @abstractmethod
     def _order(self, step: int, workers: Sequence[int]) -> np.ndarray:

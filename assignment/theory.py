@@ -8,6 +8,7 @@ import math
 from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import cache
 from itertools import accumulate, repeat
 
 from detox.assignment.schemes import worst_case
@@ -50,6 +51,25 @@ def bad_votes(p: int, q: int, r: int, m: int | None = None) -> list[Fraction]:
         math.comb(m, k) * ((power * goods.pop() & kept) >> bits * q) for k, power in enumerate(powers(bad, worst, 1))
     ]
     return [Fraction(count, math.comb(p, q)) for count in ways] + [Fraction(0)] * (m - worst)
+
+
+def copies(p: int, q: int, r: int) -> float:
+    """Copies of a file that are computed, on average, where they are lazy and all q Byzantine workers lie alike.
+
+    Holders are asked until m = (r+1)/2 have claimed the same: C(h, l) = 0 where h or l is m, else
+    1 + a C(h, l+1) + (1-a) C(h+1, l) after h honest claims and l others, with a = (q-l)/(p-h-l) for the next one.
+    """
+    m = (r + 1) // 2
+
+    @cache
+    def further(honest: int, lies: int) -> float:
+        if m in (honest, lies):
+            return 0.0
+        lie = (q - lies) / (p - honest - lies)
+        another_lie = lie * further(honest, lies + 1) if lie > 0 else 0.0
+        return 1 + another_lie + ((1 - lie) * further(honest + 1, lies) if lie < 1 else 0.0)
+
+    return further(0, 0)
 
 
 def effort(p: int, q: int, r: int, m: int) -> float:

@@ -42,7 +42,7 @@ def check_sizes(config: Config) -> None:
 def _misfit(config: Config) -> str:
     """Why p, q, r and the batch do not go together; empty where they do."""
     workers = counted(config.p, "worker")
-    if why := SCHEMES[config.groups].why_not(config.p, config.r):
+    if why := SCHEMES[config.groups].why_not(config.p, config.r, config.copies == "lazy"):
         return why
     if config.p * config.batch_size > _SAMPLES:
         most = _SAMPLES // config.p
@@ -62,6 +62,11 @@ def _objection(config: Config) -> str:
         return f'best = "{config.best}": say whether higher or lower is better, best_is = "higher" or "lower"'
     if config.best_is is not None and config.best is None:
         return f'best_is = "{config.best_is}" without best: name the score'
+    if config.worker_momentum and config.copies == "lazy":
+        return (
+            "worker_momentum: with lazy copies a holder that is asked late has no momentum of the file that it "
+            'computes; set copies = "all"'
+        )
     if config.worker_momentum and (
         why := Momentum.why_not(
             r=config.r,

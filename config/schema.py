@@ -52,7 +52,12 @@ class Config(Section):
     r: Count = 3
     """Workers in a group, odd; they compute the same gradient. 1: no groups, the vanilla system."""
     batch_size: Count = 32
-    """Samples per worker, b/p: a step draws p * batch_size, a group's file has r * batch_size of them."""
+    """Samples per worker, b/p: a step draws p * batch_size, a file has r * batch_size of them; with lazy copies
+    (r+1)/2 * batch_size."""
+    copies: Literal["all", "lazy"] = "all"
+    """all: the r holders of a file compute it at once. lazy: (r+1)/2 of them do, and the next one where these disagree
+    or one is late. So a step has p / ((r+1)/2) files in place of p/r, of as many samples together; a vote is bad as
+    often."""
     steps: Count = 300
     """Updates to make."""
     seed: Seed = 0
@@ -117,8 +122,18 @@ class Config(Section):
 
     @property
     def votes(self) -> int:
-        """Groups, and so votes per step: p / r."""
-        return self.p // self.r
+        """Files, and so votes per step: p / r, or p / ((r+1)/2) where copies are lazy."""
+        return self.p // self.copies_at_first
+
+    @property
+    def copies_at_first(self) -> int:
+        """Workers that are asked for a file at once."""
+        return (self.r + 1) // 2 if self.copies == "lazy" else self.r
+
+    @property
+    def file_size(self) -> int:
+        """Samples in a file."""
+        return self.copies_at_first * self.batch_size
 
     @property
     def f(self) -> int:
@@ -135,7 +150,7 @@ class Config(Section):
             classes: workers of which only those of one class share a group; empty: all may.
         """
         kind = SCHEMES[self.groups]
-        return kind(self.r, secret_seed if kind.secret else self.seed, classes)
+        return kind(self.r, secret_seed if kind.secret else self.seed, classes, self.copies == "lazy")
 
     def create_ballot(self, d: int, words: int = 0) -> CreateBallot:
         """What makes the ballot of a file, in the mode that `vote` names; a single holder's gradient is the vote.
@@ -169,7 +184,7 @@ class Config(Section):
 
     def create_files(self, task: "Task") -> Files:
         """The samples of each step, see DataConfig.create."""
-        return self.data.create(task, self.task, self.votes, self.r * self.batch_size, self.seed)
+        return self.data.create(task, self.task, self.votes, self.file_size, self.seed)
 
     def create_best(self) -> Best:
         """What tells the best evaluation."""

@@ -80,7 +80,7 @@ def _plain(config: Config, ranks: int) -> Config:
     plain = Config()
     changes: dict[str, Any] = {"p": ranks, "q": 0, "r": 1, "worker_momentum": 0.0, "workers_per_rank": None}
     # The bits of a gradient depend on how many samples its file has.
-    changes["batch_size"] = config.r * config.batch_size
+    changes["batch_size"] = config.file_size
     changes |= {"fault": plain.fault, "attack": plain.attack, "data": plain.data, "compression": plain.compression}
     return config.model_copy(update=changes)
 

@@ -214,13 +214,14 @@ def check_classes(config: Config, classes: tuple[tuple[int, ...], ...]) -> str:
     Raises:
         StartError: too few for the aggregation.
     """
-    sizes, r = [len(members) for members in classes], config.r
-    votes = sum(size // r for size in sizes)
+    sizes, scheme = [len(members) for members in classes], config.create_scheme(classes=classes)
+    assignment = scheme.draw(1, range(config.p))
+    votes, busy = len(assignment.holders), {worker for worker, _ in assignment.edges}
     found = (
-        f"classes of {', '.join(map(str, sizes))} workers with equal bits make {votes} groups of {r}; "
-        f"{config.p - votes * r} workers have nothing to do"
+        f"classes of {', '.join(map(str, sizes))} workers with equal bits make {votes} groups of {config.r}; "
+        f"{config.p - len(busy)} workers have nothing to do"
     )
-    f = config.create_scheme().worst_case(config.q, votes) if config.aggregator.f is None else config.aggregator.f
+    f = scheme.worst_case(config.q, votes) if config.aggregator.f is None else config.aggregator.f
     try:
         config.hierarchy.rehearse(votes, f)
     except AggregatorError as error:

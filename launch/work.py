@@ -81,7 +81,7 @@ def _create_worker_rank(
     codec = config.compression.create(model.d, model.b)
     faults = config.fault.create(session.channel, codec, rank, ranks, abort)
     session = Session(session.channel if faults is None else faults, config.transport.poll)
-    work = Work.limit(config.r * config.batch_size)
+    work = Work.limit(config.file_size)
     session.expect({Kind.WEIGHTS: 4 * size, Kind.WORK: work, Kind.FETCH: 0, Kind.ECHO: ECHO_LIMIT, Kind.QUIT: 0})
     return WorkerRank(
         session,

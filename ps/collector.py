@@ -5,11 +5,12 @@ from typing import Literal
 
 import numpy as np
 
-from detox.assignment import Assignment
+from detox.assignment import Assignment, Edge
 from detox.ps.ballots.ballot import CreateBallot
 from detox.ps.events import Event, EventKind
 from detox.ps.inbox import Inbox
 from detox.ps.model import GlobalModel
+from detox.ps.pace import Pace
 from detox.ps.promises import Promises
 from detox.ps.roster import Roster
 from detox.ps.round import Round
@@ -17,6 +18,8 @@ from detox.ps.stopwatch import Stopwatch
 from detox.ps.stragglers import Stragglers
 from detox.tasks.samples import Files
 from detox.wire import Codec, Header, Kind, Session, Work, digest_of
+
+_QUICKEST = 0.5  # seconds, in which no worker is late
 
 
 class Collector:
@@ -71,7 +74,10 @@ class Collector:
         self._deadline = deadline
         self._tell = tell
         self._stopping = stopping
+        self._pace = Pace(_QUICKEST, deadline / 2)
         self._rows = np.empty((files.count, model.d + model.b), np.float32)
+        self._ready: set[int] = set()  # ranks that have got the weights of the step
+        self._digest = b""  # of these weights
 
     def send_work(self, step: int, assignment: Assignment) -> Round:
         """Sends each rank the weights, and each of its workers the files that it holds."""
@@ -84,21 +90,28 @@ class Collector:
             promises=self._promises,
             clock=Stopwatch(self._session.clock),
         )
-        samples = self._files.draw(step, len(assignment.holders))
         with round_.clock.part("transfer"):
             weights = self._model.weights
-            digest = digest_of(weights)
+            self._digest = digest_of(weights)
             # A rank that has not yet taken the last weights would only fall further behind with these.
-            ready = {rank for rank in set(self._ranks) if not self._session.sending(rank)}
-            self._session.send(sorted(ready), Header(Kind.WEIGHTS, step), weights.data.cast("B"))
-            for ballot in round_.ballots:
-                file, answer = ballot.file, Kind.GRADIENT if ballot.direct else Kind.CLAIM
-                work = Work(digest, self._files.file_seed(step, file), not ballot.direct, samples[file]).pack()
-                for worker in assignment.holders[file]:
-                    if (rank := self._ranks[worker]) in ready:
-                        self._session.ask(rank, Header(Kind.WORK, step, worker, file), answer, work)
+            self._ready = {rank for rank in set(self._ranks) if not self._session.sending(rank)}
+            self._session.send(sorted(self._ready), Header(Kind.WEIGHTS, step), weights.data.cast("B"))
+            self._ask(round_, assignment.edges)
         self._inbox.open(round_)
         return round_
+
+    def _ask(self, round_: Round, edges: Iterable[Edge]) -> None:
+        """Sends workers, on ranks that have the step's weights, the files that they are to compute."""
+        samples, packed, sent = self._files.draw(round_.step, len(round_.ballots)), dict[int, bytes](), list[Edge]()
+        for worker, file in edges:
+            if (rank := self._ranks[worker]) in self._ready:
+                direct, seed = round_.ballots[file].direct, self._files.file_seed(round_.step, file)
+                if file not in packed:
+                    packed[file] = Work(self._digest, seed, not direct, samples[file]).pack()
+                answer = Kind.GRADIENT if direct else Kind.CLAIM
+                self._session.ask(rank, Header(Kind.WORK, round_.step, worker, file), answer, packed[file])
+                sent.append((worker, file))
+        round_.called(sent, self._session.clock())
 
     def recompute(self, round_: Round, file: int) -> None:
         """Computes a file here, which settles its vote, and convicts whoever claims otherwise."""
@@ -111,16 +124,10 @@ class Collector:
         def collected() -> bool:
             return self._stopping() or self._collected(round_)
 
-        def fetch() -> bool:
-            asked = round_.ask(self._session.clock(), self._inbox.gone, self._stragglers.workers)
-            for worker, file in asked:
-                header = Header(Kind.FETCH, round_.step, worker, file)
-                self._session.ask(self._ranks[worker], header, Kind.GRADIENT)
-            return bool(asked)
-
         deadline = self._session.clock() + self._deadline
-        if not self._session.wait(collected, self._inbox.take, deadline=deadline, then=fetch):
+        if not self._session.wait(collected, self._inbox.take, deadline=deadline, then=lambda: self._go_on(round_)):
             self._tell(Event(EventKind.MISSED, round_.step, worker) for worker in round_.unheard())
+        self._pace.heard(round_.claim_seconds)
         self._inbox.note_deaths(round_.step)
         if self._on_tie == "recompute":
             for file in round_.undecided():
@@ -129,6 +136,20 @@ class Collector:
         votes, events = round_.end()
         self._tell(events)
         return votes
+
+    def _go_on(self, round_: Round) -> bool:
+        """Calls further holders where those that were asked do not agree, and fetches what majorities claim."""
+        now, gone = self._session.clock(), self._inbox.gone
+        late = set(round_.overdue(now - self._pace.patience)) - self._stragglers.workers
+        self._tell(Event(EventKind.MISSED, round_.step, worker) for worker in sorted(late))
+        unreached = {worker for worker, rank in enumerate(self._ranks) if rank not in self._ready}
+        called = round_.call(self._stragglers.workers | unreached, gone)
+        if called:
+            self._ask(round_, called)
+        fetched = round_.ask(now, gone, self._stragglers.workers)
+        for worker, file in fetched:
+            self._session.ask(self._ranks[worker], Header(Kind.FETCH, round_.step, worker, file), Kind.GRADIENT)
+        return bool(called or fetched)
 
     def _collected(self, round_: Round) -> bool:
         """Whether to wait no longer; for workers that missed a deadline only if there are too few votes without."""

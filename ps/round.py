@@ -1,6 +1,6 @@
 """One step's votes as they come in: each message goes to the ballot that it is about."""
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
 
 import numpy as np
 
@@ -31,6 +31,8 @@ class Round:
     Attributes:
         ballots: one per file, in their order.
         events: all that there was to say of workers so far.
+        claim_seconds: from when a worker was asked to its claim, or to its gradient where there are no claims; of all
+            that came in time.
     """
 
     def __init__(
@@ -50,11 +52,15 @@ class Round:
         self.ballots = [
             create_ballot(step, file, holders, rows[file]) for file, holders in enumerate(assignment.holders)
         ]
+        for ballot, first in zip(self.ballots, assignment.first, strict=False):
+            ballot.defer(first)
         self.events: list[Event] = []
+        self.claim_seconds: list[float] = []
         self._rows: np.ndarray | None = rows
         self._codec = codec
         self._promises = promises
         self._asked_at: dict[Edge, float] = {}
+        self._called_at: dict[Edge, float] = {}
         self._answered: list[set[int]] = [set() for _ in self.ballots]
 
     def take(self, header: Header, payload: memoryview, now: float) -> list[Event]:
@@ -82,6 +88,33 @@ class Round:
                 asked.append((worker, ballot.file))
         return asked
 
+    def called(self, edges: Sequence[Edge], now: float) -> None:
+        """Work on these was sent."""
+        self._called_at |= dict.fromkeys(edges, now)
+
+    def overdue(self, since: float) -> list[int]:
+        """Workers that were asked before `since` and keep others waiting: there is no vote yet, but a next holder.
+
+        Args:
+            since: seconds on a monotonic clock.
+        """
+        late = []
+        for ballot in self.ballots:
+            tally = ballot.tally
+            if not ballot.settled and len(tally.called) < len(tally.holders):
+                asked = {worker: self._called_at.get((worker, ballot.file), since) for worker in tally.called}
+                late += [worker for worker, at in asked.items() if worker not in tally.claims and at < since]
+        return late
+
+    def call(self, absent: Set[int], gone: Set[int]) -> list[Edge]:
+        """The deferred (worker, file) to send work for now, since those asked before do not agree, or do not answer.
+
+        Args:
+            absent: workers that are not waited for.
+            gone: workers out of reach.
+        """
+        return [(worker, ballot.file) for ballot in self.ballots for worker in ballot.call(absent, gone)]
+
     def finished(self, gone: Set[int] = frozenset()) -> bool:
         """Whether nothing more can come of waiting."""
         return all(ballot.finished(gone) for ballot in self.ballots)
@@ -104,7 +137,7 @@ class Round:
 
     def unheard(self) -> frozenset[int]:
         """Workers that have not claimed, or sent, a gradient that they were to compute."""
-        return frozenset(w for ballot in self.ballots for w in ballot.tally.holders if w not in ballot.tally.claims)
+        return frozenset(w for ballot in self.ballots for w in ballot.tally.called if w not in ballot.tally.claims)
 
     def end(self) -> tuple[np.ndarray, list[Event]]:
         """Ends the collection: (m, d + b), the votes on the m files that have one, and what there is to say.
@@ -127,7 +160,16 @@ class Round:
 
     def close(self) -> list[Event]:
         """What the votes say of each worker."""
-        return self._remember([event for ballot in self.ballots for event in ballot.close()])
+        return self._remember(self.verdicts())
+
+    def verdicts(self) -> list[Event]:
+        """What the votes say of each worker so far."""
+        return [event for ballot in self.ballots for event in ballot.verdicts()]
+
+    @property
+    def asked(self) -> int:
+        """Copies of files that workers were asked to compute."""
+        return sum(len(ballot.tally.called) for ballot in self.ballots)
 
     def outcomes(self) -> list[Outcome]:
         """How the holders of each file voted."""
@@ -140,6 +182,8 @@ class Round:
         ballot = self.ballots[file]
         if not ballot.expects(worker, header.kind == Kind.CLAIM):
             return [Event(EventKind.MALFORMED, self.step, worker, file, f"{header.kind.name} was not asked for")]
+        if worker not in ballot.tally.claims and (worker, file) in self._called_at:
+            self.claim_seconds.append(now - self._called_at[worker, file])
         if header.kind == Kind.CLAIM:
             return ballot.claim(worker, bytes(payload))
         repeated = worker in self._answered[file]

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence, Set
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -50,6 +51,10 @@ class Ballot(ABC):
         self.failed = False
         self._row = row
 
+    def defer(self, first: int) -> None:
+        """Only the first holders are asked at once; the others wait for `call`."""
+        self.tally.defer(first)
+
     @abstractmethod
     def expects(self, worker: int, claim: bool) -> bool:
         """Whether a holder's claim, or else its gradient, is asked for."""
@@ -81,6 +86,26 @@ class Ballot(ABC):
         """
         return None
 
+    def call(self, absent: Set[int], gone: Set[int]) -> list[int]:
+        """The deferred holders that are asked now, because those that were asked before make no vote.
+
+        Args:
+            absent: workers that are not waited for.
+            gone: workers out of reach.
+        """
+        if self.settled or self.failed:
+            return []
+        return self.tally.call(self.lacking(absent | gone, gone), gone)
+
+    def lacking(self, out: Set[int], gone: Set[int]) -> int:
+        """How many holders more have to be asked at the least, for a vote.
+
+        Args:
+            out: workers that are not waited for, or out of reach.
+            gone: those out of reach.
+        """
+        return self.tally.lacking(out)
+
     @abstractmethod
     def finished(self, gone: Set[int]) -> bool:
         """Whether nothing more can come of waiting, with the workers in `gone` out of reach."""
@@ -97,12 +122,12 @@ class Ballot(ABC):
         """Ends the collection: what there is to say of gradients that did not come. Claims still count."""
         return []
 
-    def close(self) -> list[Event]:
-        """What the vote says of each holder."""
+    def verdicts(self) -> list[Event]:
+        """What the vote says of each holder that was asked, and who claimed otherwise than it."""
         events = []
-        for worker in self.tally.holders:
+        for worker in self.tally.called:
             kind = self.tally.says_of(worker)
-            events.append(self._event(kind, worker))
+            events.append(replace(self._event(kind, worker), others=self.tally.contradicting(worker)))
             if self.tally.truth is not None and kind == EventKind.AGREED:
                 events.append(self._event(EventKind.CLEARED, worker))
         return events

@@ -31,8 +31,8 @@ class DigestBallot(Ballot):
         self._nonfinite = False
 
     def expects(self, worker: int, claim: bool) -> bool:
-        """Claims always, a gradient once it has been asked for."""
-        return claim or worker in self._asked
+        """Claims of those that have work, a gradient once it has been asked for."""
+        return worker in self.tally.called if claim else worker in self._asked
 
     def claim(self, worker: int, claim: bytes) -> list[Event]:
         """Counts a holder's first claim."""
@@ -89,6 +89,14 @@ class DigestBallot(Ballot):
             # Who delivers slowly for the first time has until the deadline of the step.
             self.failed = all(w in self._refuted or w in gone or promises.broken(w) for w in self._asked)
         return None
+
+    def lacking(self, out: Set[int], gone: Set[int]) -> int:
+        """One more, too, where none of a majority delivers."""
+        tally = self.tally
+        if tally.majority is None:
+            return tally.lacking(out)
+        coming = any(w not in tally.claims and w not in out for w in tally.called)
+        return int(not coming and not set(tally.supporters) - self._refuted - self._overdue - gone)
 
     def finished(self, gone: Set[int]) -> bool:
         """There is a vote, or there can be none."""

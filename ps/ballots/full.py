@@ -24,8 +24,8 @@ class FullBallot(Ballot):
         self._copies: list[np.ndarray] = []  # that differ, the first of them in the row
 
     def expects(self, worker: int, claim: bool) -> bool:
-        """Gradients only."""
-        return not claim
+        """Gradients only, of those that are asked."""
+        return not claim and worker in self.tally.called
 
     def place(self) -> np.ndarray:
         """The row, and memory of its own for every further copy."""
@@ -51,7 +51,8 @@ class FullBallot(Ballot):
 
     def finished(self, gone: Set[int]) -> bool:
         """Every copy has come that still can."""
-        return self.failed or all(w in self.tally.claims or w in gone for w in self.tally.holders)
+        holders = self.tally.called if self.settled else self.tally.holders
+        return self.failed or all(w in self.tally.claims or w in gone for w in holders)
 
     def decide(self, vector: np.ndarray) -> None:
         """The PS's own vector is the vote, and a copy like the others."""
@@ -64,7 +65,7 @@ class FullBallot(Ballot):
 
     def awaited(self, answered: Set[int]) -> list[int]:
         """All are asked."""
-        return [worker for worker in self.tally.holders if worker not in answered]
+        return [worker for worker in self.tally.called if worker not in answered]
 
     def end(self, answered: Set[int]) -> list[Event]:
         """Lets go of the copies."""

@@ -24,13 +24,34 @@ class Tally:
     neither the order of arrival nor what is still missing can change it; only the PS's own computation overrules it.
 
     Args:
-        holders: the workers of the file, r of them.
+        holders: the workers of the file, r of them, in the order in which they are asked.
+
+    Attributes:
+        called: the holders that have been asked; all, unless some are deferred.
     """
 
     def __init__(self, holders: Iterable[int]) -> None:
         self.holders = tuple(holders)
+        self.called = self.holders
         self.claims: dict[int, Hashable | None] = {}
         self.truth: Hashable | None = None
+
+    def defer(self, first: int) -> None:
+        """Only the first holders have been asked; the others wait until they are called."""
+        self.called = self.holders[:first]
+
+    def call(self, count: int, gone: Set[int]) -> list[int]:
+        """The next so many holders that are asked, those in `gone` left out."""
+        called = [w for w in self.holders if w not in self.called and w not in gone][:count]
+        self.called += tuple(called)
+        return called
+
+    def lacking(self, out: Set[int]) -> int:
+        """How many holders more it takes to be asked for a majority at the least, if those in `out` do not claim."""
+        if self.majority is not None:
+            return 0
+        coming = sum(1 for w in self.called if w not in self.claims and w not in out)
+        return max(0, len(self.holders) // 2 + 1 - self._most()[1] - coming)
 
     def claim(self, worker: int, value: Hashable | None) -> None:
         """Counts the claim of a holder; None for one that can agree with nobody, itself included.
@@ -78,7 +99,14 @@ class Tally:
         supporters = len(self.supporters)
         if 2 * supporters <= len(self.holders):
             return Outcome.NONE if self.truth is None else Outcome.RECOMPUTED
-        return Outcome.UNANIMOUS if supporters == len(self.holders) else Outcome.MAJORITY
+        return Outcome.UNANIMOUS if supporters == len(self.called) else Outcome.MAJORITY
+
+    def contradicting(self, worker: int) -> tuple[int, ...]:
+        """The holders that claim something else than this one, if it has claimed."""
+        value = self.claims.get(worker)
+        if value is None:
+            return ()
+        return tuple(w for w in self.called if self.claims.get(w) not in (None, value))
 
     def says_of(self, worker: int) -> EventKind:
         """What the vote says of a holder; nobody is blamed where there is no majority."""

@@ -96,6 +96,15 @@ class NearTally(Tally):
             return EventKind.AGREED
         return EventKind.UNDECIDED if apart <= 2 * self._tolerance else EventKind.DISSENTED
 
+    def contradicting(self, worker: int) -> tuple[int, ...]:
+        """Nobody: copies that differ prove nothing where hosts compute other bits."""
+        return ()
+
+    def _most(self) -> tuple[int | None, int]:
+        """The holder whose copy most are near to, and how many these are."""
+        sizes = [(len(self._near(worker)), worker) for worker in self._apart]
+        return max(((worker, size) for size, worker in sizes), key=lambda item: item[1], default=(None, 0))
+
     def _near(self, worker: int) -> list[int]:
         return [other for other, apart in self._apart[worker].items() if apart <= self._tolerance]
 
@@ -147,8 +156,8 @@ class ToleranceBallot(Ballot):
         return ""
 
     def expects(self, worker: int, claim: bool) -> bool:
-        """Gradients only."""
-        return not claim
+        """Gradients only, of those that are asked."""
+        return not claim and worker in self.tally.called
 
     def place(self) -> np.ndarray:
         """Memory of its own for every copy."""
@@ -171,7 +180,8 @@ class ToleranceBallot(Ballot):
 
     def finished(self, gone: Set[int]) -> bool:
         """Every copy has come that still can."""
-        return all(w in self.tally.claims or w in gone for w in self.tally.holders)
+        holders = self.tally.called if self.settled else self.tally.holders
+        return all(w in self.tally.claims or w in gone for w in holders)
 
     def decide(self, vector: np.ndarray) -> None:
         """Nothing is decided: the PS computes other bits than workers may.
@@ -183,7 +193,7 @@ class ToleranceBallot(Ballot):
 
     def awaited(self, answered: Set[int]) -> list[int]:
         """All are asked."""
-        return [worker for worker in self.tally.holders if worker not in answered]
+        return [worker for worker in self.tally.called if worker not in answered]
 
     def end(self, answered: Set[int]) -> list[Event]:
         """Lets go of the copies."""

@@ -1,5 +1,6 @@
 from collections import Counter
-from itertools import chain
+from fractions import Fraction
+from itertools import chain, combinations
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detox.assignment import SCHEMES
+from detox.assignment.theory import bad_group
 from detox.tasks.samples import Files
 
 
@@ -125,3 +127,51 @@ def test_file_seeds_differ_by_step_and_file_and_repeat():
     assert len(seeds) == 57
     assert all(0 <= seed < 2**63 for seed in seeds)
     assert Files(3, 4, 100, seed=1).file_seed(5, 2) == files.file_seed(5, 2)
+
+
+LAZY = st.tuples(st.integers(1, 40), st.sampled_from([1, 3, 5, 7])).filter(lambda s: s[0] >= s[1])
+
+
+@given(LAZY, st.sampled_from(["fixed", "random", "redrawn"]), st.integers(0, 2**64))
+def test_lazily_each_worker_has_one_file_at_first_and_one_other_at_most(shape, how, seed):
+    p, r = shape
+    m = (r + 1) // 2
+    assignment = SCHEMES[how](r, seed, lazy=True).draw(3, range(p))
+    assert len(assignment.holders) == p // m
+    assert all(len(set(holders)) == r for holders in assignment.holders)
+    assert all(m <= first < 2 * m for first in assignment.first)
+    assert sorted(worker for worker, _ in assignment.edges) == list(range(p))
+    assert all(len(assignment.files(worker)) <= 2 for worker in range(p))
+
+
+def bad_files(holders, r, byzantine):
+    return sum(2 * len(byzantine.intersection(of_one)) > r for of_one in holders)
+
+
+SMALL = [(p, r) for r in (3, 5) for p in range(r, 12)] + [(8, 7), (11, 7)]
+
+
+@pytest.mark.parametrize(("p", "r"), SMALL)
+def test_lazily_a_vote_is_bad_as_often_and_the_worst_case_holds(p, r):
+    scheme = SCHEMES["fixed"](r, lazy=True)
+    holders = scheme.draw(1, range(p)).holders
+    for q in range(p + 1):
+        found = [bad_files(holders, r, set(chosen)) for chosen in combinations(range(p), q)]
+        assert Fraction(sum(found), len(found) * len(holders)) == bad_group(p, q, r)
+        assert max(found) <= scheme.worst_case(q, len(holders)) <= len(holders)
+
+
+@pytest.mark.parametrize(("p", "r"), [(8, 3), (10, 3), (12, 5), (15, 5)])
+def test_the_worst_case_of_lazy_copies_is_reached_at_three(p, r):
+    scheme = SCHEMES["fixed"](r, lazy=True)
+    holders = scheme.draw(1, range(p)).holders
+    for q in range(p // 2):
+        most = max(bad_files(holders, r, set(chosen)) for chosen in combinations(range(p), q))
+        assert scheme.worst_case(q, len(holders)) - most <= (r > 3)
+
+
+def test_within_classes_lazy_files_stay_in_one_class():
+    classes = [range(5), range(5, 7), range(7, 16)]
+    assignment = SCHEMES["redrawn"](3, 1, classes, lazy=True).draw(2, range(16))
+    assert len(assignment.holders) == 2 + 0 + 4
+    assert all(any(set(holders) <= set(members) for members in classes) for holders in assignment.holders)

@@ -12,6 +12,7 @@ from detox.assignment.schemes import RedrawnGroups, worst_case
 from detox.assignment.theory import (
     bad_group,
     bad_votes,
+    copies,
     enough_redundancy,
     exceeds,
     expected_bad_votes,
@@ -127,3 +128,20 @@ def test_four_hundred_and_fifty_workers_are_no_trouble():
     assert np.argmax([float(share) for share in distribution]) == pytest.approx(
         float(expected_bad_votes(450, 100, 5)), abs=1.5
     )
+
+
+@pytest.mark.parametrize(
+    ("case", "published"), [((45, 5, 3), 2.202), ((45, 5, 5), 3.355), ((45, 1, 3), 2.044), ((45, 9, 5), 3.643)]
+)
+def test_lazy_copies_are_as_many_as_computed_elsewhere(case, published):
+    assert round(copies(*case), 3) == published
+
+
+@pytest.mark.parametrize("case", [(6, 2, 3), (7, 3, 5), (5, 5, 3), (6, 0, 5), (7, 7, 1)])
+def test_lazy_copies_are_the_mean_over_all_orders(case):
+    p, q, r = case
+    m, asked = (r + 1) // 2, []
+    for order in itertools.permutations(range(p)):
+        claims = [worker < q for worker in order]
+        asked.append(next(n for n in range(1, r + 1) if m in (sum(claims[:n]), n - sum(claims[:n]))))
+    assert copies(*case) == pytest.approx(sum(asked) / len(asked))

@@ -1,0 +1,156 @@
+"""Lazy copies: further holders of a file are asked only where the first do not agree, or do not answer."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from helpers import Line, Workers
+
+from detox.aggregators import create_hierarchy
+from detox.assignment import SCHEMES
+from detox.ps.aggregation import Aggregation
+from detox.ps.ballots import VOTES, Outcome
+from detox.ps.ledger import Ledger
+from detox.ps.model import GlobalModel
+from detox.ps.quarantine import Quarantine
+from detox.ps.round import LATE_STEPS
+from detox.ps.server import Server
+from detox.tasks.samples import Files
+from detox.wire import Header, Kind
+
+P = 8
+RANKS = [1 + worker // 2 for worker in range(P)]
+UPDATE = np.array([2.5, -1])  # the mean of the honest gradients of files 0 to 3
+
+
+@pytest.fixture
+def make(tmp_path):
+    ledger = Ledger(tmp_path / "ledger.jsonl", RANKS, {})
+
+    def _make(lies=None, r=3, vote="digest", deadline=60.0, on_tie="drop"):
+        """File j is asked of workers 2j and 2j + 1 first, then of 2j + 2, where r is 3."""
+        workers, scheme = Workers(RANKS, lies=lies), SCHEMES["fixed"](r, lazy=True)
+        model = GlobalModel(Line(), seed=0, steps=10, arguments={"lr": 1.0})
+        model.compute = workers.compute
+        server = Server(
+            workers.session, RANKS, model, workers.codec, files=Files(P // ((r + 1) // 2), 4, 1000, 0), scheme=scheme,
+            create_ballot=VOTES[vote], aggregation=Aggregation(create_hierarchy("mean"), scheme, 0, 0), ledger=ledger,
+            quarantine=Quarantine("never", 3, 5, LATE_STEPS), q=0, on_tie=on_tie, deadline=deadline,
+            fetch_deadline=0.05,
+        )  # fmt: skip
+        return server, workers, model
+
+    yield _make
+    ledger.close()
+
+
+def asked(workers, step=1):
+    return sorted((header.file, header.worker) for header, _ in workers.work if header.step == step)
+
+
+@pytest.mark.parametrize("vote", ["digest", "full"])
+def test_where_all_agree_each_worker_computes_one_file(make, vote):
+    server, workers, model = make(vote=vote)
+    before = model.weights.copy()
+    list(server.train(1, 2))
+    assert np.allclose(model.weights, before - 2 * UPDATE)
+    assert asked(workers) == [(worker // 2, worker) for worker in range(P)]
+    assert server.outcomes == {Outcome.UNANIMOUS: 8}
+    assert [dict(counts) for counts in server.ledger.counts] == [{"agreed": 2}] * P
+
+
+@pytest.mark.parametrize("vote", ["digest", "full"])
+def test_where_two_disagree_a_third_decides(make, vote):
+    server, workers, model = make({2: lambda v: -v}, vote=vote)
+    before = model.weights.copy()
+    list(server.train(1, 1))
+    assert np.allclose(model.weights, before - UPDATE)
+    assert (1, 4) in asked(workers)
+    assert len(asked(workers)) == P + 1
+    assert server.ledger.dissents() == {2: 1}
+    assert server.outcomes == {Outcome.UNANIMOUS: 3, Outcome.MAJORITY: 1}
+
+
+def test_a_third_that_lies_too_leaves_no_majority_or_makes_a_bad_one(make):
+    server, workers, _ = make({2: lambda v: -v, 4: lambda v: 2 * v})
+    list(server.train(1, 1))
+    assert {(1, 4), (2, 6)} <= set(asked(workers))
+    assert server.outcomes == {Outcome.UNANIMOUS: 2, Outcome.MAJORITY: 1, Outcome.NONE: 1}
+    assert server.ledger.dissents() == {4: 1}
+
+
+def test_five_holders_are_asked_one_after_the_other_until_three_agree(make):
+    server, workers, _ = make({0: lambda v: -v, 3: lambda v: 3 * v}, r=5)  # the last file has the five that remain
+    list(server.train(1, 1))
+    assert Counter(file for file, _ in asked(workers)) == {0: 5, 1: 5}
+    assert [worker for file, worker in asked(workers) if file == 0] == [0, 1, 2, 3, 4]
+    assert server.outcomes == {Outcome.MAJORITY: 2}
+
+
+def test_one_that_is_silent_is_replaced_at_its_time_and_not_waited_for_again(make):
+    server, workers, _ = make()
+    workers.computing = 0.01
+    list(server.train(1, 4))
+    workers.lies[5] = lambda v: None
+    late, *others = server.train(5, 9)
+    assert 0.5 < late.seconds["wait"] < 0.6  # nobody is late within half a second
+    assert all(record.seconds["wait"] < 0.05 for record in others)
+    assert all((2, 6) in asked(workers, step) for step in range(5, 10))
+    assert server.ledger.counts[5]["silent"] == 5
+    assert not any(record.skipped for record in (late, *others))
+
+
+def test_one_that_is_back_is_waited_for_again(make):
+    server, workers, _ = make()
+    workers.computing = 0.01
+    list(server.train(1, 4))
+    workers.lies[5] = lambda v: None
+    list(server.train(5, 6))
+    del workers.lies[5]
+    list(server.train(7, 9))
+    assert (2, 6) in asked(workers, 7)
+    assert (2, 6) not in asked(workers, 9)
+
+
+def test_where_the_first_two_agree_and_do_not_deliver_a_third_is_asked(make):
+    server, workers, model = make()
+    workers.withholding = {2, 3}
+    before = model.weights.copy()
+    (record,) = server.train(1, 1)
+    assert np.allclose(model.weights, before - UPDATE)
+    assert (1, 4) in asked(workers)
+    assert record.seconds["wait"] < 1
+    assert [server.ledger.counts[worker]["withheld"] for worker in (2, 3, 4)] == [1, 1, 0]
+
+
+def test_the_dead_are_replaced_at_once(make):
+    server, workers, _ = make()
+    workers.network.kill(2)  # workers 2 and 3: no majority of file 1 is left, but of file 0 nobody is asked more
+    (record,) = server.train(1, 1)
+    assert record.seconds["wait"] == 0
+    assert (1, 4) in asked(workers)
+    workers, others = asked(workers), [(0, 2)]
+    assert not set(others) & set(workers)
+
+
+def test_a_claim_of_a_holder_that_was_not_asked_counts_for_nothing(make):
+    server, workers, _ = make({4: lambda v: None})
+    spoken = []
+
+    def hear(rank, message):
+        Workers.hear(workers, rank, message)
+        if not spoken:
+            spoken.append(workers.send(3, Header(Kind.CLAIM, 1, 4, 1), bytes(32)))
+
+    workers.hear = hear
+    list(server.train(1, 1))
+    assert server.ledger.counts[4]["malformed"] == 1
+    assert "dissented" not in server.ledger.counts[4]
+
+
+def test_without_a_vote_of_all_holders_the_ps_computes_the_file_where_it_may(make):
+    server, _, model = make({2: lambda v: -v, 4: lambda v: 2 * v}, on_tie="recompute")
+    before = model.weights.copy()
+    list(server.train(1, 1))
+    assert np.allclose(model.weights, before - UPDATE)
+    assert server.ledger.counts[2]["convicted"] == 1
