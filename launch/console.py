@@ -29,7 +29,8 @@ class Reporter:
         self._bar = None
         if kind == "bar":
             says = TextColumn("{task.description}")
-            self._bar = Progress(MofNCompleteColumn(), BarColumn(), TimeRemainingColumn(), says, console=self._console)
+            eta = TextColumn("ETA"), TimeRemainingColumn()
+            self._bar = Progress(MofNCompleteColumn(), BarColumn(), *eta, says, console=self._console)
             self._bar.start()
             self._row = self._bar.add_task("", total=steps)
 

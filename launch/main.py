@@ -27,6 +27,7 @@ _USAGE = """detox-ps: an MPI parameter server that survives Byzantine workers
   detox-ps report RUN... [--plot FILE.png]                                table and picture of finished runs
   detox-ps blame RUN [--plot FILE.png] [--json]                           what its ledger says of each worker
   detox-ps evaluate RUN [--model best|last|FILE] [--json]                 the scores of the weights that it left
+  detox-ps watch RUN [--once]                                             a run while it trains
 
 Each command has --help.
 """
@@ -40,6 +41,7 @@ _COMMANDS = {
     "report": "reports.report",
     "blame": "reports.blame",
     "evaluate": "launch.evaluate",
+    "watch": "reports.watch",
 }
 _OF_RANKS = ("train", "examine")
 

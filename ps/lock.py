@@ -101,6 +101,18 @@ def is_locked(folder: Path, say: Callable[[str], object]) -> None:
             pass
 
 
+def is_held(folder: Path) -> bool:
+    """Whether a job works in the folder, as far as that can be seen at once: on another host, by its signs of life."""
+    path = folder / _NAME
+    owner = SoftFileLease(path, lease_duration=_LEASE).owner if path.exists() else None
+    if owner is None:
+        return False
+    if owner.hostname.partition("?")[0] == platform.node():
+        return _runs_here(owner)
+    seen = _seen(path)
+    return seen is not None and time.time() - seen[0] / 1e9 < _LEASE
+
+
 def _seen(path: Path) -> tuple[int, int] | None:
     """What changes with each sign of life, and the size; None where there is no file."""
     try:

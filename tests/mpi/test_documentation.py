@@ -18,6 +18,11 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 ELSEWHERE = {
     "detox-ps plan": "tests/reports/test_plan.py",
+    "detox-ps watch": "tests/reports/test_watch.py",
+    "detox-ps list": "tests/commands/test_listing.py",
+    "detox-ps new": "tests/commands/test_new.py",
+    "detox-ps config": "tests/commands/test_config_command.py",
+    "detox-ps completion": "tests/commands/test_completion.py",
     "detox-ps doctor": "tests/mpi/test_doctor.py",
     "launch/namespaces.sh": "tests/mpi/test_hosts.py",
     "sbatch": "tests/mpi/test_slurm.py",
