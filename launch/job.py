@@ -8,11 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 from detox.launch.mpirun import MpirunError
 
 _GRACE = 30.0  # seconds for the PS to write its checkpoint, once it was told to end
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None  # found before a fork, after which little is safe
 
 
 def run(line: list[str], begun: Callable[[], bool]) -> tuple[int, int]:
@@ -51,9 +53,10 @@ def run(line: list[str], begun: Callable[[], bool]) -> tuple[int, int]:
         signals.append(signal.SIGHUP)
     former = {number: signal.signal(number, pass_on) for number in signals}
     try:
-        # In a session of its own, or a terminal's Ctrl-C would reach mpirun as well.
+        # In a session of its own, or a terminal's Ctrl-C would reach mpirun as well. Of its ranks none is told to end
+        # with this process: they notice by themselves when mpirun is gone.
         process = subprocess.Popen(
-            line, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=_ends_with(os.getpid())
+            line, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=partial(end_with, os.getpid())
         )
         if told:  # before there was a process to pass it on to
             tell(process)
@@ -82,18 +85,9 @@ def check_files(n: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
-def _ends_with(parent: int) -> Callable[[], None] | None:
-    """What makes a new process end with this one, even by SIGKILL, which nobody can pass on; None where nothing does.
-
-    For mpirun alone: its ranks notice by themselves when it is gone.
-    """
-    if sys.platform != "linux":
-        return None
-    prctl = ctypes.CDLL(None).prctl
-
-    def prepare() -> None:
-        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+def end_with(parent: int) -> None:
+    """Makes this process get SIGTERM when `parent` ends, even by SIGKILL, which nobody can pass on; on Linux alone."""
+    if _prctl is not None:
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent:
             os._exit(1)
-
-    return prepare

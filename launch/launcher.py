@@ -28,7 +28,10 @@ def launch(argv: list[str]) -> int:
     add_places(parser, "or one per core")
     parser.add_argument("--progress", choices=["bar", "lines", "none"], help="unset: bar on a terminal, else lines")
     parser.add_argument("--restarts", type=int, default=0, help="how often a job that died is started again, to resume")
+    parser.add_argument("--end-with", type=int, metavar="PID", help="end the job when this parent process is gone")
     options, rest = parser.parse_known_args(argv)
+    if options.end_with is not None:
+        job.end_with(options.end_with)
     config, train = parse(rest)
     if options.restarts < 0:
         raise ConfigError(f"--restarts {options.restarts}: give 0 or more")

@@ -5,7 +5,6 @@ import math
 import shlex
 import sys
 from argparse import ArgumentParser, BooleanOptionalAction
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from detox.config import Config, ConfigError, config_from, read_toml
 from detox.config.fields import in_words
-from detox.ps.files import write_whole
+from detox.config.layers import flat, nested, write_config
 from detox.ps.folder import RunFolder
 
 _RUNS = 10_000
@@ -57,7 +56,7 @@ def sweep(argv: list[str]) -> int:
                 if "--accept-changes" not in rest:
                     changed += finished.what_changed(config)
             else:
-                print(shlex.join(["detox-ps", "launch", *rest, str(_write(config))]))
+                print(shlex.join(["detox-ps", "launch", *rest, str(write_config(config))]))
     except BrokenPipeError:
         raise
     except (ConfigError, OSError) as error:
@@ -125,59 +124,27 @@ def configs(path: str) -> list[Config]:
         grid = Grid(**read_toml(path))
     except ValidationError as error:
         raise ConfigError(in_words(path, error, Grid)) from None
-    count = math.prod(len(values) for values in _flat(grid.grid).values() if isinstance(values, list)) * len(grid.case)
+    count = math.prod(len(values) for values in flat(grid.grid).values() if isinstance(values, list)) * len(grid.case)
     if count > _RUNS:
         raise ConfigError(f"{path}: {count} runs; a grid has at most {_RUNS}")
     if not grid.case:
         raise ConfigError(f"{path}: case: a list of tables is needed, or none at all; got []")
-    base = _flat(read_toml(str(Path(path).parent / grid.base)))
+    base = flat(read_toml(str(Path(path).parent / grid.base)))
     output = grid.output or str(Path("runs") / Path(path).stem)
-    axes = _flat(grid.grid)
+    axes = flat(grid.grid)
     for field, values in axes.items():
         if not isinstance(values, list) or not values:
             raise ConfigError(f"{path}: grid.{field}: a list of values is needed, got {values!r}")
     found: dict[Path, Config] = {}
     for case in grid.case:
         for values in itertools.product(*axes.values()):
-            fields = {"name": Path(path).stem, **base, **_flat(grid.set), **_flat(case)}
+            fields = {"name": Path(path).stem, **base, **flat(grid.set), **flat(case)}
             fields |= {**dict(zip(axes, values, strict=True)), "output": output}
             where = f"{path}: {fields['name']}" + "".join(
                 f", {field} = {value}" for field, value in zip(axes, values, strict=True)
             )
-            config = config_from(_nested(fields), where)
+            config = config_from(nested(fields), where)
             if config.folder in found:
                 raise ConfigError(f"{where}: the same as another run")
             found[config.folder] = config
     return list(found.values())
-
-
-def _write(config: Config) -> Path:
-    """The config's file, beside the folder of its run; with a secret seed in it only its owner can read it."""
-    path = config.folder.with_name(config.folder.name + ".toml")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    mode = 0o644 if config.secret_seed is None else 0o600
-    write_whole(path, config.toml(secret=True).encode(), mode)
-    return path
-
-
-def _flat(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"a": {"b": 1}} as {"a.b": 1}, so that a field can be replaced without its section."""
-    flat: dict[str, Any] = {}
-    for name, value in fields.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return flat
-
-
-def _nested(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The inverse of _flat."""
-    nested: dict[str, Any] = {}
-    for name, value in fields.items():
-        *sections, last = name.split(".")
-        inner = nested
-        for section in sections:
-            inner = inner.setdefault(section, {})
-            if not isinstance(inner, dict):
-                break  # a value where there is a section: what is wrong with it is the config's to say
-        else:
-            inner[last] = value
-    return nested

@@ -4,6 +4,7 @@ import json
 import math
 import sys
 from argparse import ArgumentParser
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
@@ -53,13 +54,9 @@ def plan(argv: list[str]) -> int:
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     options = parser.parse_args(argv)
-    setting = Setting(options.p, options.q, options.r, options.steps, tuple(options.classes))
+    chosen = {name: getattr(options, name) for name in ("p", "q", "r", "steps", "d", "classes", "aggregator", "find")}
     try:
-        setting.check()
-        if not 1 <= options.d <= _PARAMETERS or not (options.find is None or 0 <= options.find <= 1):
-            raise ConfigError(f"-d is at least 1 and at most {_PARAMETERS}, and --find a probability, 0 to 1")
-        forecasts = [forecast(setting, name) for name in options.aggregator]
-        facts = as_json(setting, forecasts, options.d, options.find, not options.no_measure)
+        facts = expect(**chosen, measure=not options.no_measure)
     except (ConfigError, AggregatorError) as error:
         print(f"detox-ps: {error}", file=sys.stderr)
         return 2
@@ -68,8 +65,43 @@ def plan(argv: list[str]) -> int:
     else:
         _print(facts)
     if options.plot is not None:
-        return picture(lambda: chart(setting, forecasts), options.plot)
+        setting = Setting(options.p, options.q, options.r, options.steps, tuple(options.classes))
+        return picture(lambda: chart(setting, [forecast(setting, name) for name in options.aggregator]), options.plot)
     return 0
+
+
+def expect(
+    p: int,
+    q: int,
+    r: int = 3,
+    *,
+    steps: int = 1,
+    d: int = 61_706,
+    classes: Sequence[int] = (),
+    aggregator: Sequence[str] = (*PAIRS, "mean"),
+    find: float | None = None,
+    measure: bool = True,
+) -> dict[str, Any]:
+    """All that `detox-ps plan` says, as its --json; from Python it is `detox.plan`.
+
+    Args:
+        p, q, r: workers, Byzantine ones among them, and workers per group.
+        steps: in which nothing may fail, for probabilities.
+        d: parameters of the model; unset: LeNet's.
+        classes: sizes of the classes of hosts with equal bits; empty: all are of one.
+        aggregator: names of pairs or rules.
+        find: a failure probability, for which the least r is looked for.
+        measure: whether to measure the seconds of the PS here.
+
+    Raises:
+        ConfigError: a number is out of range, or they do not fit together.
+        AggregatorError: there is no such aggregator.
+    """
+    setting = Setting(p, q, r, steps, tuple(classes))
+    setting.check()
+    if not 1 <= d <= _PARAMETERS or not (find is None or 0 <= find <= 1):
+        raise ConfigError(f"-d is at least 1 and at most {_PARAMETERS}, and --find a probability, 0 to 1")
+    return as_json(setting, [forecast(setting, name) for name in aggregator], d, find, measure)
 
 
 def as_json(setting: Setting, forecasts: list[Forecast], d: int, wanted: float | None, measure: bool) -> dict[str, Any]:

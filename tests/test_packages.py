@@ -1,11 +1,15 @@
 """Which package may import which: arrows go one way, and no module is in a circle."""
 
 import ast
+import subprocess
+import sys
 from collections import defaultdict
 from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
+
+import detox
 
 ROOT = Path(__file__).parents[1]
 MAY_IMPORT = {
@@ -24,7 +28,7 @@ MAY_IMPORT = {
 
 def _modules():
     """Module name -> file, of all packages."""
-    files = {path for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py")}
+    files = {path for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py")} | {ROOT / "__init__.py"}
     return {
         ".".join(("detox", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__"): path
         for path in files
@@ -56,9 +60,30 @@ def _imports(path, modules, at_start=False):
 def test_packages_are_those_that_are_installed_and_that_are_marked():
     setup = ConfigParser()
     setup.read(ROOT / "setup.cfg")
-    installed = {name.split(".")[1] for name in setup["options"]["packages"].split()}
+    installed = {name.split(".")[1] for name in setup["options"]["packages"].split() if name != "detox"}
     marked = {path.parent.name for path in ROOT.glob("*/py.typed")}  # by which errors tell our code from the user's
     assert installed == set(MAY_IMPORT) == marked
+
+
+def test_to_import_detox_costs_nothing_and_all_its_names_are_there():
+    code = """
+import sys
+before = set(sys.modules)
+import detox
+assert set(sys.modules) - before == {"detox"}, set(sys.modules) - before
+detox.train, detox.runs, detox.plan, detox.Run
+heavy = {"torch", "mpi4py", "numba", "pandas", "matplotlib"} & set(sys.modules)
+assert not heavy, heavy
+for name in detox.__all__:
+    getattr(detox, name)
+assert callable(detox.train) and detox.plan.__name__ == "expect"
+"""
+    subprocess.run([sys.executable, "-I", "-c", code], check=True)
+
+
+def test_what_detox_has_not_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="module detox has no attribute nothing"):
+        detox.nothing  # noqa: B018
 
 
 @pytest.mark.parametrize("package", MAY_IMPORT)

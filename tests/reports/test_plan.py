@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import detox
 from detox.aggregators import AggregatorError, create_hierarchy
 from detox.assignment.theory import bad_votes, exceeds
 from detox.reports.forecast import Setting, bytes_into_ps, find, forecast, tolerated
@@ -205,3 +206,12 @@ def test_within_classes_votes_are_lost_and_said(capsys):
 def test_classes_that_cannot_be_are_told(capsys, classes, words):
     assert plan([*PAPERS, "--classes", *classes.split()]) == 2
     assert words in capsys.readouterr().err
+
+
+def test_from_python_the_plan_is_what_the_command_prints_as_json(capsys):
+    assert plan(["-p", "15", "-q", "2", "-d", "100", "--find", "0.1", "--no-measure", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(
+        json.dumps(detox.plan(15, 2, d=100, find=0.1, measure=False))
+    )
+    with pytest.raises(detox.ConfigError, match="-q is at most"):
+        detox.plan(15, 10**9)
