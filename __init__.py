@@ -6,22 +6,20 @@ Each folder of the checkout is a package in here, `ps/` is `detox.ps`.
 TYPE_CHECKING = False  # as typing's, which is not imported: commands start here, perhaps beside a user's own typing.py
 
 if TYPE_CHECKING:
-    from detox.config import ConfigError
-    from detox.launch.from_python import JobError, train
+    from detox.errors import DetoxError, JobError, UserError
+    from detox.launch.from_python import train
     from detox.reports.plan import expect as plan
-    from detox.reports.records import RunError
     from detox.reports.runs import Run, runs
-    from detox.tasks import Task, TaskError
+    from detox.tasks import Task
 
-__all__ = ["ConfigError", "JobError", "Run", "RunError", "Task", "TaskError", "__version__", "plan", "runs", "train"]
+__all__ = ["DetoxError", "JobError", "Run", "Task", "UserError", "__version__", "plan", "runs", "train"]
 
 _HOMES = {
-    "ConfigError": ("config", "ConfigError"),
-    "JobError": ("launch.from_python", "JobError"),
+    "DetoxError": ("errors", "DetoxError"),
+    "JobError": ("errors", "JobError"),
     "Run": ("reports.runs", "Run"),
-    "RunError": ("reports.records", "RunError"),
     "Task": ("tasks", "Task"),
-    "TaskError": ("tasks", "TaskError"),
+    "UserError": ("errors", "UserError"),
     "plan": ("reports.plan", "expect"),
     "runs": ("reports.runs", "runs"),
     "train": ("launch.from_python", "train"),

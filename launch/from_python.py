@@ -12,23 +12,13 @@ from typing import Any
 
 from detox.config import Config, ConfigError, config_from, read_toml
 from detox.config.layers import flat, nested, write_config
+from detox.errors import JobError, UserError
+from detox.launch.failure import MISTAKE
 from detox.launch.mpirun import program
 from detox.reports.runs import Run
 
 _PREFIX = "detox-ps: "  # of what failure.say prints
 _KEPT = 20  # lines
-
-
-class JobError(RuntimeError):
-    """A job that did not finish; the message is what it said last.
-
-    Attributes:
-        status: what `detox-ps launch` returned, see docs/start.md.
-    """
-
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 def train(
@@ -59,8 +49,8 @@ def train(
         The run, which has finished.
 
     Raises:
-        ConfigError: the config cannot be run.
-        JobError: the job did not finish; the same call resumes it where that can be.
+        UserError: the config cannot be run, or the job found something else to mend.
+        JobError: the job failed. The message of both is what it said last.
         KeyboardInterrupt: after Ctrl-C, once the job has ended; the same call resumes it.
     """
     chosen = _config(config, fields)
@@ -112,7 +102,8 @@ def _run(line: list[str], quiet: bool) -> None:
         raise KeyboardInterrupt
     if status:
         sentences = [text.removeprefix(_PREFIX) for text in said if text.startswith(_PREFIX)]
-        raise JobError("".join(sentences or said).strip() or f"the job ended with status {status}", status)
+        kind = UserError if status == MISTAKE else JobError
+        raise kind("".join(sentences or said).strip() or f"the job ended with status {status}")
 
 
 def _start(line: list[str]) -> subprocess.Popen[str]:

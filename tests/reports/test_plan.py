@@ -213,5 +213,5 @@ def test_from_python_the_plan_is_what_the_command_prints_as_json(capsys):
     assert json.loads(capsys.readouterr().out) == json.loads(
         json.dumps(detox.plan(15, 2, d=100, find=0.1, measure=False))
     )
-    with pytest.raises(detox.ConfigError, match="-q is at most"):
+    with pytest.raises(detox.UserError, match="-q is at most"):
         detox.plan(15, 10**9)

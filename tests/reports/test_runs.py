@@ -30,7 +30,7 @@ def folder(tmp_path):
 def test_a_run_says_how_far_it_is_while_it_goes_on(folder):
     run = detox.Run(folder.path)
     assert (run.status, run.config, repr(run)) == ("running", CONFIG, f"Run({str(folder.path)!r}): running")
-    with pytest.raises(detox.RunError, match=r"summary.json"):
+    with pytest.raises(detox.UserError, match=r"summary.json"):
         run.summary  # noqa: B018
     (folder.path / "done").touch()
     assert run.status == "finished"
@@ -75,5 +75,5 @@ def test_runs_are_the_folders_of_runs_that_match_by_name(folder, tmp_path, monke
 
 
 def test_a_folder_that_is_no_runs_is_told(tmp_path):
-    with pytest.raises(detox.RunError, match=r"is not the folder of a run"):
+    with pytest.raises(detox.UserError, match=r"is not the folder of a run"):
         detox.Run(tmp_path).config  # noqa: B018
