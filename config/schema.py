@@ -92,7 +92,8 @@ class Config(Section):
     """Where a group has no vote, at the deadline at the latest: go on without it, or compute its file at the PS,
     which settles the matter and convicts."""
     device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$")] = "cpu"
-    """Where workers and PS compute: cpu, cuda or cuda:N."""
+    """Where workers and PS compute: cpu; cuda, each rank on a GPU of its host, taking turns where ranks are more than
+    GPUs; or cuda:N, all on their host's GPU N."""
     output: Output = "runs"
     """Folder in which the run's folder is made."""
     log_every: Count = 10

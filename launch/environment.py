@@ -3,10 +3,14 @@ set before torch is imported; folders that libraries write to; signals."""
 
 import os
 import platform
+import re
 import signal
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 INSTRUCTION_SET = {
@@ -15,7 +19,10 @@ INSTRUCTION_SET = {
     "MKL_CBWR": "AVX2",
     "OPENBLAS_CORETYPE": "Haswell",  # numpy's products of matrices
 }
-CUDA = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+CUDA = {
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # without it, cuBLAS sums in an order that differs from call to call
+    "NVIDIA_TF32_OVERRIDE": "0",  # no library computes with 10 bits of a float32's 23
+}
 COMPILER = {"TORCHINDUCTOR_DETERMINISTIC": "1"}
 
 
@@ -102,19 +109,23 @@ def handle_signals(handler: Any) -> None:
 
 
 def fix_torch() -> None:
-    """One thread of torch, and deterministic algorithms."""
+    """One thread of torch, and the same bits for the same computation: on a GPU, with `CUDA` set."""
     import torch
 
     torch.set_num_threads(1)
     # As use_deterministic_algorithms(True), which also imports torch's compiler: a second a rank, which few tasks use.
     torch.set_deterministic_debug_mode("error")
-    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.benchmark = False  # the quickest kernel would be another from start to start
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
 
 
-def fingerprint() -> dict[str, str | int]:
-    """What decides the bits of a gradient on this host, for the self-test's report."""
+def fingerprint(device: "torch.device") -> dict[str, str | int]:
+    """What decides the bits of a gradient that this rank computes on the device, for the self-test's report."""
     import torch
 
+    gpu = device.type == "cuda"
     return {
         "host": platform.node(),
         "machine": platform.machine(),
@@ -122,5 +133,21 @@ def fingerprint() -> dict[str, str | int]:
         "torch": torch.__version__,
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "",
+        "gpu": torch.cuda.get_device_name(device) if gpu else "",
+        "gpu_number": str(device.index) if gpu else "",
+        "gpu_driver": driver(_told_by_driver()) if gpu else "",
+        "cuda": f"{torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}" if gpu else "",
     }
+
+
+def driver(told: str) -> str:
+    """The version in what NVIDIA's driver says of itself; empty where there is none."""
+    found = re.search(r"^NVRM version:.*?\s(\d+\.\d+(?:\.\d+)*)\s", told, re.MULTILINE)
+    return found.group(1) if found else ""
+
+
+def _told_by_driver() -> str:
+    try:
+        return Path("/proc/driver/nvidia/version").read_text(errors="replace")
+    except OSError:  # as in a container that does not show it
+        return ""

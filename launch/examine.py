@@ -200,7 +200,9 @@ def _answer(session: Session, rank: int, question: Header, kind: Kind, payload: 
 
 def _table(patients: list[Patient]) -> Table:
     """One row per rank; what a rank says of itself is text, not markup."""
-    out = Table("rank", "host", "latency", "bandwidth", "clock", "memory", "torch", "instructions", "bits")
+    columns = ["rank", "host", "latency", "bandwidth", "clock", "memory", "torch", "instructions", "bits"]
+    gpus = any(patient.facts.get("gpu") for patient in patients)
+    out = Table(*columns, *["GPU"] * gpus)
     classes = list(dict.fromkeys(patient.digest for patient in patients if patient.digest is not None))
     for p in patients:
         out.add_row(
@@ -213,5 +215,6 @@ def _table(patients: list[Patient]) -> Table:
             Text(p.facts.get("torch", "-")),
             Text(p.facts.get("cpu_capability", "-")),
             "-" if p.digest is None else f"class {1 + classes.index(p.digest)}",
+            *[Text(" ".join(p.facts.get(name, "-") for name in ("gpu_number", "gpu", "gpu_driver")))] * gpus,
         )
     return out

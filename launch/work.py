@@ -55,7 +55,7 @@ def _run(session: Session, rank: int) -> bool:
             _ready(session, error=failure.in_words(error))
             _await(session, Kind.QUIT)
         else:
-            _ready(session, **fingerprint())
+            _ready(session, **fingerprint(model.weights.device))
             if not _create_worker_rank(session, rank, config, told["ranks"], task, model).serve():
                 return False
     session.send([PS], Header(Kind.BYE))

@@ -8,6 +8,7 @@ import torch
 
 from detox.aggregators import RULES, tolerates
 from detox.tasks import FlatModel, Task
+from detox.tasks.devices import to_host
 from detox.tasks.metrics import as_metrics
 from detox.tasks.named import named_tensors
 from detox.tasks.preserve import preserved
@@ -64,7 +65,7 @@ class GlobalModel:
     @property
     def weights(self) -> np.ndarray:
         """(d + b,) float32: parameters, then the buffers that travel with them. A copy where the model is on a GPU."""
-        return self._flat.weights.detach().cpu().numpy()
+        return to_host(self._flat.weights)
 
     @property
     def digest(self) -> str:

@@ -8,6 +8,7 @@ import torch
 
 from detox.tasks.classification import Classification
 from detox.tasks.datasets import DATASETS
+from detox.tasks.devices import find_device
 from detox.tasks.models import MODELS
 from detox.tasks.own import own
 from detox.tasks.task import Task, TaskError
@@ -26,12 +27,12 @@ def create_task(
             folder too and called as MyTask(device=...).
         model: one of MODELS; None takes the task's default. Not for an own task, which knows its model.
         data_dir: folder of the data set; None looks in the usual places. Not for an own task.
-        device: "cpu", "cuda" or "cuda:N".
+        device: "cpu", "cuda" or "cuda:N"; see find_device.
 
     Raises:
         TaskError: unknown name, missing data, a model that does not fit, no such device.
     """
-    where = _device(device)
+    where = find_device(device)
     if ":" in name:
         if model is not None or data_dir is not None:
             raise TaskError(f"task {name} is your own: it brings its model and data; leave model and data_dir unset")
@@ -43,18 +44,6 @@ def create_task(
         raise TaskError(f"unknown model {chosen!r}; known: {', '.join(MODELS)}")
     images = DATASETS[name].load(None if data_dir is None else Path(data_dir).expanduser())
     return Classification(images, MODELS[chosen], where)
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in ("cpu", "cuda"):
-        raise TaskError(f"unknown device {name!r}; known: cpu, cuda, cuda:N")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise TaskError(f"device = {name}, but torch sees {torch.cuda.device_count()} GPUs here")
-    return device
 
 
 def _own(name: str, device: torch.device) -> Task:

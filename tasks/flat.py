@@ -8,6 +8,7 @@ from torch import nn
 
 from detox.tasks.aliases import find_aliases
 from detox.tasks.checks import check_loss, check_model, kind_of, split
+from detox.tasks.devices import to_host
 from detox.tasks.exact import ExactBuffers
 from detox.tasks.named import load_named
 from detox.tasks.task import Task, TaskError
@@ -151,8 +152,7 @@ class FlatModel:
             if index not in self._reached:
                 view.fill_(-0.0)
         self.write(self.d, before[self.d :])
-        array: np.ndarray = vector.cpu().numpy()
-        return array
+        return to_host(vector)
 
     def without_gradient(self, votes: np.ndarray, f: int) -> list[int]:
         """Indices of the trained parameters for which at most f of the votes, (m, d + b), have a gradient."""

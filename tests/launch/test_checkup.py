@@ -37,6 +37,20 @@ def test_ranks_that_compute_other_bits_are_named_with_what_differs():
     assert _levels(of_ranks(patients, [], "ps"))["cpu_capability"] == "yellow"
 
 
+def test_gpus_are_compared_by_model_driver_and_bits():
+    gpu = {"gpu": "NVIDIA A100", "gpu_driver": "550.54.15", "cuda": "12.4", "gpu_number": "0"}
+    patients = [_patient(rank, f"h{rank}", facts={**gpu, "gpu_number": str(rank)}) for rank in (1, 2, 3)]
+    assert {check.level for check in [*of_ranks(patients, [], "ps"), *of_bits(patients, None, Config(), 2)]} == {
+        "green"
+    }
+    patients.append(_patient(4, "h4", digest=b"y", facts={**gpu, "gpu": "NVIDIA H100", "gpu_driver": "570.86"}))
+    levels = _levels(of_ranks(patients, [], "ps"))
+    assert (levels["gpu"], levels["gpu_driver"], levels.get("cuda")) == ("yellow", "yellow", None)
+    (check,) = of_bits(patients, None, Config(), 2)
+    assert check.level == "red"
+    assert "gpu NVIDIA H100, gpu_driver 570.86" in check.found
+
+
 def test_a_ps_with_other_bits_is_warned_of_recomputation_only():
     patients = [_patient(1), _patient(2)]
     assert _levels(of_bits(patients, b"other", Config(), 2)) == {"bits": "green", "bits of the PS": "yellow"}

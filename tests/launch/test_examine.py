@@ -26,6 +26,16 @@ def test_what_a_rank_says_of_itself_is_no_markup():
     assert "[red]2.13" in out.getvalue()
 
 
+def test_where_ranks_have_gpus_the_table_says_which():
+    out = io.StringIO()
+    gpus = [
+        Patient(n, {"host": "n", "gpu": "NVIDIA H100", "gpu_number": str(n), "gpu_driver": "570.86"}) for n in (0, 1)
+    ]
+    Console(file=out, width=160).print(_table([*gpus, Patient(2, {"host": "n"})]))
+    assert "0 NVIDIA H100 570.86" in out.getvalue()
+    assert "1 NVIDIA H100 570.86" in out.getvalue()
+
+
 def test_the_config_is_the_first_word_or_there_is_none():
     assert config_first(["a.toml", "--p", "9"]) == ("a.toml", ["--p", "9"])
     assert config_first(["--task", "mnist"]) == (None, ["--task", "mnist"])

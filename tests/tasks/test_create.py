@@ -15,7 +15,7 @@ from detox.tasks import MODELS, TASKS, FlatModel, TaskError, create_task
         ({"name": "digits", "data_dir": "x"}, "takes no data_dir"),
         ({"name": "digits", "device": "abacus"}, "unknown device"),
         ({"name": "digits", "device": "meta"}, "unknown device 'meta'; known: cpu, cuda, cuda:N"),
-        ({"name": "digits", "device": "cuda:99"}, "torch sees"),
+        ({"name": "digits", "device": "cuda:99"}, "device = cuda:99, but torch"),
         ({"name": "digits", "model": "lenet"}, "lenet needs images of 12 x 12 or more, these are 8 x 8"),
         ({"name": "fashion-mnist", "data_dir": "nowhere"}, "dataset-fashion-mnist"),
         ({"name": "mnist", "data_dir": "nowhere"}, "train-images-idx3-ubyte"),

@@ -1,0 +1,45 @@
+"""What makes a computation give the same bits again, and what a rank says of its hardware."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from detox.launch.environment import driver, fingerprint, settings
+
+CLOSED = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue Mar  5 22:23:56 2024\nGCC version:  gcc 11.4\n"
+OPEN = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  570.86  Release Build  (a@b)  Wed Jan 15 2025\n"
+
+
+@pytest.mark.parametrize(
+    ("told", "version"), [(CLOSED, "550.54.15"), (OPEN, "570.86"), ("", ""), ("NVRM version:", "")]
+)
+def test_the_version_of_the_driver_is_read_from_what_it_says(told, version):
+    assert driver(told) == version
+
+
+def test_a_rank_on_the_cpu_says_nothing_of_gpus():
+    facts = fingerprint(torch.device("cpu"))
+    assert {facts[name] for name in ("gpu", "gpu_number", "gpu_driver", "cuda")} == {""}
+
+
+def test_nothing_computes_with_less_than_float32_or_in_another_order():
+    assert settings().items() >= {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "NVIDIA_TF32_OVERRIDE": "0"}.items()
+    code = """
+import torch
+from detox.launch.environment import fix_torch
+torch.backends.cudnn.benchmark = torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+fix_torch()
+cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+print(torch.are_deterministic_algorithms_enabled(), cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32,
+      matmul.allow_tf32, torch.get_float32_matmul_precision(), torch.get_num_threads())
+"""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "True", "False", "False", "False", "highest", "1"]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_rank_on_a_gpu_says_which():
+    facts = fingerprint(torch.device("cuda", 0))
+    assert all(facts[name] for name in ("gpu", "gpu_number", "cuda"))
