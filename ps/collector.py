@@ -16,6 +16,7 @@ from detox.ps.roster import Roster
 from detox.ps.round import Round
 from detox.ps.stopwatch import Stopwatch
 from detox.ps.stragglers import Stragglers
+from detox.tasks.devices import host_rows
 from detox.tasks.samples import Files
 from detox.wire import Codec, Header, Kind, Session, Work, digest_of
 
@@ -75,7 +76,7 @@ class Collector:
         self._tell = tell
         self._stopping = stopping
         self._pace = Pace(_QUICKEST, deadline / 2)
-        self._rows = np.empty((files.count, model.d + model.b), np.float32)
+        self._rows = host_rows(files.count, model.d + model.b, model.device)
         self._ready: set[int] = set()  # ranks that have got the weights of the step
         self._digest = b""  # of these weights
 

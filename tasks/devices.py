@@ -67,7 +67,7 @@ def _why_none(environment: Mapping[str, str]) -> str:
 
 
 def host_rows(count: int, size: int, device: torch.device) -> np.ndarray:
-    """(count, size) float32 on the host, not set; page-locked where the device is a GPU, to which they then go faster."""
+    """(count, size) float32 on the host, not set; page-locked where they are on their way to a GPU, which is faster."""
     rows: np.ndarray = torch.empty((count, size), dtype=torch.float32, pin_memory=device.type == "cuda").numpy()
     return rows
 

@@ -31,6 +31,7 @@ ELSEWHERE = {
     "sed -n": "tests/launch/test_sweep.py",
     "bash launch/hostfile.sh": "tests/launch/test_hostfile.py",
     "bash .ci/run": "CI itself",
+    "bash benchmarks/gpu.sh": "tests/launch/test_gpu_script.py",
     "bash launch/test.sh": "CI itself",
     "bash launch/demo.sh": "CI itself",
     ". .venv/bin/activate": "the shell's",
