@@ -22,7 +22,7 @@ Level = Literal["green", "yellow", "red"]
 _CLOCK = 1.0  # seconds by which clocks may differ
 _SLOW = 4.0  # times the median of all ranks
 _MARGIN = 4  # one file is measured here; others differ by more or less
-_SOFTWARE = ("python", "torch", "cpu_capability", "threads", "machine", "gpu", "gpu_driver", "cuda")
+_SOFTWARE = ("python", "torch", "cpu_capability", "threads", "machine", "gpu", "gpu_driver", "cuda", "cudnn")
 
 
 @dataclass(frozen=True)

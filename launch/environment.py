@@ -136,7 +136,8 @@ def fingerprint(device: "torch.device") -> dict[str, str | int]:
         "gpu": torch.cuda.get_device_name(device) if gpu else "",
         "gpu_number": str(device.index) if gpu else "",
         "gpu_driver": driver(_told_by_driver()) if gpu else "",
-        "cuda": f"{torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}" if gpu else "",
+        "cuda": torch.version.cuda or "" if gpu else "",
+        "cudnn": str(torch.backends.cudnn.version()) if gpu else "",  # type: ignore[no-untyped-call]
     }
 
 

@@ -59,7 +59,7 @@ def choose_gpu(environment: Mapping[str, str], count: int) -> int:
 
 def _why_none(environment: Mapping[str, str]) -> str:
     """Why torch sees no GPU, and what to do, as far as that can be told."""
-    if not torch.backends.cuda.is_built():
+    if not torch.backends.cuda.is_built():  # type: ignore[no-untyped-call]
         return f"torch {torch.__version__} here is built without CUDA: install a build with it on every host"
     visible = environment.get("CUDA_VISIBLE_DEVICES")
     hidden = "" if visible is None else f" (CUDA_VISIBLE_DEVICES = {visible!r})"

@@ -21,7 +21,7 @@ def test_the_version_of_the_driver_is_read_from_what_it_says(told, version):
 
 def test_a_rank_on_the_cpu_says_nothing_of_gpus():
     facts = fingerprint(torch.device("cpu"))
-    assert {facts[name] for name in ("gpu", "gpu_number", "gpu_driver", "cuda")} == {""}
+    assert {facts[name] for name in ("gpu", "gpu_number", "gpu_driver", "cuda", "cudnn")} == {""}
 
 
 def test_nothing_computes_with_less_than_float32_or_in_another_order():
@@ -42,4 +42,4 @@ print(torch.are_deterministic_algorithms_enabled(), cudnn.deterministic, cudnn.b
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_a_rank_on_a_gpu_says_which():
     facts = fingerprint(torch.device("cuda", 0))
-    assert all(facts[name] for name in ("gpu", "gpu_number", "cuda"))
+    assert all(facts[name] for name in ("gpu", "gpu_number", "cuda", "cudnn"))
