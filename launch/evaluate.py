@@ -10,12 +10,8 @@ from detox.launch.environment import fix_torch
 from detox.launch.scores import evaluate as scores_of
 from detox.ps.weights import read_facts
 from detox.reports.records import read_run
+from detox.reports.runs import WEIGHTS, weights_in
 from detox.tasks import create_task
-
-_KEPT = {
-    "last": ("model.safetensors", "weights come with its first checkpoint"),
-    "best": ("best.safetensors", "it comes with the first checkpoint behind an evaluation"),
-}
 
 
 def evaluate(argv: list[str]) -> int:
@@ -35,10 +31,9 @@ def evaluate(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     run = Path(options.run)
     config = read_run(run)
-    name, otherwise = _KEPT.get(options.model, (options.model, "a file of weights is needed, or best, or last"))
-    file = run / name if options.model in _KEPT else Path(name)
+    file = weights_in(run, options.model) if options.model in WEIGHTS else Path(options.model)
     if not file.is_file():
-        raise ConfigError(f"there is no {file}: {otherwise}")
+        raise ConfigError(f"there is no {file}: a file of weights is needed, or best, or last")
     fix_torch()
     device = config.device if options.device is None else options.device
     task = create_task(config.task, model=config.model, data_dir=config.data_dir, device=device)

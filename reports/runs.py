@@ -3,13 +3,40 @@
 import glob
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from detox.config import Config
 from detox.config.layers import flat
+from detox.errors import UserError
 from detox.ps.folder import RunFolder
 from detox.reports.blame import Log
-from detox.reports.records import read_run, read_steps, read_summary
+from detox.reports.records import RunError, read_run, read_steps, read_summary
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from detox.tasks import Task
+
+
+WEIGHTS = {
+    "last": ("model.safetensors", "weights come with its first checkpoint"),
+    "best": ("best.safetensors", "it comes with the first checkpoint behind an evaluation"),
+}
+"""The weights that a run leaves: the file, and when it is there."""
+
+
+def weights_in(folder: Path, which: str) -> Path:
+    """The file of the weights that a run has left.
+
+    Raises:
+        RunError: there is none, or `which` is none of WEIGHTS.
+    """
+    if which not in WEIGHTS:
+        raise RunError(f"which = {which!r}; known: {', '.join(WEIGHTS)}")
+    name, since = WEIGHTS[which]
+    if not (folder / name).is_file():
+        raise RunError(f"there is no {folder / name}: {since}")
+    return folder / name
 
 
 class Run:
@@ -55,6 +82,35 @@ class Run:
         except ImportError:
             return lines
         return DataFrame(lines, columns=None if lines else ["step"]).set_index("step")
+
+    def model(self, task: "Task | None" = None, which: str = "last") -> "nn.Module":
+        """The torch module with the weights of the run, in evaluation mode, on the task's device.
+
+        Args:
+            task: makes the module; None: the config's, for a module of your own in the current folder.
+            which: last, or best, by the score that the config says.
+
+        Raises:
+            UserError: there are no such weights, or they are another model's; the task cannot be had.
+        """
+        import torch
+
+        from detox.ps.weights import read_weights
+        from detox.tasks import create_task
+        from detox.tasks.named import load_named
+
+        file, config = weights_in(self.path, which), self.config
+        if task is None:
+            task = create_task(config.task, model=config.model, data_dir=config.data_dir, device=config.device)
+        with torch.random.fork_rng(devices=[]):  # initial weights are drawn, and not used
+            module = task.build_model()
+        try:
+            load_named(module, read_weights(file))
+        except ValueError as error:
+            raise (
+                error if isinstance(error, UserError) else RunError(f"{file} is of another model: it {error}")
+            ) from None
+        return module.eval()
 
     def blame(self, q: int | None = None) -> Log:
         """What the ledger says of each worker, as `detox-ps blame` does: `findings`, the worst first.

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import detox
 from detox.config import Config, ConfigError
 from detox.errors import UserError
 from detox.launch.evaluate import evaluate
@@ -54,6 +55,25 @@ def test_the_scores_are_those_that_the_ps_found(run, capsys):
     assert f"accuracy {scores['best']['accuracy']:.2%}" in line
 
 
+def test_from_python_the_model_is_a_module_with_these_weights(run, tmp_path):
+    folder, scores = run
+    own, random = create_task("digits"), torch.get_rng_state()
+    for which, task in (("last", None), ("best", own)):
+        model = detox.Run(folder.path).model(task, which=which)
+        assert not model.training
+        assert create_task("digits").evaluate(model) == scores["best" if which == "best" else "model"]
+    assert torch.equal(torch.get_rng_state(), random)
+    with pytest.raises(UserError, match=r"which = 'first'; known: last, best"):
+        detox.Run(folder.path).model(which="first")
+    other = RunFolder(tmp_path / "young")
+    other.create(Config(name="young").toml())
+    with pytest.raises(UserError, match=r"no .*best\.safetensors: it comes with"):
+        detox.Run(other.path).model(which="best")
+    other.save_weights("model", {"weight": torch.ones(3)}, {})
+    with pytest.raises(UserError, match=r"model\.safetensors is of another model: it lacks"):
+        detox.Run(other.path).model()
+
+
 def test_what_cannot_be_evaluated_is_told_in_words(run, tmp_path):
     folder, _ = run
     with pytest.raises(UserError, match="is not the folder of a run"):
@@ -62,7 +82,7 @@ def test_what_cannot_be_evaluated_is_told_in_words(run, tmp_path):
         evaluate([str(folder.path), "--model", "nowhere.pt"])
     other = RunFolder(tmp_path / "young")
     other.create(Config(name="young").toml())
-    with pytest.raises(ConfigError, match=r"no .*model\.safetensors: weights come with its first checkpoint"):
+    with pytest.raises(UserError, match=r"no .*model\.safetensors: weights come with its first checkpoint"):
         evaluate([str(other.path)])
     torch.save({"weight": torch.ones(3)}, tmp_path / "other.pt")
     with pytest.raises(ConfigError, match=r"other\.pt is of another model: it lacks"):

@@ -46,12 +46,13 @@ def test_the_notebook_runs_and_shows_what_the_job_prints_and_the_run_tells(outpu
     assert accuracy > 0.8
     assert f"60    {accuracy:.6f}" in shown[2]
     assert "<Axes" in shown[3] or "<Figure" in shown[3]
-    findings = eval(shown[4])
+    assert shown[5].startswith("Sequential(")
+    findings = eval(shown[6])
     assert sum(counts["dissented"] for _, _, counts, _ in findings) > 0
-    assert shown[5] == ""  # quiet
-    assert list(eval(shown[6]).values()) == [accuracy]
-    assert eval(shown[7]) == pytest.approx(5 * (36 + 1) / 455)  # groups of 455 with two or three
-    assert shown[8] == "digits.toml: stpes: there is no such field; did you mean steps?\n"
+    assert shown[7] == ""  # quiet
+    assert list(eval(shown[8]).values()) == [accuracy]
+    assert eval(shown[9]) == pytest.approx(5 * (36 + 1) / 455)  # groups of 455 with two or three
+    assert shown[10] == "digits.toml: stpes: there is no such field; did you mean steps?\n"
 
 
 def test_the_examples_of_the_page_and_of_the_readme_are_cells_of_the_notebook():
