@@ -24,7 +24,6 @@ from detox.ps.trial import try_out
 from detox.tasks import Task, create_task
 from detox.tasks.samples import Files
 from detox.wire import PROBE, Codec, Header, Kind, Message, Pulse, Session, WireError, digest_of
-from detox.wire.transport import library
 from detox.worker.host import ECHO_LIMIT, available_memory
 
 _PINGS = 20
@@ -57,7 +56,7 @@ def examine(session: Session, argv: list[str]) -> tuple[int, bool]:
 
 
 def _examine(session: Session, config: Config, lost: str, colour: bool) -> int:
-    checks = [of_mpi(library()["mpi"], lost)]
+    checks = [of_mpi(session.channel.library["mpi"], lost)]
     patients, model, own = _measure(session, _plain(config, len(session.peers)), checks, config.compares_bits)
     missing = sorted(set(session.peers) - {patient.rank for patient in patients})
     size = None if model is None else model.d + model.b

@@ -19,7 +19,6 @@ from detox.ps.model import GlobalModel
 from detox.ps.server import Server, ServerError, StepRecord
 from detox.ps.stopwatch import PARTS
 from detox.tasks import TaskError
-from detox.wire.transport import library
 
 _PATIENCE = 20
 """Steps in a row without an update, after which a run has failed; or all, where it has fewer."""
@@ -36,6 +35,7 @@ class Run:
         server: makes the steps.
         model: the server's, for its evaluations.
         callback: told of each line of metrics.jsonl.
+        library: name -> version of what carries the messages.
     """
 
     def __init__(
@@ -45,6 +45,7 @@ class Run:
         reporter: Reporter,
         server: Server,
         model: GlobalModel,
+        library: Mapping[str, str],
         callback: Callable[[int, Mapping[str, Any]], None] | None = None,
     ) -> None:
         self._config = config
@@ -53,6 +54,7 @@ class Run:
         self._server = server
         self._model = model
         self._callback = callback
+        self._library = library
         self._seconds: Counter[str] = Counter()
         self._bytes_in = 0
         self._skipped = 0
@@ -271,7 +273,8 @@ class Run:
             "quarantined": {str(worker): since for worker, since in self._server.quarantine.out.items()},
             "weights_digest": self._model.digest,
             "versions": {
-                "python": platform.python_version(), "numpy": np.__version__, "torch": torch.__version__, **library(),
+                "python": platform.python_version(), "numpy": np.__version__, "torch": torch.__version__,
+                **self._library,
             },
         }  # fmt: skip
 

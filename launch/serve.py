@@ -186,7 +186,7 @@ def _train(session: Session, config: Config, options: Options, ranks: list[int],
         deadline=config.transport.deadline,
         fetch_deadline=config.transport.fetch_deadline,
     )
-    run = Run(config, folder, reporter, server, model, callback)
+    run = Run(config, folder, reporter, server, model, session.channel.library, callback)
     first = run.resume(checkpoint)
     handle_signals(lambda *_: server.stop())
     try:

@@ -44,7 +44,11 @@ def run_rank(module: str, serve: str, argv: list[str]) -> int:
         argv: for `serve`.
     """
     from detox.wire import Session
-    from detox.wire.transport import Transport, guard, leave, world
+    from detox.wire.transport import Transport, abort, guard, leave, workers, world
+
+    def fellows() -> Session:
+        others = workers()
+        return Session(Transport(others, [peer for peer in range(others.size) if peer != others.rank]))
 
     comm = world()
     _end_with_threads()
@@ -64,7 +68,8 @@ def run_rank(module: str, serve: str, argv: list[str]) -> int:
             fix_torch()
             from detox.launch.work import work
 
-            status, orderly = work(Session(Transport(comm, [PS])), comm.rank)
+            handle_signals(signal.SIG_IGN)  # they are for the PS, which then tells its workers to leave
+            status, orderly = work(Session(Transport(comm, [PS])), comm.rank, fellows, abort)
         except BaseException as error:
             # Ranks that exit by themselves make mpirun end the job; a killed one the PS survives.
             failure.say(f"rank {comm.rank} on {platform.node()}: {failure.in_words(error)}")

@@ -2,15 +2,14 @@
 
 import json
 import platform
-import signal
+from collections.abc import Callable
 
 from detox.config import Config
 from detox.config.adversary import create_adversary
 from detox.launch import failure
-from detox.launch.environment import fingerprint, handle_signals
+from detox.launch.environment import fingerprint
 from detox.tasks import FlatModel, Task, create_task
 from detox.wire import BYE_LIMIT, Header, Kind, Message, Session, Work
-from detox.wire.transport import Transport, abort, workers
 from detox.worker.host import ECHO_LIMIT, PS, WorkerRank
 from detox.worker.momentum import Momentum
 
@@ -19,19 +18,20 @@ _MOMENT = 0.5  # seconds for the last words of a rank that dies
 _PATIENCE = 600.0  # seconds until a rank leaves that was never told what to do
 
 
-def work(session: Session, rank: int) -> tuple[int, bool]:
+def work(session: Session, rank: int, fellows: Callable[[], Session], abort: Callable[[], None]) -> tuple[int, bool]:
     """The life of a rank of workers: START, READY, serving, goodbye.
 
     Args:
         session: the conversation with the PS.
         rank: this rank, 1 or more.
+        fellows: makes the conversation of the workers' ranks, which are numbered one less there; all of them call it.
+        abort: ends this rank the way that MPI has for it.
 
     Returns:
         The exit status, and whether the PS said that it was over, so that MPI can be ended.
     """
-    handle_signals(signal.SIG_IGN)  # they are for the PS, which then tells its workers to leave
     try:
-        return 0, _run(session, rank)
+        return 0, _run(session, rank, fellows, abort)
     except BaseException as error:
         if failure.status_of(error) == failure.MISTAKE:
             session.send([PS], Header(Kind.BYE), failure.in_words(error).encode()[:BYE_LIMIT])
@@ -40,7 +40,7 @@ def work(session: Session, rank: int) -> tuple[int, bool]:
         raise
 
 
-def _run(session: Session, rank: int) -> bool:
+def _run(session: Session, rank: int, fellows: Callable[[], Session], abort: Callable[[], None]) -> bool:
     session.expect({Kind.START: START_LIMIT, Kind.QUIT: 0})
     start = _await(session, Kind.START, Kind.QUIT)
     if start is None:
@@ -56,7 +56,8 @@ def _run(session: Session, rank: int) -> bool:
             _await(session, Kind.QUIT)
         else:
             _ready(session, **fingerprint(model.weights.device))
-            if not _create_worker_rank(session, rank, config, told["ranks"], task, model).serve():
+            host = _create_worker_rank(session, rank, config, told["ranks"], task, model, fellows, abort)
+            if not host.serve():
                 return False
     session.send([PS], Header(Kind.BYE))
     session.wait(lambda: not session.sending(PS), lambda message: None)
@@ -75,21 +76,35 @@ def _load(config: Config) -> tuple[Task, FlatModel]:
 
 
 def _create_worker_rank(
-    session: Session, rank: int, config: Config, ranks: list[int], task: Task, model: FlatModel
+    session: Session,
+    rank: int,
+    config: Config,
+    ranks: list[int],
+    task: Task,
+    model: FlatModel,
+    fellows: Callable[[], Session],
+    abort: Callable[[], None],
 ) -> WorkerRank:
     size = model.d + model.b
     codec = config.compression.create(model.d, model.b)
     faults = config.fault.create(session.channel, codec, rank, ranks, abort)
-    session = Session(session.channel if faults is None else faults, config.transport.poll)
+    session.poll = config.transport.poll
+    if faults is not None:
+        session.channel = faults
     work = Work.limit(config.file_size)
     session.expect({Kind.WEIGHTS: 4 * size, Kind.WORK: work, Kind.FETCH: 0, Kind.ECHO: ECHO_LIMIT, Kind.QUIT: 0})
+    adversary = None
+    if config.q:
+        # All workers' ranks make this conversation together: after READY, which names who does not come.
+        colluders = fellows()
+        colluders.expect({Kind.COLLUDE: 4 * size})
+        adversary = create_adversary(config, ranks, rank, colluders, model.d)
     return WorkerRank(
         session,
         task,
         model,
         codec,
-        # All workers' ranks make the communicator of the fellows together: after READY, which names who does not come.
-        create_adversary(config, ranks, rank, _fellows(size), model.d) if config.q else None,
+        adversary,
         momentum=Momentum(config.worker_momentum, model.d) if config.worker_momentum else None,
         corrupt=faults.corrupt if faults else None,
         share_compute=config.share_compute,
@@ -97,16 +112,8 @@ def _create_worker_rank(
     )
 
 
-def _fellows(size: int) -> Session:
-    """The conversation of the workers' ranks, one less each, on a communicator that the PS has no part in."""
-    comm = workers()
-    fellows = Session(Transport(comm, [peer for peer in range(comm.size) if peer != comm.rank]))
-    fellows.expect({Kind.COLLUDE: 4 * size})
-    return fellows
-
-
 def _await(session: Session, *kinds: Kind) -> Message | None:
-    """The first message of one of these kinds; None where the PS has nothing to say for too long, or is dead."""
+    """The last message of these kinds that has come; None where the PS has nothing to say for too long, or is dead."""
     came: list[Message] = []
 
     def take(message: Message) -> None:
@@ -114,4 +121,4 @@ def _await(session: Session, *kinds: Kind) -> Message | None:
             came.append(message)
 
     session.wait(lambda: bool(came or session.dead), take, deadline=session.clock() + _PATIENCE)
-    return came[0] if came else None
+    return came[-1] if came else None  # QUIT may have come together with START

@@ -2,7 +2,7 @@
 
 import heapq
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import count
 
 import numpy as np
@@ -109,6 +109,11 @@ class Channel:
     def busy(self) -> bool:
         """Never: a message arrives whole."""
         return False
+
+    @property
+    def library(self) -> Mapping[str, str]:
+        """None."""
+        return {}
 
     def sending(self, peer: int) -> int:
         """Messages to the peer that it has not taken."""

@@ -24,6 +24,7 @@ class Channel(Protocol):
         credit: by kind, how many messages of each peer are received at a time; kinds that are not in it have no end.
         bytes_received: headers and payloads.
         busy: whether a message is under way, of which more comes or goes only when this rank looks.
+        library: name -> version of what carries the messages, for reports.
     """
 
     peers: tuple[int, ...]
@@ -35,6 +36,8 @@ class Channel(Protocol):
     def bytes_received(self) -> int: ...
     @property
     def busy(self) -> bool: ...
+    @property
+    def library(self) -> Mapping[str, str]: ...
     def send(self, peers: Iterable[int], header: Header, payload: bytes | memoryview = b"") -> None: ...
     def send_frame(self, peers: Iterable[int], tag: int, frame: np.ndarray) -> None: ...
     def sending(self, peer: int) -> int: ...
@@ -47,7 +50,7 @@ class Session:
     Of what has to be asked for, no more is received than was, so a peer that floods only fills its own buffers.
 
     Args:
-        channel: carries the messages.
+        channel: carries the messages. It may be set to one that is around it.
         poll: seconds of sleep where nothing has come; longer the longer nothing comes, up to 10 ms, but not while a
             message is under way. It may be set.
         clock: seconds, monotonic.

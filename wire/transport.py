@@ -99,6 +99,11 @@ class Transport:
         """Whether a message is under way, in or out."""
         return any(self._incoming.values()) or any(self._outgoing.values())
 
+    @property
+    def library(self) -> Mapping[str, str]:
+        """The MPI that runs this process."""
+        return {"mpi": MPI.Get_library_version().splitlines()[0].split(", package")[0], "mpi4py": mpi4py.__version__}
+
     def sending(self, peer: int) -> int:
         """Messages to `peer` that are still under way."""
         self._guarded(self._drop_sent, peer)
@@ -203,11 +208,6 @@ def workers() -> MPI.Comm:
 def abort() -> None:
     """Ends this rank by MPI_Abort."""
     MPI.COMM_WORLD.Abort(1)
-
-
-def library() -> Mapping[str, str]:
-    """The MPI that runs this process, for reports."""
-    return {"mpi": MPI.Get_library_version().splitlines()[0].split(", package")[0], "mpi4py": mpi4py.__version__}
 
 
 _GUARD = """

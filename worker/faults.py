@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
@@ -75,6 +75,11 @@ class Faults:
     def busy(self) -> bool:
         """Whether a message is under way."""
         return self._transport.busy
+
+    @property
+    def library(self) -> Mapping[str, str]:
+        """What carries the messages."""
+        return self._transport.library
 
     @property
     def bytes_received(self) -> int:

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from detox.config import Config, ConfigError, messages
-from detox.launch import ranks, work
+from detox.launch import ranks
 from detox.launch.ranks import await_ready, dismiss, send_start
+from detox.launch.work import work
 from detox.ps.selftest import StartError
-from detox.tasks import FlatModel, TaskError, create_task
+from detox.tasks import TaskError, create_task
 from detox.tasks.users import users_code
 from detox.wire import Header, Kind, Work
 from detox.wire.memory import Network
@@ -91,13 +92,36 @@ def test_only_ranks_that_all_say_goodbye_are_dismissed_in_order():
         assert {message.header.kind for message in ranks.heard} == {Kind.QUIT}
 
 
-def test_a_rank_takes_work_of_any_size_that_the_config_asks_for(monkeypatch):
-    monkeypatch.setattr(work, "WorkerRank", lambda *arguments, **named: None)
-    config, session = Config(model="softmax", batch_size=200_000), Network().session(1, [0])
-    task = create_task(config.task, model=config.model)
-    work._create_worker_rank(session, 1, config, [1] * 15, task, FlatModel(task.build_model()))
+class Working:
+    """A rank on a network that was told to start, and is told to leave a moment later; `fellows` makes no conversation.
+
+    Attributes:
+        session: the rank's.
+        heard: what it has said.
+        limits: by kind, the bytes that it takes when it is told to leave.
+    """
+
+    def __init__(self, config):
+        network, self.heard, self.limits = Network(), [], {}
+        self.session = network.session(1, [0])
+        self._ps = network.channel(0, [1], self.heard.append)
+        told = {"config": config.model_dump(mode="json"), "ranks": [1] * config.p}
+        self._ps.send([1], Header(Kind.START), json.dumps(told).encode())
+        network.later(0.01, self.leave)
+
+    def leave(self):
+        self.limits.update(self.session.channel.limits)
+        self._ps.send([1], Header(Kind.QUIT))
+
+    def work(self, fellows=None):
+        return work(self.session, 1, fellows, None)
+
+
+def test_a_rank_takes_work_of_any_size_that_the_config_asks_for():
+    rank = Working(Config(model="softmax", batch_size=200_000))
+    assert rank.work() == (0, True)
     payload = Work(bytes(32), 1, True, np.zeros(3 * 200_000, np.int64)).pack()
-    assert session.channel.limits[Kind.WORK] == len(payload) > 2**22
+    assert rank.limits[Kind.WORK] == len(payload) > 2**22
 
 
 def test_messages_that_are_too_long_for_mpi_are_refused_before_the_start(monkeypatch):
@@ -123,39 +147,37 @@ def test_whatever_a_task_does_when_it_is_loaded_on_a_rank_is_told_to_the_ps(tmp_
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr("sys.modules", {**__import__("sys").modules})
     (tmp_path / "bad_task.py").write_text(f"\n{act}\n")
-    told = {"config": Config(task="bad_task:T").model_dump(mode="json"), "ranks": [1]}
-    network, heard = Network(), []
-    ps = network.channel(0, [1], heard.append)
-    session = network.session(1, [0])
-    ps.send([1], Header(Kind.START), json.dumps(told).encode())
-    network.later(0.01, lambda: ps.send([1], Header(Kind.QUIT)))
-    assert work._run(session, 1)
-    assert [message.header.kind for message in heard] == [Kind.READY, Kind.READY, Kind.BYE]
-    said = json.loads(bytes(heard[1].payload))
+    rank = Working(Config(task="bad_task:T"))
+    assert rank.work() == (0, True)
+    assert [message.header.kind for message in rank.heard] == [Kind.READY, Kind.READY, Kind.BYE]
+    said = json.loads(bytes(rank.heard[1].payload))
     assert said["host"] == platform.node()
     assert "No module named 'nowhere'" in said["error"] or f"{tmp_path / 'bad_task.py'}:2" in said["error"]
 
 
-def test_a_rank_that_dies_of_the_task_in_a_step_says_so_before(tmp_path, monkeypatch):
+def test_a_rank_that_dies_of_the_task_in_a_step_says_so_before(tmp_path):
     scope = {}
     own = tmp_path / "own.py"
     own.write_text("import os\n\ndef loss():\n    os._exit(3)\n")
     exec(compile(own.read_text(), str(own), "exec"), scope)
 
-    def fail(session, rank):
+    def fail():
         with users_code("the loss"):
             scope["loss"]()
 
-    def break_down(session, rank):
+    def break_down():
         raise StartError("the weights arrived changed")
 
-    monkeypatch.setattr(work, "handle_signals", lambda handler: None)
-    network, heard = Network(), []
-    network.channel(0, [1], heard.append)
-    for life, error in ((break_down, StartError), (fail, TaskError)):
-        monkeypatch.setattr(work, "_run", life)
+    for act, error, goodbyes in ((break_down, StartError, []), (fail, TaskError, [Kind.BYE])):
+        rank = Working(Config(model="softmax", q=1))
         with pytest.raises(error):
-            work.work(network.session(1, [0]), 1)
-    (message,) = heard
-    assert message.header.kind == Kind.BYE
-    assert bytes(message.payload).decode() == f"the loss called os._exit(3), in {own}:4 (loss)"
+            rank.work(act)
+        assert [message.header.kind for message in rank.heard] == [Kind.READY, Kind.READY, *goodbyes]
+    assert bytes(rank.heard[-1].payload).decode() == f"the loss called os._exit(3), in {own}:4 (loss)"
+
+
+def test_a_rank_that_is_told_to_start_and_to_leave_at_once_leaves():
+    rank = Working(Config(model="softmax"))
+    rank.leave()
+    assert rank.work() == (0, True)
+    assert [message.header.kind for message in rank.heard] == [Kind.BYE]
