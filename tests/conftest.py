@@ -6,6 +6,12 @@ import signal
 import pytest
 from hypothesis import settings
 
+from detox.launch import environment
+
+environment.apply()  # as each rank does, before torch is imported: what is computed here has the bits of real jobs
+
+from one_process import Jobs  # noqa: E402
+
 # A shell starts what it runs in the background with these ignored, and so would be what tests start and send them to.
 for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(_number) == signal.SIG_IGN:
@@ -14,6 +20,12 @@ for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.S
 # No test asserts a time, so hypothesis shall not either.
 settings.register_profile("detox", deadline=None)
 settings.load_profile("detox")
+
+
+@pytest.fixture(scope="session")
+def here(tmp_path_factory):
+    """Jobs in this process."""
+    return Jobs(tmp_path_factory.mktemp("here"))
 
 
 @pytest.hookimpl(trylast=True)

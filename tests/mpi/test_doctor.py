@@ -35,48 +35,8 @@ def test_hosts_that_compute_other_bits_are_a_class_of_their_own_and_red(jobs, od
     assert any("cpu_capability" in line for line in _lines(job, "yellow"))
 
 
-def test_data_that_is_missing_is_told_for_every_host(jobs):
-    job = jobs.start_line([*DOCTOR, "--task", "fashion-mnist", "--data-dir", "nowhere", "--model", "lenet"])
-    assert job.wait() == 1
-    assert [line.split(":")[0] for line in _lines(job, "red")] == [
-        "red    data on the PS", "red    data on rank 1", "red    data on rank 2",
-    ]  # fmt: skip
-    assert "Traceback" not in job.text
-
-
 def test_a_mistake_is_told_once_and_in_words(jobs):
     job = jobs.start_line([*DOCTOR, "--r", "2"])
     assert job.wait() == 2
     assert job.text.count("r = 2 is even") == 1
     assert "Traceback" not in job.text
-
-
-BROKEN = """
-from torch import nn
-from detox.tasks import Task
-
-class Broken(Task):
-    train_size = 10
-
-    def __init__(self, *, device):
-        self.device = device
-
-    def build_model(self):
-        return nn.Linear(2, 1)
-
-    def loss(self, model, indices, generator):
-        raise KeyError("no such column")
-
-    def evaluate(self, model):
-        return {"loss": 0.0, "accuracy": 0.0}
-"""
-
-
-def test_a_task_that_cannot_compute_is_red_and_the_rest_is_told_all_the_same(jobs, tmp_path):
-    (tmp_path / "broken.py").write_text(BROKEN)
-    job = jobs.start_line([*DOCTOR, "--task", "broken:Broken", "--model", "None"], files=(tmp_path / "broken.py",))
-    assert job.wait() == 1
-    assert any("probe: ranks 1, 2 did not pass the self-test" in line for line in _lines(job, "red"))
-    assert any("task: the loss failed with KeyError: 'no such column', in " in line for line in _lines(job, "red"))
-    assert "latency" in job.text
-    assert _lines(job, "green")

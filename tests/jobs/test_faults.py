@@ -1,0 +1,36 @@
+"""Faults of messages and of workers, in whole runs: no bit of the weights changes, and the ledger says who."""
+
+from faults import CONTENTS, HEADERS, RANKS, check_ledger, faults, options_of
+
+from detox.worker.faults import FAULTS
+
+
+def test_every_fault_has_a_test():
+    assert sorted([*HEADERS, *CONTENTS, *(kind for kinds in RANKS for kind in kinds)]) == sorted(FAULTS)
+
+
+def test_wrong_contents_change_no_bit_and_are_in_the_ledger(here):
+    honest, faulty = options_of(CONTENTS)
+    summary = here.run(*honest, *faulty, n=4)
+    assert summary["weights_digest"] == here.run(*honest, n=2)["weights_digest"]
+    check_ledger(summary, CONTENTS)
+
+
+def test_a_tie_is_settled_by_the_ps(here):
+    honest = ("--q", "0", "--groups", "fixed", "--steps", "120")
+    faulty = ("--on-tie", "recompute", *faults((0, 1), ["nan", "bit_flip"]), "--fault.last", "40")
+    summary = here.run(*honest, *faulty, n=2)
+    assert summary["weights_digest"] == here.run(*honest, n=2)["weights_digest"]
+    assert [counts.get("convicted", 0) for counts in summary["ledger"]] == [39, 39, 0, 0, 0, 0, 0, 0, 0]
+    assert summary["votes"] == {"unanimous": 321, "majority": 0, "none": 0, "recomputed": 39}
+
+
+def test_a_worker_with_a_broken_memory_ends_in_quarantine_and_nobody_else(here):
+    options = ("--q", "1", "--attack.kind", "constant", "--attack.placement", "fixed", "--groups", "redrawn")
+    job = here.start(*options, "--steps", "60", "--quarantine.policy", "recompute", "--aggregator.name", "mean")
+    assert job.status == 0, job.text
+    summary = job.summary
+    (convicted,) = (worker for worker, counts in enumerate(summary["ledger"]) if counts.get("convicted"))
+    assert list(summary["quarantined"]) == [str(convicted)]
+    assert f"worker {convicted} on" in job.text
+    assert "8 workers are left in 2 groups; now q = 0 and f = 0" in job.text
