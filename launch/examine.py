@@ -56,7 +56,7 @@ def examine(session: Session, argv: list[str]) -> tuple[int, bool]:
 
 
 def _examine(session: Session, config: Config, lost: str, colour: bool) -> int:
-    checks = [of_mpi(session.channel.library["mpi"], lost)]
+    checks = [of_mpi(session.channel.library.get("mpi", "none"), lost)]
     patients, model, own = _measure(session, _plain(config, len(session.peers)), checks, config.compares_bits)
     missing = sorted(set(session.peers) - {patient.rank for patient in patients})
     size = None if model is None else model.d + model.b
