@@ -123,23 +123,16 @@ class Jobs:
         self._count = 0
 
     def start(
-        self,
-        *options: str,
-        n: int = 3,
-        files: Iterable[Path] = (),
-        folder: Path | None = None,
-        life: Callable[[Session, list[str]], tuple[int, bool]] = serve,
-        after: float | None = None,
+        self, *options: str, n: int = 3, files: Iterable[Path] = (), folder: Path | None = None, **more
     ) -> Finished:
-        """A job of n ranks; it is over when this returns.
+        """A job of n ranks on run.toml; see `train`.
 
         Args:
             options: behind `run.toml`.
             n: ranks, the PS included.
             files: copied into the job's folder.
             folder: of an earlier job, with its run.toml.
-            life: of the PS.
-            after: seconds by the network's clock after which the PS is told to end.
+            more: for `train`.
         """
         if folder is None:
             folder = self._folder / f"here{self._count}"
@@ -148,6 +141,25 @@ class Jobs:
             (folder / "run.toml").write_text(CONFIG)
         for file in files:
             copy(file, folder)
+        return self.train(["run.toml", *options], folder, n, **more)
+
+    @staticmethod
+    def train(
+        argv: list[str],
+        folder: Path,
+        n: int,
+        life: Callable[[Session, list[str]], tuple[int, bool]] = serve,
+        after: float | None = None,
+    ) -> Finished:
+        """`detox-ps train`, on n ranks; it is over when this returns.
+
+        Args:
+            argv: of the command.
+            folder: the current one.
+            n: ranks, the PS included.
+            life: of the PS.
+            after: seconds by the network's clock after which the PS is told to end.
+        """
         network, fellows, said = Network(), Network(), io.StringIO()
         session = network.session(PS, range(1, n))
         ranks = {rank: Rank(network, fellows, rank, n) for rank in range(1, n)}
@@ -157,7 +169,7 @@ class Jobs:
         handlers = {number: signal.getsignal(number) for number in SIGNALS}
         try:
             with chdir(folder), redirect_stdout(said), redirect_stderr(said):
-                status, orderly = life(session, ["run.toml", *options])
+                status, orderly = life(session, argv)
                 while not all(rank.over for rank in ranks.values()):
                     assert network.now < 1000, f"a rank does not leave\n{said.getvalue()}"
                     network.sleep(1)
