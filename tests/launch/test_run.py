@@ -103,7 +103,7 @@ def test_an_interrupted_run_keeps_one_checkpoint_of_its_last_step_and_says_so(tm
     folder.create("")
     saved, save = [], folder.save_checkpoint
     folder.save_checkpoint = lambda step, state: (saved.append(step), save(step, state))
-    run = Run(config, folder, reporter, Server(steps), Model())
+    run = Run(config, folder, reporter, Server(steps), Model(), {})
     assert not run.train(1)
     assert saved == checkpoint
     assert reporter.said == [said]
@@ -112,7 +112,7 @@ def test_an_interrupted_run_keeps_one_checkpoint_of_its_last_step_and_says_so(tm
 def test_the_summary_repeats_the_last_evaluation_and_does_not_make_another(tmp_path):
     config, folder, model = Config(steps=4, eval_every=2), RunFolder(tmp_path / "run"), Model()
     folder.create("")
-    assert Run(config, folder, Reporter(), Server(4), model).train(1)
+    assert Run(config, folder, Reporter(), Server(4), model, {}).train(1)
     assert model.evaluations == 2
     assert (folder.summary()["test_accuracy"], folder.summary()["test_loss"]) == (0.5, None)
 
@@ -147,13 +147,13 @@ def test_a_last_evaluation_that_fails_loses_no_training_and_alone_is_made_again(
     config, folder = Config(steps=3, eval_every=2), RunFolder(tmp_path / "run")
     folder.create("")
     good = {"loss": 0.25, "accuracy": 1}
-    first = Run(config, folder, Reporter(), Server(3), Failing(good, answer))
+    first = Run(config, folder, Reporter(), Server(3), Failing(good, answer), {})
     with pytest.raises(EvaluationError, match=words):
         first.train(1)
     assert not folder.done
     step, _ = folder.load_checkpoint(pytest.fail)
     assert step == 3
-    assert Run(config, folder, Reporter(), Server(3), Failing(good)).train(4)
+    assert Run(config, folder, Reporter(), Server(3), Failing(good), {}).train(4)
     lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3]
     assert [line.get("loss") for line in lines] == [None, 0.25, 0.25]
@@ -164,7 +164,7 @@ def test_a_callback_is_told_of_each_step_and_of_the_scores_at_the_end(tmp_path):
     folder, told = RunFolder(tmp_path / "run"), []
     folder.create("")
     config, scores = Config(steps=3, eval_every=2), {"loss": 0.5}
-    run = Run(config, folder, Reporter(), Server(3), Failing(scores, scores), lambda *what: told.append(what))
+    run = Run(config, folder, Reporter(), Server(3), Failing(scores, scores), {}, lambda *what: told.append(what))
     assert run.train(1)
     assert [(step, line.get("loss")) for step, line in told] == [(1, None), (2, 0.5), (3, None), (3, 0.5)]
 
@@ -173,7 +173,7 @@ def a_run(tmp_path, server, steps, reporter=None, **fields):
     folder = RunFolder(tmp_path / "run")
     folder.create("")
     config = Config(steps=steps, eval_every=100, **fields)
-    return folder, Run(config, folder, reporter or Reporter(), server, Failing({"loss": 1}))
+    return folder, Run(config, folder, reporter or Reporter(), server, Failing({"loss": 1}), {})
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ def test_the_last_and_the_best_weights_are_kept_with_step_and_scores(tmp_path, f
     folder = RunFolder(tmp_path / "run")
     folder.create("")
     config = Config(steps=7, eval_every=2, **fields)
-    assert Run(config, folder, Reporter(), Server(7), Scored(0.5, 0.75, 0.75, 0.25)).train(1)
+    assert Run(config, folder, Reporter(), Server(7), Scored(0.5, 0.75, 0.75, 0.25), {}).train(1)
     facts, number = weights(folder, "best")
     assert (facts["run"], facts["step"], facts["test_accuracy"], number) == ("run", str(step), score, count)
     facts, number = weights(folder, "model")
@@ -289,12 +289,12 @@ def test_a_resumed_run_has_the_best_weights_of_the_whole(tmp_path, checkpointed)
 
     folder.save_checkpoint = kill
     with pytest.raises(KeyboardInterrupt):
-        Run(config, folder, Reporter(), killed, Scored(*scores)).train(1)
+        Run(config, folder, Reporter(), killed, Scored(*scores), {}).train(1)
     folder = RunFolder(tmp_path / "run")
     step, state = folder.load_checkpoint(pytest.fail)
     model = Scored(*scores)
     model.evaluations = step // 2
-    again = Run(config, folder, Reporter(), Server(8), model)
+    again = Run(config, folder, Reporter(), Server(8), model, {})
     again._keeper.best.restore(state["best"])
     assert again.train(step + 1)
     assert weights(folder, "best")[1] == 2
@@ -304,7 +304,7 @@ def test_a_resumed_run_has_the_best_weights_of_the_whole(tmp_path, checkpointed)
 def test_a_run_without_a_finite_score_has_no_best_and_is_finished(tmp_path):
     folder = RunFolder(tmp_path / "run")
     folder.create("")
-    assert Run(Config(steps=3), folder, Reporter(), Server(3), Scored(float("nan"))).train(1)
+    assert Run(Config(steps=3), folder, Reporter(), Server(3), Scored(float("nan")), {}).train(1)
     assert not (folder.path / "best.safetensors").exists()
     assert folder.summary()["best"] == {"metric": "accuracy", "score": None, "step": 0}
 
@@ -348,7 +348,7 @@ def test_a_run_that_can_write_no_weights_when_it_fails_tells_what_it_failed_of(t
 def test_an_earlier_evaluation_that_fails_is_said_and_the_training_goes_on(tmp_path):
     config, folder, reporter = Config(steps=4, eval_every=2), RunFolder(tmp_path / "run"), Reporter()
     folder.create("")
-    assert Run(config, folder, reporter, Server(4), Failing(ValueError("no data"), {"loss": 1})).train(1)
+    assert Run(config, folder, reporter, Server(4), Failing(ValueError("no data"), {"loss": 1}), {}).train(1)
     assert len(reporter.said) == 1
     assert "step 2: the task's evaluate failed with ValueError: no data" in reporter.said[0]
     assert folder.summary()["test_loss"] == 1
@@ -359,7 +359,7 @@ def test_scores_are_whatever_evaluate_returns_as_numbers_of_any_kind(tmp_path, k
     folder = RunFolder(tmp_path / "run")
     folder.create("")
     scores = {"loss": kind(0.5), "mae": kind(2), "rank": np.int64(3), "good": np.bool_(True), "odd": float("nan")}
-    assert Run(Config(steps=1), folder, Reporter(), Server(1), Failing(scores)).train(1)
+    assert Run(Config(steps=1), folder, Reporter(), Server(1), Failing(scores), {}).train(1)
     summary = folder.summary()
     assert {name: summary[f"test_{name}"] for name in scores} == {
         "loss": 0.5, "mae": 2, "rank": 3, "good": 1, "odd": None
@@ -370,12 +370,12 @@ def test_scores_are_whatever_evaluate_returns_as_numbers_of_any_kind(tmp_path, k
 def test_a_checkpoint_of_another_model_or_of_an_older_form_is_told_in_words(tmp_path):
     task = create_task("digits", model="softmax")
     model = GlobalModel(task, seed=0, steps=3)
-    run = Run(Config(), RunFolder(tmp_path / "run"), Reporter(), Server(3), model)
+    run = Run(Config(), RunFolder(tmp_path / "run"), Reporter(), Server(3), model, {})
     for state in ({}, {"model": {"weights": 3}}, {"model": model.state()}, {"model": None}):
         with pytest.raises(CheckpointError, match=r"the checkpoint of step 7 does not fit.*--no-resume starts over"):
             run.resume((7, state))
     other = GlobalModel(create_task("digits", model="mlp"), seed=0, steps=3)
-    run = Run(Config(), RunFolder(tmp_path / "run"), Reporter(), Server(3), other)
+    run = Run(Config(), RunFolder(tmp_path / "run"), Reporter(), Server(3), other, {})
     with pytest.raises(CheckpointError, match=r"with 650 parameters and buffers, and .* the model has changed") as told:
         run.resume((7, {"model": model.state()}))
     assert str(other.d) in str(told.value)

@@ -24,10 +24,10 @@ def test_messages_with_a_wrong_header_change_no_bit_and_are_in_the_ledger(jobs, 
 
 @pytest.mark.parametrize("kinds", RANKS, ids=lambda kinds: "-".join(kinds))
 def test_a_rank_that_breaks_down_changes_no_bit_and_stops_nothing(jobs, here, kinds):
-    # Four workers are just a majority of seven; they are on two ranks, and each of the others on one of its own.
-    options = ("--q", "0", "--p", "7", "--r", "7", "--steps", "120", "--transport.deadline", "20")
-    faulty, when = (2, 5, 6), ("--fault.first", "100", "--fault.every", "1000", "--fault.seconds", "3")
-    job = jobs.start(*options, *when, *faults(faulty, kinds), n=6)
+    # Six ranks of workers have two, two, one, and again: in each group one is alone on its rank.
+    options = ("--q", "0", "--groups", "fixed", "--steps", "120", "--transport.deadline", "20")
+    faulty, when = (2, 5, 8), ("--fault.first", "100", "--fault.every", "1000", "--fault.seconds", "3")
+    job = jobs.start(*options, *when, *faults(faulty, kinds), n=7)
     job.wait_for("step  20")
     ps, memory = job.pid_of_rank(0), []
     while job.process.poll() is None:
@@ -42,7 +42,7 @@ def test_a_rank_that_breaks_down_changes_no_bit_and_stops_nothing(jobs, here, ki
         counts = summary["ledger"][worker]
         assert counts.get("dead", 0) == (kind in ("kill", "segfault", "exit", "exception", "abort")), (kind, counts)
         assert counts["agreed"] >= 99, (kind, counts)
-    assert [summary["ledger"][worker] for worker in (0, 1, 3, 4)] == [{"agreed": 120}] * 4
+    assert [summary["ledger"][worker] for worker in (0, 1, 3, 4, 6, 7)] == [{"agreed": 120}] * 6
     memory = [size for size in memory if size]
     assert max(memory) - memory[0] < 64e6
     assert not job.processes()
