@@ -29,7 +29,7 @@ _USAGE = """detox-ps: an MPI parameter server that survives Byzantine workers
   detox-ps evaluate RUN [--model best|last|FILE] [--json]                 the scores of the weights that it left
   detox-ps watch RUN [--once]                                             a run while it trains
 
-Each command has --help.
+Each command has --help. detox-ps --version prints the version.
 """
 _COMMANDS = {
     "launch": "launch.launcher",
@@ -73,6 +73,11 @@ def _run(command: str, argv: list[str]) -> int:
             status: int = getattr(importlib.import_module(f"detox.{_COMMANDS[command]}"), command)(argv)
         elif command in ("-h", "--help"):
             print(_USAGE, end="")
+            status = 0
+        elif command == "--version":
+            from importlib.metadata import version
+
+            print(f"detox-ps {version('detox-ps')}")
             status = 0
         else:
             from detox.errors.words import nearest

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -149,3 +150,8 @@ def test_the_help_of_commands_waits_for_no_heavy_import_and_fits_a_narrow_termin
     done = _run(code, "--help", COLUMNS="20", LC_ALL="POSIX", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count("usage: ") == len(commands)
+
+
+def test_the_version_is_that_of_the_installed_package():
+    done = _run("", "--version")
+    assert (done.returncode, done.stdout) == (0, f"detox-ps {version('detox-ps')}\n")
