@@ -21,6 +21,7 @@ from detox.config.training import DataConfig, OptimizerConfig
 from detox.ps.ballots import VOTES, FullBallot, ToleranceBallot
 from detox.ps.ballots.ballot import CreateBallot
 from detox.ps.best import Best, Direction
+from detox.tasks.computing import Computing
 from detox.tasks.samples import Files
 
 if TYPE_CHECKING:
@@ -58,6 +59,12 @@ class Config(Section):
     """all: the r holders of a file compute it at once. lazy: (r+1)/2 of them do, and the next one where these disagree
     or one is late. So a step has p / ((r+1)/2) files in place of p/r, of as many samples together; a vote is bad as
     often."""
+    micro_batch_size: Count | None = None
+    """Samples of a file in one forward and backward pass, at most, where memory is short: the gradients of a file are
+    summed in its order, which gives a group equal bits. Unset: a file at once."""
+    autocast: Literal["none", "bf16"] = "none"
+    """bf16: forward passes of the training compute in bfloat16 what torch.autocast does; weights, gradients and
+    evaluations stay float32."""
     steps: Count = 300
     """Updates to make."""
     seed: Seed = 0
@@ -105,6 +112,8 @@ class Config(Section):
     accuracy where there is one, else loss."""
     best_is: Direction | None = None
     """Whether a higher or a lower score is better; unset: higher for accuracy, lower for loss, others need it."""
+    patience: Natural = 0
+    """Evaluations in a row without a better one after which the run ends, before `steps`; 0: it makes them all."""
     checkpoint_every: Count = 100
     """Steps between two checkpoints, from which an interrupted run is resumed."""
     metrics: str | None = None
@@ -170,7 +179,7 @@ class Config(Section):
         Raises:
             WeightsError, ConfigError: the file cannot be used, or is of another model.
         """
-        model = self.optimizer.create(task, self.seed, self.steps)
+        model = self.optimizer.create(task, self.seed, self.steps, self.computing)
         if self.init is not None:
             from detox.ps.weights import read_weights  # later, as commands that only start a job need no torch
 
@@ -182,6 +191,11 @@ class Config(Section):
                     f"{self.init} is of another model: it {error}; to start from a part of it, load that in build_model"
                 ) from None
         return model
+
+    @property
+    def computing(self) -> Computing:
+        """How PS and workers compute gradients."""
+        return Computing(self.micro_batch_size, self.autocast == "bf16")
 
     def create_files(self, task: "Task") -> Files:
         """The samples of each step, see DataConfig.create."""

@@ -1,12 +1,13 @@
 """How a run learns: the optimizer of the update at the PS, and the data that files draw from."""
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from pydantic import Field, Strict
 
-from detox.config.fields import ConfigError, Count, Fraction, Option, Positive, Section
+from detox.config.fields import ConfigError, Count, Fraction, Natural, Option, Positive, Section
 from detox.config.messages import check_length
+from detox.tasks.computing import Computing
 from detox.tasks.samples import Files
 from detox.tasks.shards import Split, cut
 from detox.wire import Work
@@ -29,12 +30,23 @@ class OptimizerConfig(Section):
     """Weight decay, as the optimizer defines it; 0 is not passed on."""
     options: dict[str, Option] = Field(default={})
     """Further arguments of the optimizer, as torch.optim has them: nesterov = true, betas = [0.9, 0.98]."""
-    schedule: Literal["constant", "step", "cosine"] = "constant"
-    """Learning rate over the steps: constant; times gamma at each milestone; cosine down to 0 at the last."""
+    schedule: str = "constant"
+    """Learning rate over the updates: constant; step, times gamma at each milestone; cosine, down to 0 at the last; or
+    any other class of torch.optim.lr_scheduler that needs no function: OneCycleLR, ExponentialLR, ReduceLROnPlateau
+    (which goes by the loss of each evaluation), ..."""
+    schedule_options: dict[str, Option] = Field(default={})
+    """Arguments of the schedule, as torch has them: eta_min = 0.001. The length is `steps` unless given."""
     milestones: Annotated[tuple[Count, ...], Strict(False)] = ()
     """Steps at which schedule = "step" multiplies the learning rate by gamma."""
     gamma: Positive = 0.1
     """Factor of schedule = "step"."""
+    warmup: Natural = 0
+    """Updates over which the learning rate rises linearly: the t-th takes t / warmup of what the schedule says."""
+    clip_norm: Positive | None = None
+    """Norm to which a greater update, as it comes from the aggregation, is scaled down; unset: none is."""
+    ema: Fraction = 0.0
+    """Decay of a running mean of the weights over the updates, which is evaluated, and kept in model.* and best.*, in
+    place of the newest; 0: there is none."""
 
     def why_not(self) -> str:
         """Which fields do not go together; empty where all do."""
@@ -46,10 +58,20 @@ class OptimizerConfig(Section):
                 f'optimizer.milestones = {list(self.milestones)}, optimizer.schedule = "{self.schedule}": '
                 'milestones go with schedule = "step", and it needs them'
             )
+        if self.schedule == "step" and (twice := self.schedule_options.keys() & {"milestones", "gamma"}):
+            return f"optimizer.schedule_options.{min(twice)}: there is optimizer.{min(twice)}"
+        if self.schedule == "cosine" and "T_max" in self.schedule_options:
+            return "optimizer.schedule_options.T_max: the length of cosine is steps"
         return ""
 
-    def create(self, task: "Task", seed: int, steps: int) -> "GlobalModel":
+    def create(self, task: "Task", seed: int, steps: int, computing: Computing | None = None) -> "GlobalModel":
         """The PS's model of a task with this optimizer, for a run of so many steps.
+
+        Args:
+            task: makes the model.
+            seed: of the initial weights.
+            steps: length of the run.
+            computing: how gradients are computed.
 
         Raises:
             ConfigError: the optimizer does not exist, or does not take its arguments; the model is too large.
@@ -57,6 +79,7 @@ class OptimizerConfig(Section):
         from detox.ps.model import GlobalModel  # which imports torch; commands that only start a job do not wait for it
 
         optional = {"momentum": self.momentum, "weight_decay": self.weight_decay}
+        stepped = {"milestones": list(self.milestones), "gamma": self.gamma} if self.schedule == "step" else {}
         arguments = {"lr": self.lr, **{name: value for name, value in optional.items() if value}, **self.options}
         try:
             model = GlobalModel(
@@ -66,8 +89,11 @@ class OptimizerConfig(Section):
                 optimizer=self.name,
                 arguments=arguments,
                 schedule=self.schedule,
-                milestones=self.milestones,
-                gamma=self.gamma,
+                schedule_options=self.schedule_options | stepped,
+                warmup=self.warmup,
+                clip_norm=self.clip_norm,
+                ema=self.ema,
+                computing=computing,
             )
         except ValueError as error:
             raise ConfigError(str(error)) from None

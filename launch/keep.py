@@ -29,7 +29,7 @@ class Keeper:
         self._folder = folder
         self._model = model
         self.best = best
-        self._newest: tuple[int, Scores] = (0, {})
+        self._newest: tuple[int, Scores] = (-1, {})
         self._unwritten: tuple[dict[str, Any], dict[str, Tensor]] | None = None  # of the best
 
     def evaluated(self, step: int, scores: Scores) -> None:
@@ -37,6 +37,10 @@ class Keeper:
         self._newest = step, scores
         if self.best.take(step, scores):
             self._unwritten = self._facts(step), self._model.named()
+
+    def scores(self, step: int) -> Scores | None:
+        """Of that step, if it was the last to be evaluated."""
+        return self._newest[1] if self._newest[0] == step else None
 
     def save(self, step: int) -> None:
         """Writes the weights after `step`, and the best that are not written yet; raises OSError if it cannot."""
@@ -48,6 +52,6 @@ class Keeper:
 
     def _facts(self, step: int) -> dict[str, Any]:
         """What the header of a file says: the run, the step, and its scores where it was evaluated."""
-        scores = self._newest[1] if self._newest[0] == step else {}
+        scores = self.scores(step) or {}
         facts = {"run": self._folder.path.name, "step": step}
         return facts | {f"test_{name}": score for name, score in scores.items()}

@@ -1,6 +1,7 @@
 """The training of one run: steps, with metrics, evaluations and checkpoints between them."""
 
 import contextlib
+import math
 import platform
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -20,7 +21,7 @@ from detox.ps.server import Server, ServerError, StepRecord
 from detox.ps.stopwatch import PARTS
 from detox.tasks import TaskError
 
-_PATIENCE = 20
+_IDLE_AT_MOST = 20
 """Steps in a row without an update, after which a run has failed; or all, where it has fewer."""
 _NONFINITE = "hold NaN or infinity"
 
@@ -60,7 +61,7 @@ class Run:
         self._skipped = 0
         self._idle, self._why = 0, ""  # steps without an update since the last one, and why
         self._nonfinite = 0
-        self._patience = min(_PATIENCE, config.steps)
+        self._idle_at_most = min(_IDLE_AT_MOST, config.steps)
         self._step = self._saved = 0  # the newest, and the newest of which there is a checkpoint
         self._keeper = Keeper(folder, model, config.create_best())
 
@@ -89,6 +90,12 @@ class Run:
                 f"({type(error).__name__}: {error}); --no-resume starts over"
             ) from None
         self._reporter.say(f"resumed after step {step}")
+        before = state["model"]["schedule"]["steps"]
+        if before != self._config.steps and self._model.depends_on_steps:
+            self._reporter.warn(
+                f'optimizer.schedule = "{self._config.optimizer.schedule}" depends on steps: the learning rate is that '
+                f"of a run of {self._config.steps} from here on, and was that of one of {before} until now"
+            )
         if self._config.worker_momentum:
             self._reporter.warn(
                 "worker_momentum starts from zero again: it was with the workers, and no checkpoint has it"
@@ -117,6 +124,8 @@ class Run:
         """
         config, interval = self._config, _Interval(self._server.outcomes)
         self._step = self._saved = first - 1
+        if self._had_enough:  # and was killed before it was done
+            self._server.stop()
         try:
             self._make_steps(first, interval)
         except BaseException as error:
@@ -128,22 +137,31 @@ class Run:
         if self._stuck(step):
             kind = TaskError if _NONFINITE in self._why else ServerError  # of which only one may pass by itself
             raise kind(f"the last {self._idle} steps made no update; step {step}: {self._why}")
-        if step < config.steps:
+        if step < config.steps and not self._had_enough:
             held = f"after step {step}, of which there is a checkpoint" if step else "before the first step was made"
             self._reporter.say(f"interrupted {held}")
             return False
+        if step < config.steps:
+            best = self._keeper.best
+            self._reporter.say(
+                f"ends after step {step}: {best.since} evaluations no better than that of step {best.step}"
+            )
+        scores = self._keeper.scores(step) or self._last_evaluation()
+        self._save()  # the evaluation too, for a longer run that goes on from here
+        if interval.steps:
+            self._report(step, scores, interval)
+        self._folder.finish(self._summary(scores))
+        return True
+
+    def _last_evaluation(self) -> Scores:
         try:
             scores = self._evaluate()
         except EvaluationError as error:
             kept = "the training is kept, and the same command makes only the evaluation again"
             raise EvaluationError(f"{error}; {kept} (with --accept-changes where the task was mended)") from error
-        self._folder.amend_metrics(step, scores)
-        self._tell(step, scores)
-        self._keeper.save(step)
-        if interval.steps:
-            self._report(step, scores, interval)
-        self._folder.finish(self._summary(scores))
-        return True
+        self._folder.amend_metrics(self._step, scores)
+        self._tell(self._step, scores)
+        return scores
 
     def _make_steps(self, first: int, interval: "_Interval") -> None:
         """The steps from `first`, as far as the server makes them, with what falls between them."""
@@ -170,6 +188,8 @@ class Run:
             self._folder.append_metrics(line)
             self._tell(step, line)
             self._reporter.advance(step)
+            if self._had_enough:
+                self._server.stop()
             if step % config.log_every == 0 and step < config.steps:
                 self._report(step, scores, interval)
                 scores = {}
@@ -204,7 +224,13 @@ class Run:
         """The scores of the newest step, by which it may be the best."""
         scores = evaluate(self._model)
         self._keeper.evaluated(self._step, scores)
+        self._model.evaluated(math.inf if scores["loss"] is None else scores["loss"])
         return scores
+
+    @property
+    def _had_enough(self) -> bool:
+        """Whether the run is over because it got no better for so long."""
+        return 0 < self._config.patience <= self._keeper.best.since
 
     def _try_evaluation(self, step: int) -> Scores:
         """The scores after a step that is not the last; none where the task fails, for the training can go on."""
@@ -220,7 +246,7 @@ class Run:
         A model that has learned, and then diverged under attack, is a result: of a defence that does not hold.
         """
         diverged = self._config.q > 0 and _NONFINITE in self._why and self._idle < step
-        return self._idle >= self._patience and not diverged
+        return self._idle >= self._idle_at_most and not diverged
 
     def _report(self, step: int, scores: Scores, interval: "_Interval") -> None:
         """The line on the terminal."""
@@ -255,11 +281,11 @@ class Run:
 
     def _summary(self, scores: Scores) -> dict[str, Any]:
         config, ledger, best = self._config, self._server.ledger, self._keeper.best
-        mean = {name: self._seconds[name] / config.steps for name in PARTS}
+        mean = {name: self._seconds[name] / self._step for name in PARTS}
         return {
             "name": config.name,
             "config_hash": config.identity,
-            "steps": config.steps,
+            "steps": self._step,
             "skipped_steps": self._skipped,
             "test_accuracy": None,
             **{f"test_{name}": score for name, score in scores.items()},

@@ -72,7 +72,7 @@ def _ready(session: Session, **facts: str | int) -> None:
 
 def _load(config: Config) -> tuple[Task, FlatModel]:
     task = create_task(config.task, model=config.model, data_dir=config.data_dir, device=config.device)
-    return task, FlatModel.build(task, config.seed)
+    return task, FlatModel.build(task, config.seed, config.computing)
 
 
 def _create_worker_rank(

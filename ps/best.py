@@ -1,7 +1,7 @@
 """The best evaluation of a run, by one of its scores, and how long ago it was."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 Direction = Literal["higher", "lower"]
 KNOWN: dict[str, Direction] = {"accuracy": "higher", "loss": "lower"}
@@ -18,12 +18,14 @@ class Best:
     Attributes:
         step, score: of the best; 0 and None before there is one.
         since: evaluations in a row that were no better.
+        last: the newest step that counted; one that is evaluated again, after a restart, counts no more.
     """
 
     def __init__(self, metric: str | None = None, direction: Direction | None = None) -> None:
         self._metric = metric
         self._direction = direction
-        self.step, self.score, self.since = 0, None, 0  # type: int, float | None, int
+        self.step, self.since, self.last = 0, 0, 0
+        self.score: float | None = None
 
     def metric(self, scores: Mapping[str, object]) -> str:
         """The name of the score, of an evaluation with these."""
@@ -31,18 +33,20 @@ class Best:
 
     def take(self, step: int, scores: Mapping[str, float | None]) -> bool:
         """Counts an evaluation; whether it is the best so far."""
+        if step <= self.last:
+            return False
         name = self.metric(scores)
         score, lower = scores.get(name), (self._direction or KNOWN[name]) == "lower"
         better = score is not None and (self.score is None or (score < self.score if lower else score > self.score))
-        self.since = 0 if better else self.since + 1
+        self.last, self.since = step, 0 if better else self.since + 1
         if better:
             self.step, self.score = step, score
         return better
 
-    def state(self) -> tuple[int, float | None, int]:
+    def state(self) -> dict[str, Any]:
         """All that a checkpoint needs."""
-        return self.step, self.score, self.since
+        return {"step": self.step, "score": self.score, "since": self.since, "last": self.last}
 
-    def restore(self, state: tuple[int, float | None, int]) -> None:
+    def restore(self, state: dict[str, Any]) -> None:
         """The inverse of state."""
-        self.step, self.score, self.since = state
+        self.step, self.score, self.since, self.last = (state[name] for name in ("step", "score", "since", "last"))

@@ -38,9 +38,11 @@ class Checkpoints:
         """Writes the state after `step`, and removes the oldest beyond those kept; raises OSError if it cannot."""
         temporary = self.folder / "checkpoint.tmp"
         write_through(temporary, lambda file: save_torch(state, file))
-        temporary.replace(self.folder / f"step-{step:08d}-{_digest(temporary)}.pt")
+        path = temporary.replace(self.folder / f"step-{step:08d}-{_digest(temporary)}.pt")
         sync(self.folder)
-        for old in self.found()[: -self._kept]:
+        found = self.found()
+        again = [old for old in found if _step(old) == step and old != path]
+        for old in again + [old for old in found if old not in again][: -self._kept]:
             old.unlink()
 
     def load(self, warn: Callable[[str], object]) -> tuple[int, dict[str, Any]] | None:

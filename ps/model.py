@@ -7,7 +7,9 @@ import numpy as np
 import torch
 
 from detox.aggregators import RULES, tolerates
+from detox.ps.schedule import Schedule
 from detox.tasks import FlatModel, Task
+from detox.tasks.computing import Computing
 from detox.tasks.devices import to_host
 from detox.tasks.metrics import as_metrics
 from detox.tasks.named import named_tensors
@@ -22,12 +24,13 @@ class GlobalModel:
     Args:
         task: makes the model and evaluates it.
         seed: of the initial weights.
-        steps: length of the run, for the cosine schedule.
+        steps: length of the run, on which schedules may depend.
         optimizer: class name in torch.optim.
         arguments: of the optimizer, lr among them.
-        schedule: "constant", "step" or "cosine".
-        milestones: steps at which "step" multiplies the learning rate by gamma.
-        gamma: factor of "step".
+        schedule, schedule_options, warmup: of the learning rate, see Schedule.
+        clip_norm: to which the norm of an update is clipped before the optimizer takes it; None: none is.
+        ema: decay of a running mean of the weights, which is evaluated and kept in their place; 0: there is none.
+        computing: see Computing; None: as it is.
 
     Attributes:
         d, b, words: entries of the parameters, and of what travels with them; see FlatModel.
@@ -46,21 +49,21 @@ class GlobalModel:
         optimizer: str = "SGD",
         arguments: dict[str, Any] | None = None,
         schedule: str = "constant",
-        milestones: tuple[int, ...] = (),
-        gamma: float = 0.1,
+        schedule_options: dict[str, Any] | None = None,
+        warmup: int = 0,
+        clip_norm: float | None = None,
+        ema: float = 0.0,
+        computing: Computing | None = None,
     ) -> None:
         self._task = task
         self.previous: Any = None
-        self._flat = FlatModel.build(task, seed)
+        self._flat = FlatModel.build(task, seed, computing)
         self.d, self.b, self.words = self._flat.d, self._flat.b, self._flat.words
         self._optimizer = create_optimizer(optimizer, self._flat.trained, arguments or {"lr": 0.1})
-        self._schedule: torch.optim.lr_scheduler.LRScheduler
-        if schedule == "step":
-            self._schedule = torch.optim.lr_scheduler.MultiStepLR(self._optimizer, list(milestones), gamma)
-        elif schedule == "cosine":
-            self._schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self._optimizer, steps)
-        else:
-            self._schedule = torch.optim.lr_scheduler.ConstantLR(self._optimizer, 1.0, 0)
+        self._schedule = Schedule(self._optimizer, schedule, schedule_options or {}, steps=steps, warmup=warmup)
+        self._clip_norm = clip_norm
+        self._ema = ema
+        self._mean: torch.Tensor | None = None  # of the weights
 
     @property
     def weights(self) -> np.ndarray:
@@ -107,8 +110,10 @@ class GlobalModel:
         return torch.cat([torch.as_tensor(agreed), torch.as_tensor(exact).to(self.device)])
 
     def named(self) -> dict[str, torch.Tensor]:
-        """The model's tensors by the names of its state_dict(), on the CPU; copies."""
-        return named_tensors(self._flat.module)
+        """Copies on the CPU by the names of state_dict(): of the mean of the weights, where there is one."""
+        with preserved(self._flat):
+            self._take_mean()
+            return named_tensors(self._flat.module)
 
     def start_from(self, tensors: Mapping[str, torch.Tensor]) -> None:
         """Makes these the weights before the first step; see detox.tasks.named.load_named for what it raises."""
@@ -128,11 +133,15 @@ class GlobalModel:
         """
         self._flat.gradient.copy_(torch.as_tensor(update))
         self._flat.attach_gradient(without)
-        self._optimizer.step()
+        if self._clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self._flat.trained, self._clip_norm)
+        with self._schedule.update():
+            self._optimizer.step()
         self._flat.attach_gradient()
         if self.b:
             self._flat.write(self.d, torch.as_tensor(buffers))
-        self._schedule.step()
+        if self._ema:
+            self._add_to_mean()
         self.previous = update if remember else None
 
     def evaluate(self) -> dict[str, float]:
@@ -142,17 +151,42 @@ class GlobalModel:
             TaskError: the task's `evaluate` failed, or returned no numbers with a loss among them.
         """
         with preserved(self._flat):
+            self._take_mean()
             self._flat.module.eval()
             with users_code("the task's evaluate"):
                 found = self._task.evaluate(self._flat.module)
         return as_metrics(found)
+
+    def evaluated(self, loss: float) -> None:
+        """Tells the schedule of an evaluation; a loss that is not finite is no progress."""
+        self._schedule.evaluated(loss)
+
+    @property
+    def depends_on_steps(self) -> bool:
+        """Whether a run of another length would have had another learning rate."""
+        return self._schedule.depends_on_steps
+
+    def _add_to_mean(self) -> None:
+        """Of parameters; what has to agree beside them is that of the newest step."""
+        weights = self._flat.weights.detach()
+        if self._mean is None:
+            self._mean = weights.clone()
+        else:
+            self._mean[: self.d].lerp_(weights[: self.d], 1 - self._ema)
+            self._mean[self.d :].copy_(weights[self.d :])
+
+    def _take_mean(self) -> None:
+        """Makes the mean, if there is one, the weights."""
+        if self._mean is not None:
+            self._flat.write(0, self._mean)
 
     def state(self) -> dict[str, Any]:
         """All that a checkpoint needs."""
         return {
             "weights": self._flat.weights.detach().cpu().clone(),
             "optimizer": self._optimizer.state_dict(),
-            "schedule": self._schedule.state_dict(),
+            "schedule": self._schedule.state(),
+            "mean": None if self._mean is None else self._mean.cpu().clone(),
             "previous": None if self.previous is None else torch.as_tensor(self.previous).cpu(),
         }
 
@@ -160,7 +194,8 @@ class GlobalModel:
         """The inverse of state."""
         self._flat.write(0, state["weights"])
         self._optimizer.load_state_dict(state["optimizer"])
-        self._schedule.load_state_dict(state["schedule"])
+        self._schedule.restore(state["schedule"])
+        self._mean = None if state["mean"] is None else state["mean"].to(self.device)
         previous = state["previous"]
         if previous is not None:
             self.previous = previous.numpy() if self.device.type == "cpu" else previous.to(self.device)

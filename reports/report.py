@@ -118,7 +118,7 @@ def table(runs: list[FinishedRun]) -> Table:
             *(in_figures(name, run.ends[name]) if name in run.ends else "-" for name in names),
             f"{summary['seconds_per_step']['total'] * summary['steps']:.1f}",
             f"{summary['bytes_into_ps'] / 1e6:.1f}",
-            str(config.q * config.steps),
+            str(config.q * summary["steps"]),
             *found,
             summary["weights_digest"][:8],
         )
@@ -159,7 +159,7 @@ def _row(run: FinishedRun, target: float | None) -> dict[str, Any]:
         **{f"seconds_{name}": summary["seconds_per_step"][name] for name in ("total", *PARTS)},
         "bytes_into_ps": summary["bytes_into_ps"],
         "skipped_steps": summary["skipped_steps"],
-        "bad_gradients": run.config.q * run.config.steps,
+        "bad_gradients": run.config.q * run.summary["steps"],
         "true_positives": true if run.config.r > 1 else None,
         "false_positives": false if run.config.r > 1 else None,
         "weights_digest": summary["weights_digest"],
@@ -182,7 +182,7 @@ def method_rows(all_methods: list[Method], target: float | None) -> list[dict[st
                 **timed,
                 "ms per step": f"{1000 * method.median_seconds['total']:.1f}",
                 "MB per step into the PS": f"{method.bytes_per_step / 1e6:.3f}",
-                "bad gradients": str(sum(run.config.q * run.config.steps for run in method.runs)),
+                "bad gradients": str(sum(run.config.q * run.summary["steps"] for run in method.runs)),
                 "true positives": str(true) if method.config.r > 1 else "-",
                 "false positives": str(false) if method.config.r > 1 else "-",
             }

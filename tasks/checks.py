@@ -49,7 +49,10 @@ def check_model(module: nn.Module) -> None:
         if tensor.layout != torch.strided or tensor.is_quantized:
             raise TaskError(f"the model's {name} is sparse or quantised; DETOX needs dense tensors")
         if tensor.dtype != torch.float32 and (name in parameters or tensor.dtype not in _EXACT):
-            raise TaskError(f"the model's {name} is {tensor.dtype}; DETOX needs float32")
+            half = '; autocast = "bf16" computes in bfloat16' * (tensor.dtype in (torch.bfloat16, torch.float16))
+            raise TaskError(
+                f"the model's {name} is {tensor.dtype}; DETOX needs float32: call float() on it in build_model{half}"
+            )
         if device.type == "meta":
             raise TaskError(f"the model's {name} is on the device meta, without values")
         if tensor.is_inference():

@@ -8,6 +8,7 @@ from torch import nn
 
 from detox.tasks.aliases import find_aliases
 from detox.tasks.checks import check_loss, check_model, kind_of, split
+from detox.tasks.computing import Computing
 from detox.tasks.devices import to_host
 from detox.tasks.exact import ExactBuffers
 from detox.tasks.named import load_named
@@ -19,6 +20,10 @@ _NEGATIVE_ZERO = np.uint32(0x80000000)
 
 class FlatModel:
     """A module whose weights and gradient are views into two flat float32 vectors.
+
+    Args:
+        module: the model.
+        computing: how gradients are computed; None: a file at once, in float32.
 
     The vector of weights holds the d trainable parameters in the order of `module.parameters()`, a tied one
     once, and behind them the b entries that have to agree without having a gradient: frozen parameters, then
@@ -36,9 +41,10 @@ class FlatModel:
         TaskError: the model cannot be flat, see check_model.
     """
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, computing: Computing | None = None) -> None:
         check_model(module)
         self.module = module
+        self._computing = computing or Computing()
         self._trained, kept, exact = split(module)
         everything = [*self._trained.values(), *kept.values()]
         device = everything[0].device
@@ -66,7 +72,7 @@ class FlatModel:
         self._places = self._find()
 
     @classmethod
-    def build(cls, task: Task, seed: int) -> "FlatModel":
+    def build(cls, task: Task, seed: int, computing: Computing | None = None) -> "FlatModel":
         """The task's model, its weights drawn from torch's generator in the state of that seed.
 
         Raises:
@@ -77,7 +83,7 @@ class FlatModel:
             module = task.build_model()
         if not isinstance(module, nn.Module):
             raise TaskError(f"build_model returned {kind_of(module)}; it has to return a torch.nn.Module")
-        return cls(module)
+        return cls(module, computing)
 
     @property
     def trained(self) -> list[torch.Tensor]:
@@ -132,27 +138,39 @@ class FlatModel:
                 tensor in the place of one of the model's, or changed which parameters are trained.
         """
         before = self._before = self.weights.clone() if self._before is None else self._before.copy_(self.weights)
-        self.gradient.zero_()
         self._reached.clear()
         self.module.train()
         _seed(self.weights.device, seed)
-        with torch.enable_grad():
-            with users_code("the loss"):
-                # A copy: what arrives in a message is read-only, and torch warns of that.
-                loss = task.loss(self.module, indices.copy(), torch.Generator().manual_seed(seed))
-            check_loss(loss)
-            self._take_up_gradients()
-            with users_code("the loss's backward()"):
-                loss.backward()  # type: ignore[no-untyped-call]
+        generator = torch.Generator().manual_seed(seed)
+        total: torch.Tensor | None = None
+        reached: set[int] = set()
+        for piece, part in self._computing.pieces(indices):
+            self._differentiate(task, piece, part, generator)
+            reached |= self._reached
+            if part < 1:  # apart from the gradients, which the next loss may clear
+                total = self.gradient.clone() if total is None else total.add_(self.gradient)
+        if total is not None:
+            self.gradient.copy_(total)
         self._check_places()
         self._check_parameters(before)
         self.exact.read(self._words)
         vector = torch.cat([self.gradient, self.weights[self.d :]])
         for index, view in enumerate(_views(vector, self._trained.values())):
-            if index not in self._reached:
+            if index not in reached:
                 view.fill_(-0.0)
         self.write(self.d, before[self.d :])
         return to_host(vector)
+
+    def _differentiate(self, task: Task, indices: np.ndarray, part: float, generator: torch.Generator) -> None:
+        """Makes the gradient that of `part` times the loss of these samples."""
+        self.gradient.zero_()
+        with torch.enable_grad():
+            with users_code("the loss"), self._computing.forward(self.weights.device):
+                loss = task.loss(self.module, indices, generator)
+            check_loss(loss)
+            self._take_up_gradients()
+            with users_code("the loss's backward()"):
+                (loss if part == 1 else loss * part).backward()  # type: ignore[no-untyped-call]
 
     def without_gradient(self, votes: np.ndarray, f: int) -> list[int]:
         """Indices of the trained parameters for which at most f of the votes, (m, d + b), have a gradient."""

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from helpers import employ
 
 from detox.aggregators import RULES, AggregatorError, create_hierarchy
@@ -54,7 +55,8 @@ class Loop:
         )
         beta = config.worker_momentum
         self.host = employ(
-            network, RANK, self.model.d + self.model.b, self.task, FlatModel(self.task.build_model()), codec,
+            network, RANK, self.model.d + self.model.b, self.task,
+            FlatModel(self.task.build_model(), config.computing), codec,
             momentum=Momentum(beta, self.model.d) if beta else None,
             corrupt=lambda header, vector: lies[header.worker](vector) if header.worker in lies else vector,
             share_compute=config.share_compute,
@@ -364,3 +366,33 @@ def test_weights_of_another_model_are_told_in_words(loop, tmp_path):
     (tmp_path / "given.pt").write_bytes(b"")
     with pytest.raises(WeightsError, match="is no file of weights"):
         loop(init=str(tmp_path / "given.pt"))
+
+
+EXTRAS = {
+    "p": 9, "r": 3, "steps": 8, "micro_batch_size": 5, "autocast": "bf16", "aggregator": {"name": "mean"},
+    "optimizer": {"name": "AdamW", "lr": 0.01, "schedule": "cosine", "warmup": 3, "clip_norm": 0.5, "ema": 0.9},
+}  # fmt: skip
+
+
+def test_what_trainers_have_is_resumed_to_the_same_bits_and_groups_agree(loop):
+    whole, first, second = (loop(**EXTRAS) for _ in range(3))
+    whole.steps(1, 8)
+    first.steps(1, 5)
+    second.server.restore(first.server.state())
+    second.steps(6, 8)
+    assert second.model.digest == whole.model.digest
+    assert second.model.evaluate() == whole.model.evaluate()
+    assert all(torch.equal(tensor, whole.model.named()[name]) for name, tensor in second.model.named().items())
+    assert whole.server.outcomes == {"unanimous": 24}
+    plain = loop(**EXTRAS | {"micro_batch_size": None, "autocast": "none"})
+    plain.steps(1, 8)
+    assert plain.model.digest != whole.model.digest
+
+
+def test_the_ps_computes_a_file_in_the_same_pieces_and_precision_as_its_workers(loop):
+    honest = loop(**EXTRAS)
+    attacked = loop({0: lambda v: -v, 1: lambda v: v + 1}, on_tie="recompute", groups="fixed", **EXTRAS)
+    honest.steps(1, 3)
+    attacked.steps(1, 3)
+    assert attacked.model.digest == honest.model.digest
+    assert [counts["convicted"] for counts in attacked.ledger.counts[:3]] == [3, 3, 0]

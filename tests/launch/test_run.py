@@ -59,7 +59,10 @@ class Server:
 
 
 class Model:
-    digest, evaluations = "", 0
+    digest, evaluations, depends_on_steps = "", 0, False
+
+    def evaluated(self, loss):
+        self.told = loss
 
     def named(self):
         return {"weight": torch.full((2,), float(self.evaluations))}
@@ -307,6 +310,46 @@ def test_a_run_without_a_finite_score_has_no_best_and_is_finished(tmp_path):
     assert Run(Config(steps=3), folder, Reporter(), Server(3), Scored(float("nan")), {}).train(1)
     assert not (folder.path / "best.safetensors").exists()
     assert folder.summary()["best"] == {"metric": "accuracy", "score": None, "step": 0}
+
+
+@pytest.mark.parametrize(
+    ("patience", "scores", "ends", "best"),
+    [
+        (0, [0.5, 0.4, 0.3, 0.2, 0.1], 10, 2),
+        (1, [0.1, 0.2, 0.2, 0.9, 0.9], 6, 4),
+        (2, [0.1, 0.9, 0.3, 0.9, 0.95], 8, 4),
+        (3, [0.1, 0.9, 0.3, 0.9, 0.95], 10, 10),
+        (2, [float("nan"), float("nan"), 1.0, 1.0, 1.0], 4, 0),
+    ],
+)
+@pytest.mark.parametrize("killed", [None, 4, "at the end"])
+def test_a_run_ends_early_where_it_gets_no_better_also_resumed(tmp_path, patience, scores, ends, best, killed):
+    folder, config = RunFolder(tmp_path / "run"), Config(steps=10, eval_every=2, patience=patience, checkpoint_every=2)
+    folder.create("")
+    reporter, first, model = Reporter(), 1, Scored(*scores)
+    run = Run(config, folder, reporter, Server(10), model)
+    if killed is not None:
+        state = {}
+
+        def kill(step, of_run):
+            state.update(of_run, step=step)
+            if step == killed or (killed == "at the end" and step == ends):
+                raise KeyboardInterrupt
+
+        folder.save_checkpoint = kill
+        with pytest.raises(KeyboardInterrupt):
+            run.train(1)
+        del folder.save_checkpoint
+        run = Run(config, folder, reporter, Server(10), model)
+        run._keeper.best.restore(state["best"])
+        first = state["step"] + 1
+        model.evaluations = min(state["step"], ends) // 2 - (killed == "at the end")
+    assert run.train(first)
+    summary = folder.summary()
+    assert (summary["steps"], summary["best"]["step"]) == (ends, best)
+    assert any(f"ends after step {ends}: {patience} evaluations no better" in line for line in reporter.said) == (
+        ends < 10
+    )
 
 
 @pytest.mark.parametrize("error", [ServerError("all ranks are lost"), TaskError("no"), OSError("gone"), ValueError])

@@ -6,6 +6,7 @@ from torch.nn.functional import cross_entropy
 
 from detox.tasks import MODELS, FlatModel, Task, TaskError
 from detox.tasks.classification import Classification, Images
+from detox.tasks.computing import Computing
 
 
 class Toy(Task):
@@ -164,7 +165,8 @@ def _sharing_memory():
 @pytest.mark.parametrize(
     ("build", "words"),
     [
-        (lambda: nn.Linear(2, 2).double(), r"weight is torch\.float64; DETOX needs float32"),
+        (lambda: nn.Linear(2, 2).double(), r"weight is torch\.float64; DETOX needs float32: call float\(\) .*model$"),
+        (lambda: nn.Linear(2, 2).bfloat16(), r'weight is torch\.bfloat16; .*; autocast = "bf16" computes in bfloat16$'),
         (lambda: _linear_with(mean=torch.zeros(2, dtype=torch.float16)), r"mean is torch\.float16"),
         (lambda: _linear_with(phase=torch.zeros(2, dtype=torch.complex64)), r"phase is torch\.complex64"),
         (lambda: _linear_with(mean=torch.zeros(2, device="meta")), "mean is on meta, the rest on cpu"),
@@ -231,3 +233,96 @@ def test_a_gpu_gives_equal_bits_every_time(name, monkeypatch):
         assert model.compute(task, np.arange(30), seed=1).tobytes() == first.tobytes()
     finally:
         torch.use_deterministic_algorithms(False)
+
+
+def _accumulated(task, indices, seed, size):
+    """The definition, in plain torch: a loss for each piece, weighted by its samples, and their gradients summed."""
+    module = task.build_model()
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    for begin in range(0, len(indices), size):
+        piece = indices[begin : begin + size]
+        (task.loss(module, piece, generator) * (len(piece) / len(indices))).backward()
+    floats = [buffer for buffer in module.buffers() if buffer.is_floating_point()]
+    words = [torch.tensor([int(b) & 0xFFFF, 0, 0, 0]) for b in module.buffers() if not b.is_floating_point()]
+    parts = [*(p.grad for p in module.parameters()), *floats, *words]
+    return torch.cat([part.detach().reshape(-1).float() for part in parts]).numpy()
+
+
+@pytest.mark.parametrize("size", [1, 3, 5, 12, 99])
+@pytest.mark.parametrize("name", ["linear", "batch norm"])
+def test_micro_batches_are_gradient_accumulation_in_plain_torch_to_the_bit(name, size):
+    task = Toy(TOYS[name])
+    if name == "batch norm" and size == 5:
+        size = 4
+    model = FlatModel(task.build_model(), Computing(size))
+    vector = model.compute(task, np.arange(12), seed=5)
+    assert vector.tobytes() == _accumulated(task, np.arange(12), 5, size).tobytes()
+    assert vector.tobytes() == model.compute(task, np.arange(12), seed=5).tobytes()
+    whole = FlatModel(task.build_model()).compute(task, np.arange(12), seed=5)
+    assert (vector.tobytes() == whole.tobytes()) == (size >= 12)
+
+
+def test_a_file_in_micro_batches_has_the_gradient_of_the_whole():
+    class Plain(Toy):
+        def loss(self, model, indices, generator):
+            return cross_entropy(model(self.x[indices]), self.y[indices])
+
+    task = Plain(TOYS["linear"])
+    whole = FlatModel(task.build_model()).compute(task, np.arange(12), seed=5)
+    pieces = FlatModel(task.build_model(), Computing(5)).compute(task, np.arange(12), seed=5)
+    np.testing.assert_allclose(pieces, whole, rtol=1e-4, atol=1e-7)
+
+
+def test_a_loss_that_clears_gradients_clears_those_of_its_micro_batch_alone():
+    class Clearing(Toy):
+        def loss(self, model, indices, generator):
+            model.zero_grad()
+            return super().loss(model, indices, generator)
+
+    plain, clearing = Toy(TOYS["linear"]), Clearing(TOYS["linear"])
+    vectors = [FlatModel(t.build_model(), Computing(4)).compute(t, np.arange(12), seed=5) for t in (plain, clearing)]
+    assert vectors[0].tobytes() == vectors[1].tobytes()
+
+
+def test_a_parameter_that_one_micro_batch_reaches_has_a_gradient():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(768, 4), nn.Linear(768, 4)
+            self.never = nn.Parameter(torch.ones(3))
+
+    class Some(Toy):
+        def loss(self, model, indices, generator):
+            part = model.a if 0 in indices else model.b
+            return cross_entropy(part(self.x[indices].flatten(1)), self.y[indices])
+
+    task = Some(Twice)
+    model = FlatModel(task.build_model(), Computing(6))
+    vector = model.compute(task, np.arange(12), seed=5)
+    assert model.without_gradient(vector[None], 0) == [0]
+    assert np.count_nonzero(vector) > 6000
+
+
+def test_autocast_computes_in_bfloat16_as_in_plain_torch_and_gives_float32():
+    seen = []
+
+    class Watching(Toy):
+        def loss(self, model, indices, generator):
+            scores = model(self.x[indices])
+            seen.append(scores.dtype)
+            return cross_entropy(scores, self.y[indices])
+
+    task = Watching(TOYS["lenet"])
+    vector = FlatModel(task.build_model(), Computing(autocast=True)).compute(task, np.arange(12), seed=5)
+    module = task.build_model()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = task.loss(module, np.arange(12), None)
+    loss.backward()
+    expected = torch.cat([p.grad.reshape(-1) for p in module.parameters()])
+    assert seen == [torch.bfloat16] * 2
+    assert vector.dtype == np.float32
+    np.testing.assert_allclose(vector, expected.numpy(), rtol=1e-2, atol=1e-3)
+    plain = FlatModel(task.build_model()).compute(task, np.arange(12), seed=5)
+    assert seen[-1] == torch.float32
+    assert vector.tobytes() != plain.tobytes()
