@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 Direction = Literal["higher", "lower"]
-KNOWN: dict[str, Direction] = {"accuracy": "higher", "loss": "lower"}
+KNOWN: dict[str, Direction] = {
+    **dict.fromkeys(("accuracy", "auc", "bleu", "f1", "precision", "r2", "recall"), "higher"),
+    **dict.fromkeys(("loss", "bits_per_character", "error", "mae", "mse", "perplexity", "rmse"), "lower"),
+}  # fmt: skip
 """Scores of which everybody knows what is better."""
 
 

@@ -1,4 +1,4 @@
-"""The pictures of a report: curves, seconds per step, time to an accuracy, attacks against methods."""
+"""The pictures of a report: curves, seconds per step, time to a score, attacks against methods."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from detox.ps.stopwatch import PARTS
-from detox.reports.results import score_names
+from detox.reports.results import in_figures, score_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.legend import Legend
 
     from detox.reports.results import Method
+    from detox.reports.target import Target
 
 _FORMATS = (".png", ".pdf", ".svg")
 _STYLES = ("-", "--", ":")
@@ -150,11 +151,11 @@ def parts(axes: "Axes", methods: Sequence["Method"]) -> None:
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
 
 
-def time_to(methods: Sequence["Method"], accuracy: float, title: str) -> "Figure":
-    """Seconds until a test accuracy, of the methods that came so far with every seed."""
+def time_to(methods: Sequence["Method"], target: "Target", title: str) -> "Figure":
+    """Seconds until a score, of the methods that came so far with every seed."""
     figure, axes = figure_of(1, 1, 10, 1.4 + 0.35 * len(methods))
     bars = axes[0, 0]
-    times = [method.reached(accuracy) for method in methods]
+    times = [method.reached(target) for method in methods]
     bars.barh(range(len(methods)), [time or 0 for time in times], color="C0")
     for place, time in enumerate(times):
         bars.annotate(
@@ -163,31 +164,45 @@ def time_to(methods: Sequence["Method"], accuracy: float, title: str) -> "Figure
     bars.set_yticks(range(len(methods)), [method.label for method in methods], parse_math=False)
     bars.invert_yaxis()
     bars.margins(x=0.12)
-    bars.set(xlim=(0, None), xlabel=f"seconds of training until {accuracy:.1%} test accuracy")
+    bars.set(xlim=(0, None))
+    until = f"test {target.name} {in_figures(target.name, target.value)}"
+    bars.set_xlabel(f"seconds of training until {until}", parse_math=False)
     figure.suptitle(title, parse_math=False)
     return figure
 
 
-def attacks(table: dict[str, dict[str, float]], title: str) -> "Figure":
-    """Accuracy of each method (rows) under each attack (columns), the worst of each in the last column, by name."""
+def attacks(table: dict[str, dict[str, float]], score: str, title: str) -> "Figure":
+    """A score of each method (rows) under each attack (columns), the worst of each in the last column, by name.
+
+    Args:
+        table: by method and attack; a loss that is not finite is infinite.
+        score: "accuracy" or "loss".
+        title: of the picture.
+    """
+    share = score == "accuracy"
     kinds = sorted({kind for row in table.values() for kind in row})
-    values = np.array([[100 * row.get(kind, np.nan) for kind in kinds] for row in table.values()])
-    worst = [kinds[place] for place in np.nanargmin(values, axis=1)]
-    values = np.column_stack([values, np.nanmin(values, axis=1)])
+    values = np.array([[row.get(kind, np.nan) for kind in kinds] for row in table.values()]) * (100 if share else 1)
+    places = (np.nanargmin if share else np.nanargmax)(values, axis=1)
+    worst = [kinds[place] for place in places]
+    values = np.column_stack([values, values[range(len(table)), places]])
     figure, axes = figure_of(1, 1, 3.5 + 0.75 * len(kinds), 2.2 + 0.4 * len(table))
     cells = axes[0, 0]
-    image = cells.imshow(values, cmap="RdYlGn", vmin=0, vmax=100, aspect="auto")
+    seen = np.where(np.isfinite(values), values, np.nan)
+    limits = {"vmin": 0, "vmax": 100} if share else {}
+    image = cells.imshow(seen, cmap="RdYlGn" if share else "RdYlGn_r", aspect="auto", **limits)
     for (row, column), value in np.ndenumerate(values):
-        if np.isfinite(value):
-            colour = "white" if value < 12 or value > 92 else "black"
+        if not np.isnan(value):
+            pale = np.isinf(value) or 0.12 <= image.norm(value) <= 0.92
             name = f"\n{worst[row]}" if column == len(kinds) else ""
+            said = f"{value:.0f}" if share or np.isinf(value) else f"{value:.2f}"
             cells.text(
-                column, row, f"{value:.0f}{name}", ha="center", va="center", color=colour, fontsize=7 if name else 10
-            )
+                column, row, said + name, ha="center", va="center", color="black" if pale else "white",
+                fontsize=7 if name else 10,
+            )  # fmt: skip
     cells.set_xticks(range(len(kinds) + 1), [*kinds, "worst"], rotation=40, ha="right", parse_math=False)
     cells.set_yticks(range(len(table)), list(table), parse_math=False)
     cells.axvline(len(kinds) - 0.5, color="white", linewidth=4)
     cells.set(xlabel="attack", ylabel="method")
-    figure.colorbar(image, label="test accuracy at the end (%)")
+    figure.colorbar(image, label=f"test {score} at the end" + " (%)" * share)
     figure.suptitle(title, parse_math=False)
     return figure

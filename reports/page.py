@@ -9,9 +9,9 @@ from detox.reports.results import FinishedRun
 
 _CAPTIONS = {
     "curves": "The scores on the test data, over steps and over seconds; bands: from the worst to the best seed.",
-    "time-to-accuracy": "Seconds of training until the target accuracy, the mean of the seeds.",
+    "time-to-target": "Seconds of training until the target, the mean of the seeds.",
     "seconds": "Where the seconds of a step go.",
-    "attacks": "Test accuracy at the end, by method and attack, and the worst attack of each method.",
+    "attacks": "What the test says at the end, by method and attack, and the worst attack of each method.",
 }
 
 _PAGE = """\

@@ -4,7 +4,7 @@ import csv
 import io
 import math
 import sys
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
 from statistics import mean
@@ -18,6 +18,7 @@ from detox.ps.stopwatch import PARTS
 from detox.reports.figures import picture_file
 from detox.reports.records import RunError, scores_in
 from detox.reports.results import FinishedRun, Method, fields_of, in_figures, methods, score_names, shown
+from detox.reports.target import Target, parse_target
 from detox.reports.terminal import printer
 
 if TYPE_CHECKING:
@@ -35,19 +36,28 @@ def report(argv: list[str]) -> int:
     parser = ArgumentParser("detox-ps report", description="Tables and pictures of finished runs.", allow_abbrev=False)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run's folder")
     parser.add_argument(
-        "--plot", type=picture_file, metavar="FILE", help="draw accuracy and seconds: .png, .pdf, .svg (extra `plot`)"
+        "--plot", type=picture_file, metavar="FILE", help="draw scores and seconds: .png, .pdf, .svg (extra `plot`)"
     )
     parser.add_argument(
         "--output", type=Path, metavar="FOLDER", help="write report.csv, report.md, report.html and its pictures there"
     )
     parser.add_argument(
-        "--target", type=share, metavar="SHARE", help="test accuracy to time, 0 to 1; unset: 95%% of the best"
+        "--target",
+        type=parse_target,
+        metavar="NAME=VALUE",
+        help="score to time, such as accuracy=0.9 or loss=0.3; unset: 95%% of the best accuracy",
     )
     parser.add_argument("--tensorboard", type=Path, metavar="FOLDER", help="write event files (extra `tensorboard`)")
     options = parser.parse_args(argv)
     runs = read(options.runs)
     if not runs:
         print("detox-ps: none of these is the folder of a finished run", file=sys.stderr)
+        return 2
+    if options.target is not None and options.target.name not in (names := score_names(runs)):
+        print(
+            f"detox-ps: --target: no run has a score {options.target.name}; there are: {', '.join(names)}",
+            file=sys.stderr,
+        )
         return 2
     console = printer()
     console.print(table(runs))
@@ -77,17 +87,6 @@ def report(argv: list[str]) -> int:
         print(f"detox-ps: this needs the extra `{extra}`: pip install 'detox-ps[{extra}]'", file=sys.stderr)
         return 2
     return 0
-
-
-def share(text: str) -> float:
-    """For argparse: a number from 0 to 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value <= 1:
-        raise ArgumentTypeError(f"a number from 0 to 1 is needed, got {text}")
-    return value
 
 
 def read(paths: list[Path]) -> list[FinishedRun]:
@@ -136,7 +135,7 @@ def what_all_share(runs: list[FinishedRun]) -> str:
     return ", ".join(fact for words in facts if len(words) == 1 for fact in words)
 
 
-def as_csv(runs: list[FinishedRun], target: float | None) -> str:
+def as_csv(runs: list[FinishedRun], target: Target | None) -> str:
     """One row per run: all fields of its config, and what came of it."""
     text = io.StringIO()
     rows = [_row(run, target) for run in runs]
@@ -147,13 +146,13 @@ def as_csv(runs: list[FinishedRun], target: float | None) -> str:
     return text.getvalue()
 
 
-def _row(run: FinishedRun, target: float | None) -> dict[str, Any]:
+def _row(run: FinishedRun, target: Target | None) -> dict[str, Any]:
     summary, (true, false) = run.summary, run.positives
     reached = None if target is None else run.reached(target)
     return {
         **fields_of(run.config),
-        **{f"test_{name}": run.ends.get(name) for name in ("accuracy", "loss", *run.ends)},
-        "target_accuracy": target,
+        **{f"test_{name}": run.ends.get(name) for name in run.ends},
+        "target": target and f"{target.name} {in_figures(target.name, target.value)}",
         "steps_to_target": reached and reached[0],
         "seconds_to_target": reached and reached[1],
         **{f"seconds_{name}": summary["seconds_per_step"][name] for name in ("total", *PARTS)},
@@ -166,13 +165,16 @@ def _row(run: FinishedRun, target: float | None) -> dict[str, Any]:
     }
 
 
-def method_rows(all_methods: list[Method], target: float | None) -> list[dict[str, str]]:
+def method_rows(all_methods: list[Method], target: Target | None) -> list[dict[str, str]]:
     """One row per method, in words and numbers; a spread is from the least to the greatest of the seeds."""
     rows = []
     names = shown(score_names([run for method in all_methods for run in method.runs]))
     for method in all_methods:
         reached = None if target is None else method.reached(target)
-        timed = {} if target is None else {f"seconds to {target:.1%}": "never" if reached is None else f"{reached:.1f}"}
+        timed = {}
+        if target is not None:
+            aim = f"{target.name} {in_figures(target.name, target.value)}"
+            timed = {f"seconds to {aim}": "never" if reached is None else f"{reached:.1f}"}
         true, false = map(sum, zip(*(run.positives for run in method.runs), strict=True))
         rows.append(
             {
@@ -196,29 +198,33 @@ def as_markdown(rows: list[dict[str, str]], title: str) -> str:
     return f"{title}\n\n" + "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
-def by_attack(all_methods: list[Method]) -> dict[str, dict[str, float]]:
-    """Name of the runs -> attack -> mean accuracy at the end; empty unless there are several of both.
+def by_attack(all_methods: list[Method], score: str) -> dict[str, dict[str, float]]:
+    """Name of the runs -> attack -> mean score at the end; empty unless there are several of both.
 
-    Methods whose task has no accuracy are left out.
+    A mean of losses that are not all finite is infinite. Methods whose task has no such score are left out.
     """
     found: dict[str, dict[str, list[float]]] = {}
     for method in all_methods:
-        if not all("accuracy" in run.ends for run in method.runs):
+        if not all(score in run.ends for run in method.runs):
             continue
         kind = method.config.attack.kind if method.config.q else "none"
-        found.setdefault(method.config.name, {}).setdefault(kind, []).extend(method.accuracies)
+        found.setdefault(method.config.name, {}).setdefault(kind, []).extend(method.values(score))
     kinds = {kind for row in found.values() for kind in row}
     if len(found) < 2 or len(kinds) < 2:
         return {}
-    return {name: {kind: mean(values) for kind, values in row.items()} for name, row in found.items()}
+    return {name: {kind: _mean(values) for kind, values in row.items()} for name, row in found.items()}
 
 
-def write(runs: list[FinishedRun], target: float | None, folder: Path) -> None:
+def _mean(values: list[float]) -> float:
+    return mean(values) if all(map(math.isfinite, values)) else math.inf
+
+
+def write(runs: list[FinishedRun], target: Target | None, folder: Path) -> None:
     """Writes report.csv, report.md, report.html and the pictures.
 
     Args:
         runs: finished ones, at least one.
-        target: test accuracy to time, 0 to 1; None: 95 % of the best.
+        target: score to time; None: 95 % of the best accuracy, where there is one.
         folder: where to; it is made.
 
     Raises:
@@ -229,18 +235,17 @@ def write(runs: list[FinishedRun], target: float | None, folder: Path) -> None:
 
     all_methods, title = methods(runs), what_all_share(runs)
     aim = target
-    if "accuracy" not in score_names(runs):
-        aim = None
-    elif target is None:
-        aim = 0.95 * max(run.accuracy or 0.0 for run in runs)
+    if target is None and "accuracy" in score_names(runs):
+        aim = Target("accuracy", 0.95 * max(run.accuracy or 0.0 for run in runs), "higher")
     drawings: dict[str, Callable[[], Figure]] = {
         "curves": lambda: figures.curves(all_methods, title),
         "seconds": lambda: figures.seconds(all_methods, title),
     }
     if aim is not None:
-        drawings["time-to-accuracy"] = lambda: figures.time_to(all_methods, aim, title)
-    if found := by_attack(all_methods):
-        drawings["attacks"] = lambda: figures.attacks(found, title)
+        drawings["time-to-target"] = lambda: figures.time_to(all_methods, aim, title)
+    score = next(iter(score_names(runs)), "loss")
+    if found := by_attack(all_methods, score):
+        drawings["attacks"] = lambda: figures.attacks(found, score, title)
     folder.mkdir(parents=True, exist_ok=True)
     for name, draw in drawings.items():
         figures.save(draw(), folder / f"{name}.png")

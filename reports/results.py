@@ -1,6 +1,7 @@
 """What finished runs have in their folders, and which of them are the same method with other seeds."""
 
 import json
+import math
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +24,7 @@ from detox.reports.records import (
     read_summary,
     scores_in,
 )
+from detox.reports.target import Target
 
 _SEEDS = {"seed", "secret_seed", "attack.seed"}
 _NAMES = {"name", "output"}
@@ -117,13 +119,11 @@ class FinishedRun:
         steps = [line["seconds"] | {"total": sum(line["seconds"].values())} for line in self.metrics]
         return {name: median(step[name] for step in steps) for name in (*PARTS, "total")}
 
-    def reached(self, accuracy: float) -> tuple[int, float] | None:
-        """Step and seconds of the first evaluation with so much accuracy; None if it never came."""
-        for step, seconds, scores in self.scores:
-            score = scores.get("accuracy")
-            if score is not None and score >= accuracy:
-                return step, seconds
-        return None
+    def reached(self, target: Target) -> tuple[int, float] | None:
+        """Step and seconds of the first evaluation with a score as good as that; None if it never came."""
+        return next(
+            ((step, seconds) for step, seconds, scores in self.scores if target.met(scores.get(target.name))), None
+        )
 
 
 def score_names(runs: list[FinishedRun]) -> list[str]:
@@ -163,18 +163,17 @@ class Method:
         """The first run's, which is all runs' but for seeds."""
         return self.runs[0].config
 
-    @property
-    def accuracies(self) -> list[float]:
-        """Of the runs, at the end; where the loss is not finite, nothing was learnt: 0."""
-        return [run.accuracy or 0.0 for run in self.runs]
+    def values(self, name: str) -> list[float]:
+        """A score of each run at the end, NaN where it is not finite; an accuracy is 0 then, for nothing was learnt."""
+        lost = 0.0 if name == "accuracy" else math.nan
+        return [lost if (value := run.ends.get(name)) is None else value for run in self.runs]
 
     def ends(self, name: str) -> str:
         """A score at the end, the mean of the runs, and from the least to the greatest; "-" where a run has none."""
-        found = self.accuracies if name == "accuracy" else [run.ends.get(name) for run in self.runs]
         if any(name not in run.ends for run in self.runs):
             return "-"
-        values = [value for value in found if value is not None]
-        if len(values) < len(found):
+        values = self.values(name)
+        if not all(map(math.isfinite, values)):
             return "not finite"
         spread = f" ({in_figures(name, min(values))} to {in_figures(name, max(values))})" if len(values) > 1 else ""
         return in_figures(name, mean(values)) + spread
@@ -189,9 +188,9 @@ class Method:
         """Into the PS, the mean of the runs."""
         return float(mean(run.summary["bytes_into_ps"] / run.summary["steps"] for run in self.runs))
 
-    def reached(self, accuracy: float) -> float | None:
-        """Seconds until so much accuracy, the mean of the runs; None unless all of them came so far."""
-        hits = [run.reached(accuracy) for run in self.runs]
+    def reached(self, target: Target) -> float | None:
+        """Seconds until a score as good as that, the mean of the runs; None unless all of them came so far."""
+        hits = [run.reached(target) for run in self.runs]
         return None if None in hits else mean(hit[1] for hit in hits if hit is not None)
 
 

@@ -1,7 +1,9 @@
 import base64
 import csv
 import json
+import math
 import re
+from argparse import ArgumentTypeError
 
 import pytest
 
@@ -9,8 +11,9 @@ from detox.config import Config
 from detox.config.adversary import create_placement
 from detox.ps.folder import RunFolder
 from detox.ps.stopwatch import PARTS
-from detox.reports.report import report
+from detox.reports.report import by_attack, report
 from detox.reports.results import FinishedRun, methods
+from detox.reports.target import Target, parse_target
 
 SECONDS = dict.fromkeys(PARTS, 0.1)
 
@@ -117,20 +120,77 @@ def test_runs_that_differ_in_seeds_alone_are_one_method_and_namesakes_are_told_a
     ]
 
 
-def test_the_time_to_an_accuracy_is_that_of_the_first_evaluation_with_it(several, run):
+def test_the_time_to_a_score_is_that_of_the_first_evaluation_with_it(several, run):
     one = FinishedRun.read(run)
-    assert one.reached(0.6) == (2, pytest.approx(1.0))
-    assert one.reached(0.95) is None
+    assert one.reached(parse_target("accuracy=0.6")) == (2, pytest.approx(1.0))
+    assert one.reached(parse_target("loss=0.4")) == (2, pytest.approx(1.0))  # at most, for a loss
+    assert one.reached(parse_target("accuracy=0.95")) is one.reached(parse_target("mae=3")) is None
     detox, _, _, lost = methods([FinishedRun.read(path) for path in several])
-    assert detox.reached(0.8) == pytest.approx(1.5)
-    assert detox.reached(0.85) is None  # one of the seeds never came so far
-    assert lost.reached(0.1) is None
-    assert lost.accuracies == [0, 0]
+    assert detox.reached(parse_target("accuracy=0.8")) == pytest.approx(1.5)
+    assert detox.reached(parse_target("accuracy=0.85")) is None  # one of the seeds never came so far
+    assert lost.reached(parse_target("accuracy=0.1")) is None
+    assert lost.values("accuracy") == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [
+        ("accuracy=0.9", Target("accuracy", 0.9, "higher")),
+        ("r2=-0.5", Target("r2", -0.5, "higher")),
+        ("perplexity = 12", Target("perplexity", 12, "lower")),
+        ("top 5>=0.9", Target("top 5", 0.9, "higher")),
+        ("mape<=3e-1", Target("mape", 0.3, "lower")),
+        ("loss>=3", Target("loss", 3, "higher")),  # how long until it diverged
+    ],
+)
+def test_a_target_is_a_score_and_a_number_and_from_which_side(text, target):
+    assert parse_target(text) == target
+    assert target.met(target.value)
+    assert target.met(target.value + 1) == (target.better == "higher")
+    assert not target.met(None)
+
+
+def test_a_score_of_which_nobody_knows_what_is_better_is_asked_about():
+    with pytest.raises(ArgumentTypeError, match=r"a lower mape is better is not known: write 'mape>=3' or 'mape<=3'"):
+        parse_target("mape=3")
+
+
+def test_a_target_that_no_run_has_is_refused_with_those_that_there_are(run, capsys):
+    assert report([str(run), "--target", "r2=0.5"]) == 2
+    assert "no run has a score r2; there are: accuracy, loss" in capsys.readouterr().err
+
+
+def test_a_regression_is_timed_to_its_own_score_and_drawn_by_attack(tmp_path):
+    pytest.importorskip("matplotlib")
+    paths = []
+    for name, r in (("detox", 3), ("mean", 1)):
+        for kind in ("alie", "reversed"):
+            path = _finished(tmp_path / f"{name}-{kind}", Config(name=name, p=9, q=2, r=r, attack={"kind": kind}))
+            lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+            diverged = (name, kind) == ("mean", "reversed")
+            scores = [
+                {"loss": None} if diverged else {"loss": 1 / line["step"], "r2": 0.1 * line["step"]} for line in lines
+            ]
+            kept = [{k: v for k, v in line.items() if k not in ("loss", "accuracy")} for line in lines]
+            text = "".join(json.dumps(line | found) + "\n" for line, found in zip(kept, scores, strict=True))
+            (path / "metrics.jsonl").write_text(text)
+            ends = {f"test_{k}": v for k, v in scores[-1].items()}
+            _summary(**{"test_accuracy": ..., "test_loss": ..., **ends})(path)
+            paths.append(path)
+    out = tmp_path / "report"
+    assert report([*map(str, paths), "--output", str(out), "--target", "r2=0.2"]) == 0
+    assert "| method | seeds | test loss | test r2 | seconds to r2 0.2 |" in (out / "report.md").read_text()
+    assert "| mean, attack.kind = reversed | 1 | not finite | - | never |" in (out / "report.md").read_text()
+    assert {path.name for path in out.glob("*.png")} == {
+        "curves.png", "seconds.png", "time-to-target.png", "attacks.png",
+    }  # fmt: skip
+    found = by_attack(methods([FinishedRun.read(path) for path in paths]), "loss")
+    assert found["mean"] == {"alie": pytest.approx(1 / 3), "reversed": math.inf}
 
 
 def test_a_report_has_a_row_a_run_a_row_a_method_and_a_page_that_needs_no_other_file(several, tmp_path):
     out = tmp_path / "report"
-    assert report([*map(str, several), "--output", str(out), "--target", "0.6"]) == 0
+    assert report([*map(str, several), "--output", str(out), "--target", "accuracy=0.6"]) == 0
     with (out / "report.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 8
@@ -269,7 +329,7 @@ def test_columns_follow_the_scores_that_a_task_has(scores, tmp_path, capsys):
     ends = {f"test_{name}": value for name, value in scores.items()}
     _summary(**{"test_accuracy": None, "test_loss": ..., **ends})(path)
     out = tmp_path / "out"
-    assert report([str(path), "--output", str(out), "--plot", str(tmp_path / "a.png"), "--target", "0.4"]) == 0
+    assert report([str(path), "--output", str(out), "--plot", str(tmp_path / "a.png")]) == 0
     head = next(line for line in capsys.readouterr().out.splitlines() if "MB in" in line)
     for name in ("accuracy", "loss", "mae", "top 5"):
         assert (name in head) == (name in scores and (name != "loss" or "accuracy" not in scores))
@@ -304,7 +364,8 @@ def test_a_picture_has_the_format_that_its_name_says(run, tmp_path, monkeypatch,
 
 @pytest.mark.parametrize("options", [
     ["--plot", "a.jpeg"], ["--plot", "a"], ["--plot", "."], ["--plot", ".png"], ["--plot", ""], ["--best", "-1"],
-    *(["--target", value] for value in ("nan", "inf", "-1", "2", "1e400", "x", "0x10", "")),
+    *(["--target", value] for value in ("accuracy=nan", "loss=inf", "accuracy=-1", "accuracy=2", "r2=1e400", "loss=x",
+                                        "loss=0x10", "loss=", "=3", "0.9", "loss", "loss<3", "loss==3", "")),
 ])  # fmt: skip
 def test_an_option_that_cannot_be_is_refused_before_any_work(options, capsys):
     with pytest.raises(SystemExit) as stop:
