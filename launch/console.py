@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from detox.ps.stopwatch import PARTS
+from detox.reports.results import shown
 
 ProgressKind = Literal["bar", "lines", "none"]
 
@@ -109,9 +110,7 @@ def summary_lines(summary: dict[str, Any], folder: str) -> list[str]:
     seconds, votes = summary["seconds_per_step"], summary["votes"]
     parts = ", ".join(f"{name} {seconds[name]:.3f}" for name in PARTS)
     scores = {name.removeprefix("test_"): value for name, value in summary.items() if name.startswith("test_")}
-    # The accuracy is the score to show, of a task that has one.
-    shown = ["accuracy"] if scores.get("accuracy") is not None else [name for name in scores if name != "accuracy"]
-    told = "".join(f", test {name} {_score(name, scores[name])}" for name in shown)
+    told = "".join(f", test {name} {_score(name, scores[name])}" for name in shown(list(scores)))
     lines = [
         f"{summary['steps']} steps{told}, {seconds['total']:.3f} s per step ({parts})",
         f"{summary['bytes_into_ps'] / 1e6:.1f} MB into the PS; groups unanimous {votes['unanimous']}, "

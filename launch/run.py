@@ -287,7 +287,6 @@ class Run:
             "config_hash": config.identity,
             "steps": self._step,
             "skipped_steps": self._skipped,
-            "test_accuracy": None,
             **{f"test_{name}": score for name, score in scores.items()},
             "best": {"metric": best.metric(scores), "score": best.score, "step": best.step},
             "seconds_per_step": {"total": sum(mean.values()), **mean},

@@ -58,7 +58,7 @@ class Task(ABC):
 
     @abstractmethod
     def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """Metrics on test data: numbers of any kind under any names, "loss" among them; "accuracy" is shown as such.
+        """Metrics on test data: numbers of any kind under any names, "loss" among them. "accuracy" is a share.
 
         Args:
             model: in evaluation mode. Whatever becomes of it here is put back afterwards, random numbers too.
