@@ -1,6 +1,9 @@
 # Sourced by the scripts for sbatch, which Slurm runs from a copy of its own: they are submitted in the checkout.
 cd "$SLURM_SUBMIT_DIR"
 PATH=$PWD/.venv/bin:$PATH
+# With DETOX_IMAGE, an image of Apptainer's, each rank that srun starts runs in it, and hosts need no .venv.
+image=()
+[ -z "${DETOX_IMAGE:-}" ] || image=(apptainer exec "$DETOX_IMAGE")
 
 # Runs a command in the background. On SIGUSR1, which Slurm sends before the time limit and before a preemption, the
 # command gets it too, and writes a checkpoint; the job is queued again, and resumes.

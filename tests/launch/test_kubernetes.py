@@ -39,6 +39,7 @@ class Volume(Resource):
 class Pod(Resource):
     containers: list[Container]
     volumes: list[Volume]
+    security_context: dict[Literal["runAsUser", "runAsGroup", "fsGroup"], int]
     termination_grace_period_seconds: int = 30
 
 
