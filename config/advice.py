@@ -80,6 +80,5 @@ def _near(p: int, r: int) -> Iterator[int]:
 
 
 def _odd(r: int, most: int) -> Iterator[int]:
-    """Odd sizes of a group from 3 on but for r, the larger first, then the smaller, the nearest first."""
-    yield from range(r + 1 + r % 2, most + 1, 2)
-    yield from range(r - 1 - r % 2, 2, -2)
+    """Odd sizes of a group from 3 to `most` but for r, the nearest first; of two as near the greater one."""
+    yield from sorted((n for n in range(3, most + 1, 2) if n != r), key=lambda n: (abs(n - r), -n))

@@ -54,8 +54,8 @@ class QuarantineConfig(Section):
     """Leaving out workers that offend too often; groups are drawn from the rest, and q and f follow."""
 
     policy: Literal["never", "majority", "recompute"] = "never"
-    """never. majority: dissents from strict majorities suffice; honest workers that are outvoted are false positives.
-    recompute: the PS first computes a suspect's file itself, and only that convicts."""
+    """never: nobody is. majority: dissents from strict majorities suffice; honest workers that are outvoted are false
+    positives. recompute: the PS first computes a suspect's file itself, and only that convicts."""
     after: Count = 3
     """Offences (dissented, lied, equivocated, convicted) that make a worker due."""
     window: Count = 20

@@ -11,6 +11,7 @@ from pydantic import (
     PlainSerializer,
     ValidationError,
     ValidatorFunctionWrapHandler,
+    WithJsonSchema,
     WrapValidator,
 )
 
@@ -40,9 +41,13 @@ def _option(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
     return tuple(check(item) for item in value) if isinstance(value, list | tuple) else check(value)
 
 
+_SCALARS = [{"type": kind} for kind in ("boolean", "integer", "number", "string")]
 # A list is no part of the type, or the command line would take all that follows for its items.
 Option = Annotated[
-    Scalar, WrapValidator(_option), PlainSerializer(lambda value: list(value) if isinstance(value, tuple) else value)
+    Scalar,
+    WrapValidator(_option),
+    PlainSerializer(lambda value: list(value) if isinstance(value, tuple) else value),
+    WithJsonSchema({"anyOf": [*_SCALARS, {"type": "array", "items": {"anyOf": _SCALARS}}]}),
 ]
 
 

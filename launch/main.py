@@ -28,6 +28,9 @@ _USAGE = """detox-ps: an MPI parameter server that survives Byzantine workers
   detox-ps blame RUN [--plot FILE.png] [--json]                           what its ledger says of each worker
   detox-ps evaluate RUN [--model best|last|FILE] [--json]                 the scores of the weights that it left
   detox-ps watch RUN [--once]                                             a run while it trains
+  detox-ps list [rules|attacks|tasks|...]                                 what a config can name, one line each
+  detox-ps config --show CONFIG.toml | --schema                           a config with its defaults; its JSON schema
+  detox-ps new task NAME                                                  writes a task and a config that run
 
 Each command has --help. detox-ps --version prints the version.
 """
@@ -42,6 +45,9 @@ _COMMANDS = {
     "blame": "reports.blame",
     "evaluate": "launch.evaluate",
     "watch": "reports.watch",
+    "list": "commands.listing:list_",
+    "config": "commands.configs",
+    "new": "commands.new",
 }
 _OF_RANKS = ("train", "examine")
 
@@ -70,7 +76,8 @@ def _run(command: str, argv: list[str]) -> int:
     try:
         environment.apply()
         if command in _COMMANDS:
-            status: int = getattr(importlib.import_module(f"detox.{_COMMANDS[command]}"), command)(argv)
+            module, _, name = _COMMANDS[command].partition(":")
+            status: int = getattr(importlib.import_module(f"detox.{module}"), name or command)(argv)
         elif command in ("-h", "--help"):
             print(_USAGE, end="")
             status = 0

@@ -212,10 +212,7 @@ def create_optimizer(name: str, parameters: list[torch.Tensor], arguments: dict[
     Raises:
         ValueError: unknown, or it does not take these arguments, or more than a gradient is needed for a step.
     """
-    base = torch.optim.Optimizer
-    known = {
-        n: v for n, v in vars(torch.optim).items() if isinstance(v, type) and issubclass(v, base) and v is not base
-    }
+    known = optimizers()
     if name not in known:
         raise ValueError(f"optimizer.name: torch.optim has no {name}; it has {', '.join(sorted(known))}")
     toy = torch.nn.Parameter(torch.zeros(1, 1))
@@ -225,3 +222,9 @@ def create_optimizer(name: str, parameters: list[torch.Tensor], arguments: dict[
         return known[name](parameters, **arguments)
     except Exception as error:  # torch checks few arguments, and the others fail in use as they may
         raise ValueError(f"optimizer: {name}: {error or type(error).__name__}") from None
+
+
+def optimizers() -> dict[str, type[torch.optim.Optimizer]]:
+    """The classes of torch.optim by name."""
+    base = torch.optim.Optimizer
+    return {n: v for n, v in vars(torch.optim).items() if isinstance(v, type) and issubclass(v, base) and v is not base}

@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "worker": {"aggregators", "assignment", "errors", "tasks", "wire"},
     "config": {"aggregators", "assignment", "errors", "ps", "tasks", "wire", "worker"},
     "reports": {"aggregators", "assignment", "config", "errors", "ps", "tasks", "wire", "worker"},
+    "commands": {"aggregators", "assignment", "config", "errors", "ps", "tasks", "worker"},
     "launch": {"aggregators", "assignment", "config", "errors", "ps", "reports", "tasks", "wire", "worker"},
 }
 

@@ -11,7 +11,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -22,12 +22,42 @@ from detox.worker.blatant import flip_bits
 PS = 0
 _BIG = 2**20  # bytes of each message of a flood, and of what is too long
 
-FaultKind = Literal[
-    "kill", "segfault", "exit", "exception", "abort", "stop", "straggle", "silent", "late",
-    "magic", "version", "checksum", "length", "step", "rank", "file", "kind", "garbage", "truncated", "overlong",
-    "duplicate", "equivocate", "lie", "withhold", "bomb", "flood_small", "flood_large", "bit_flip", "nan", "inf",
-]  # fmt: skip
-FAULTS: tuple[FaultKind, ...] = get_args(FaultKind)
+FAULTS = {
+    "kill": "The rank ends by SIGKILL.",
+    "segfault": "The rank reads address 0.",
+    "exit": "The rank ends with status 1.",
+    "exception": "The rank raises an exception.",
+    "abort": "The rank ends the way that MPI has for it.",
+    "stop": "The rank stands still for `seconds`, by SIGSTOP.",
+    "straggle": "The rank sleeps for `seconds` before it answers.",
+    "silent": "The worker sends nothing.",
+    "late": "The worker's answers go out `seconds` later.",
+    "magic": "A header that does not begin as the protocol's.",
+    "version": "A header of another version of the protocol.",
+    "checksum": "A header whose checksum is wrong.",
+    "length": "A header that says a byte more than there is.",
+    "step": "An answer for a step 1000 ahead.",
+    "rank": "An answer in the name of another rank's worker.",
+    "file": "An answer about a file that is not the worker's.",
+    "kind": "A message of a kind that only the PS sends.",
+    "garbage": "Random bytes.",
+    "truncated": "A message without its last byte.",
+    "overlong": "A message with a MiB behind it.",
+    "duplicate": "Every answer twice.",
+    "equivocate": "Two claims for one file.",
+    "lie": "A gradient that is not the one claimed.",
+    "withhold": "A claim, and no gradient.",
+    "bomb": "A gradient that says it is 2 GiB when decompressed.",
+    "flood_small": "Empty messages without end, for `seconds`.",
+    "flood_large": "Messages of a MiB without end, for `seconds`.",
+    "bit_flip": "A gradient with flipped bits in one entry.",
+    "nan": "A gradient with one NaN.",
+    "inf": "A gradient with one infinity.",
+}
+if TYPE_CHECKING:
+    FaultKind = str
+else:
+    FaultKind = Literal[tuple(FAULTS)]
 
 
 class Faults:
