@@ -14,14 +14,7 @@ from detox.launch.train import config_first
 
 def doctor(argv: list[str]) -> int:
     """Returns 0 where nothing is red, 1 where something is, 2 where nothing could be examined."""
-    parser = ArgumentParser(
-        "detox-ps doctor",
-        allow_abbrev=False,
-        description="Checks what a run needs, on all its hosts: MPI, network, bits, memory, disk, data; with a config, "
-        "for that run. Fields as for detox-ps train.",
-    )
-    add_places(parser, "or 3")
-    options, rest = parser.parse_known_args(argv)
+    options, rest = parser().parse_known_args(argv)
     path, fields = config_first(rest)
     _ = read_config(path, fields) if path else override(Config(), fields)  # a mistake needs no ranks to be told
     n = ranks(options, 3)
@@ -35,3 +28,15 @@ def doctor(argv: list[str]) -> int:
         return 128 + number
     # A rank that died is red; what mpirun returns then is its own affair.
     return status if status in (0, 1, 2) else 1
+
+
+def parser() -> ArgumentParser:
+    """The command line but for the fields of the config."""
+    line = ArgumentParser(
+        "detox-ps doctor",
+        allow_abbrev=False,
+        description="Checks what a run needs, on all its hosts: MPI, network, bits, memory, disk, data; with a config, "
+        "for that run. Fields as for detox-ps train.",
+    )
+    add_places(line, "or 3")
+    return line

@@ -7,28 +7,17 @@ from pathlib import Path
 from detox.config import ConfigError
 from detox.launch.console import scores_in_words
 from detox.launch.environment import fix_torch
-from detox.launch.scores import evaluate as scores_of
 from detox.ps.weights import read_facts
 from detox.reports.records import read_run
 from detox.reports.runs import WEIGHTS, weights_in
-from detox.tasks import create_task
 
 
 def evaluate(argv: list[str]) -> int:
     """Prints the scores; returns 0."""
-    parser = ArgumentParser(
-        "detox-ps evaluate",
-        allow_abbrev=False,
-        description="Evaluates weights that a run has left, with the task's own evaluate; a task of your own is looked "
-        "for in the current folder, as in training.",
-    )
-    parser.add_argument("run", metavar="RUN", help="the folder of a run")
-    parser.add_argument(
-        "--model", default="last", metavar="best|last|FILE", help="which weights; a FILE may be any of that model"
-    )
-    parser.add_argument("--device", help="where; unset: as the run's config says")
-    parser.add_argument("--json", action="store_true", help="prints an object instead of a sentence")
-    options = parser.parse_args(argv)
+    options = parser().parse_args(argv)
+    from detox.launch.scores import evaluate as scores_of  # which imports torch, and so does the next
+    from detox.tasks import create_task
+
     run = Path(options.run)
     config = read_run(run)
     file = weights_in(run, options.model) if options.model in WEIGHTS else Path(options.model)
@@ -45,3 +34,20 @@ def evaluate(argv: list[str]) -> int:
     else:
         print(f"{file}{f', step {step}' if step else ''}: {scores_in_words(scores)}")
     return 0
+
+
+def parser() -> ArgumentParser:
+    """The command line."""
+    line = ArgumentParser(
+        "detox-ps evaluate",
+        allow_abbrev=False,
+        description="Evaluates weights that a run has left, with the task's own evaluate; a task of your own is looked "
+        "for in the current folder, as in training.",
+    )
+    line.add_argument("run", metavar="RUN", help="the folder of a run")
+    line.add_argument(
+        "--model", default="last", metavar="best|last|FILE", help="which weights; a FILE may be any of that model"
+    )
+    line.add_argument("--device", help="where; unset: as the run's config says")
+    line.add_argument("--json", action="store_true", help="prints an object instead of a sentence")
+    return line

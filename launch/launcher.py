@@ -19,17 +19,7 @@ from detox.ps.lock import LockedError, is_locked
 
 def launch(argv: list[str]) -> int:
     """Returns 0 if the run has finished, whatever mpirun says; 128 + the signal's number if one ended it."""
-    parser = ArgumentParser(
-        "detox-ps launch",
-        allow_abbrev=False,
-        description="Prints and runs the mpirun line for a config; whatever is not an option here goes to detox-ps "
-        "train (see detox-ps train --help).",
-    )
-    add_places(parser, "or one per core")
-    parser.add_argument("--progress", choices=["bar", "lines", "none"], help="unset: bar on a terminal, else lines")
-    parser.add_argument("--restarts", type=int, default=0, help="how often a job that died is started again, to resume")
-    parser.add_argument("--end-with", type=int, metavar="PID", help="end the job when this parent process is gone")
-    options, rest = parser.parse_known_args(argv)
+    options, rest = parser().parse_known_args(argv)
     if options.end_with is not None:
         job.end_with(options.end_with)
     config, train = parse(rest)
@@ -45,6 +35,21 @@ def launch(argv: list[str]) -> int:
         print(f"warning: {warning}", file=sys.stderr)
     is_locked(folder.path, failure.say)
     return _start(line, folder, options.restarts, train.resume)
+
+
+def parser() -> ArgumentParser:
+    """The command line but for the fields of the config."""
+    line = ArgumentParser(
+        "detox-ps launch",
+        allow_abbrev=False,
+        description="Prints and runs the mpirun line for a config; whatever is not an option here goes to detox-ps "
+        "train (see detox-ps train --help).",
+    )
+    add_places(line, "or one per core")
+    line.add_argument("--progress", choices=["bar", "lines", "none"], help="unset: bar on a terminal, else lines")
+    line.add_argument("--restarts", type=int, default=0, help="how often a job that died is started again, to resume")
+    line.add_argument("--end-with", type=int, metavar="PID", help="end the job when this parent process is gone")
+    return line
 
 
 def add_places(parser: ArgumentParser, otherwise: str) -> None:

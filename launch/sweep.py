@@ -37,15 +37,7 @@ class Grid(BaseModel):
 
 def sweep(argv: list[str]) -> int:
     """Writes the configs and prints the commands; returns the exit status."""
-    parser = ArgumentParser(
-        "detox-ps sweep",
-        allow_abbrev=False,
-        description="Writes a config for each run of a grid, and prints its command, for a shell, GNU parallel or an "
-        "array of jobs. Whatever is not an option here goes to detox-ps launch.",
-    )
-    parser.add_argument("grid", metavar="GRID.toml", help="base, set, case, grid: see docs/experiments.md")
-    parser.add_argument("--todo", action="store_true", help="leave out the runs that have finished")
-    options, rest = parser.parse_known_args(argv)
+    options, rest = parser().parse_known_args(argv)
     changed = []
     try:
         check_launch(rest)
@@ -65,6 +57,19 @@ def sweep(argv: list[str]) -> int:
     for text in changed:
         print(f"detox-ps: {text}", file=sys.stderr)
     return 2 if changed else 0
+
+
+def parser() -> ArgumentParser:
+    """The command line."""
+    line = ArgumentParser(
+        "detox-ps sweep",
+        allow_abbrev=False,
+        description="Writes a config for each run of a grid, and prints its command, for a shell, GNU parallel or an "
+        "array of jobs. Whatever is not an option here goes to detox-ps launch.",
+    )
+    line.add_argument("grid", metavar="GRID.toml", help="base, set, case, grid: see docs/experiments.md")
+    line.add_argument("--todo", action="store_true", help="leave out the runs that have finished")
+    return line
 
 
 def check_launch(words: list[str]) -> None:

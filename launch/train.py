@@ -117,12 +117,7 @@ def parse(argv: list[str]) -> tuple[Config, Options]:
         ConfigError: the config cannot be run.
         SystemExit: after --help, or for wrong options.
     """
-    parser = ArgumentParser("detox-ps train", add_help=False, allow_abbrev=False)
-    parser.add_argument("--progress", choices=["bar", "lines", "none"], default="lines")
-    parser.add_argument("--resume", action=BooleanOptionalAction, default=True)
-    parser.add_argument("--accept-changes", dest="accept", action="store_true")
-    parser.add_argument("--secret-seed-file", metavar="FILE")
-    known, rest = parser.parse_known_args(argv)
+    known, rest = parser().parse_known_args(argv)
     if known.secret_seed_file is not None:
         if without(rest) != rest:
             raise ConfigError("--secret-seed and --secret-seed-file: one of them, please")
@@ -133,6 +128,16 @@ def parse(argv: list[str]) -> tuple[Config, Options]:
             override(Config(), ["--help"])
         raise ConfigError("which run? detox-ps train CONFIG.toml [--no-resume] [--accept-changes] [--field value ...]")
     return read_config(config, overrides), Options(known.progress, known.resume, known.accept)
+
+
+def parser() -> ArgumentParser:
+    """The command line but for the fields of the config."""
+    line = ArgumentParser("detox-ps train", add_help=False, allow_abbrev=False)
+    line.add_argument("--progress", choices=["bar", "lines", "none"], default="lines")
+    line.add_argument("--resume", action=BooleanOptionalAction, default=True)
+    line.add_argument("--accept-changes", dest="accept", action="store_true")
+    line.add_argument("--secret-seed-file", metavar="FILE")
+    return line
 
 
 def config_first(words: list[str]) -> tuple[str | None, list[str]]:

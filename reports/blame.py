@@ -128,20 +128,7 @@ def assumed(config: Config) -> int:
 
 def blame(argv: list[str]) -> int:
     """Prints what is known of each worker and draws the picture; returns the exit status."""
-    parser = ArgumentParser(
-        "detox-ps blame", description="Which workers offended, when, and what that proves.", allow_abbrev=False
-    )
-    parser.add_argument("run", type=Path, metavar="RUN", help="a run's folder; the run may be going on")
-    parser.add_argument(
-        "-q",
-        type=int,
-        help="Byzantine workers to assume, at most; unset: the config's q, or what its aggregator.f tolerates",
-    )
-    parser.add_argument(
-        "--plot", type=picture_file, metavar="FILE", help="draw workers over steps: .png, .pdf, .svg (extra `plot`)"
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
-    options = parser.parse_args(argv)
+    options = parser().parse_args(argv)
     try:
         if options.q is not None and options.q < 0:
             raise RunError(f"-q is at least 0, got {options.q}")
@@ -156,6 +143,24 @@ def blame(argv: list[str]) -> int:
     if options.plot is not None:
         return picture(lambda: heatmap(log.entries, log.config, log.steps), options.plot)
     return 0
+
+
+def parser() -> ArgumentParser:
+    """The command line."""
+    line = ArgumentParser(
+        "detox-ps blame", description="Which workers offended, when, and what that proves.", allow_abbrev=False
+    )
+    line.add_argument("run", type=Path, metavar="RUN", help="a run's folder; the run may be going on")
+    line.add_argument(
+        "-q",
+        type=int,
+        help="Byzantine workers to assume, at most; unset: the config's q, or what its aggregator.f tolerates",
+    )
+    line.add_argument(
+        "--plot", type=picture_file, metavar="FILE", help="draw workers over steps: .png, .pdf, .svg (extra `plot`)"
+    )
+    line.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    return line
 
 
 def as_json(log: Log) -> dict[str, Any]:

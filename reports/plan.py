@@ -31,29 +31,7 @@ if TYPE_CHECKING:
 
 def plan(argv: list[str]) -> int:
     """Prints the plan and draws the chart; returns the exit status."""
-    parser = ArgumentParser(
-        "detox-ps plan",
-        description="How many votes q Byzantine workers win, what tolerates them, and what it costs.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("-p", type=int, required=True, help="workers")
-    parser.add_argument("-q", type=int, required=True, help="Byzantine workers among them")
-    parser.add_argument("-r", type=int, default=3, help="workers per group (3)")
-    parser.add_argument(
-        "--classes", type=int, nargs="+", default=[], metavar="N", help="sizes of the classes of hosts with equal bits"
-    )
-    parser.add_argument("-d", type=int, default=61_706, help="parameters of the model (LeNet's 61706)")
-    parser.add_argument("--steps", type=int, default=1, help="steps in which nothing may fail, for probabilities (1)")
-    parser.add_argument(
-        "--aggregator", nargs="+", default=[*PAIRS, "mean"], metavar="NAME", help="pairs or rules (the pairs, mean)"
-    )
-    parser.add_argument("--find", type=float, metavar="P", help="least r with a failure probability of at most P")
-    parser.add_argument("--no-measure", action="store_true", help="leave out the seconds of the PS, measured here")
-    parser.add_argument(
-        "--plot", type=picture_file, metavar="FILE", help="draw the chart: .png, .pdf, .svg (extra `plot`)"
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
-    options = parser.parse_args(argv)
+    options = parser().parse_args(argv)
     chosen = {name: getattr(options, name) for name in ("p", "q", "r", "steps", "d", "classes", "aggregator", "find")}
     try:
         facts = expect(**chosen, measure=not options.no_measure)
@@ -68,6 +46,33 @@ def plan(argv: list[str]) -> int:
         setting = Setting(options.p, options.q, options.r, options.steps, tuple(options.classes))
         return picture(lambda: chart(setting, [forecast(setting, name) for name in options.aggregator]), options.plot)
     return 0
+
+
+def parser() -> ArgumentParser:
+    """The command line."""
+    line = ArgumentParser(
+        "detox-ps plan",
+        description="How many votes q Byzantine workers win, what tolerates them, and what it costs.",
+        allow_abbrev=False,
+    )
+    line.add_argument("-p", type=int, required=True, help="workers")
+    line.add_argument("-q", type=int, required=True, help="Byzantine workers among them")
+    line.add_argument("-r", type=int, default=3, help="workers per group (3)")
+    line.add_argument(
+        "--classes", type=int, nargs="+", default=[], metavar="N", help="sizes of the classes of hosts with equal bits"
+    )
+    line.add_argument("-d", type=int, default=61_706, help="parameters of the model (LeNet's 61706)")
+    line.add_argument("--steps", type=int, default=1, help="steps in which nothing may fail, for probabilities (1)")
+    line.add_argument(
+        "--aggregator", nargs="+", default=[*PAIRS, "mean"], metavar="NAME", help="pairs or rules (the pairs, mean)"
+    )
+    line.add_argument("--find", type=float, metavar="P", help="least r with a failure probability of at most P")
+    line.add_argument("--no-measure", action="store_true", help="leave out the seconds of the PS, measured here")
+    line.add_argument(
+        "--plot", type=picture_file, metavar="FILE", help="draw the chart: .png, .pdf, .svg (extra `plot`)"
+    )
+    line.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    return line
 
 
 def expect(

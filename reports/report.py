@@ -33,22 +33,7 @@ weights: the first bytes of the final weights' digest."""
 
 def report(argv: list[str]) -> int:
     """Prints the table, writes files and draws pictures; returns the exit status."""
-    parser = ArgumentParser("detox-ps report", description="Tables and pictures of finished runs.", allow_abbrev=False)
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run's folder")
-    parser.add_argument(
-        "--plot", type=picture_file, metavar="FILE", help="draw scores and seconds: .png, .pdf, .svg (extra `plot`)"
-    )
-    parser.add_argument(
-        "--output", type=Path, metavar="FOLDER", help="write report.csv, report.md, report.html and its pictures there"
-    )
-    parser.add_argument(
-        "--target",
-        type=parse_target,
-        metavar="NAME=VALUE",
-        help="score to time, such as accuracy=0.9 or loss=0.3; unset: 95%% of the best accuracy",
-    )
-    parser.add_argument("--tensorboard", type=Path, metavar="FOLDER", help="write event files (extra `tensorboard`)")
-    options = parser.parse_args(argv)
+    options = parser().parse_args(argv)
     runs = read(options.runs)
     if not runs:
         print("detox-ps: none of these is the folder of a finished run", file=sys.stderr)
@@ -87,6 +72,26 @@ def report(argv: list[str]) -> int:
         print(f"detox-ps: this needs the extra `{extra}`: pip install 'detox-ps[{extra}]'", file=sys.stderr)
         return 2
     return 0
+
+
+def parser() -> ArgumentParser:
+    """The command line."""
+    line = ArgumentParser("detox-ps report", description="Tables and pictures of finished runs.", allow_abbrev=False)
+    line.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run's folder")
+    line.add_argument(
+        "--plot", type=picture_file, metavar="FILE", help="draw scores and seconds: .png, .pdf, .svg (extra `plot`)"
+    )
+    line.add_argument(
+        "--output", type=Path, metavar="FOLDER", help="write report.csv, report.md, report.html and its pictures there"
+    )
+    line.add_argument(
+        "--target",
+        type=parse_target,
+        metavar="NAME=VALUE",
+        help="score to time, such as accuracy=0.9 or loss=0.3; unset: 95%% of the best accuracy",
+    )
+    line.add_argument("--tensorboard", type=Path, metavar="FOLDER", help="write event files (extra `tensorboard`)")
+    return line
 
 
 def read(paths: list[Path]) -> list[FinishedRun]:
