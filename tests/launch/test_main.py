@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from detox.launch.commands import COMMANDS
 from detox.launch.environment import folders
-from detox.launch.main import _COMMANDS, _OF_RANKS
 from detox.launch.main import _run as _run_here
 from detox.launch.path import leave_current_folder_out
 
@@ -37,7 +37,7 @@ importlib.import_module = import_module
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("command", sorted(set(_COMMANDS) - set(_OF_RANKS)))
+@pytest.mark.parametrize("command", sorted(name for name, known in COMMANDS.items() if not known.of_ranks))
 def test_a_signal_in_the_first_second_of_a_command_is_silent(command, number):
     done = _run(EARLY, command, str(int(number)))
     assert (done.returncode, done.stdout, done.stderr) == (128 + number, "", "")
@@ -143,7 +143,7 @@ sys.meta_path.insert(0, Heavy())
 
 
 def test_the_help_of_commands_waits_for_no_heavy_import_and_fits_a_narrow_terminal():
-    commands = sorted(set(_COMMANDS) - set(_OF_RANKS))
+    commands = sorted(name for name, known in COMMANDS.items() if not known.of_ranks)
     code = (
         f"{HELP}\nfrom detox.launch.main import _run\nfor command in {commands}: assert _run(command, ['--help']) == 0"
     )
