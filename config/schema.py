@@ -111,7 +111,8 @@ class Config(Section):
     """Score of `evaluate` by which the best evaluation is told, whose weights are kept in best.safetensors; unset:
     accuracy where there is one, else loss."""
     best_is: Direction | None = None
-    """Whether a higher or a lower score is better; unset: higher for accuracy, lower for loss, others need it."""
+    """Whether a higher or a lower score is better; unset: as is known of usual names
+    (accuracy, r2, ..., loss, perplexity, ...); others need it."""
     patience: Natural = 0
     """Evaluations in a row without a better one after which the run ends, before `steps`; 0: it makes them all."""
     checkpoint_every: Count = 100

@@ -85,7 +85,7 @@ def test_the_command_line_overrides_any_field(read):
         (MOMENTUM.replace("fixed", "redrawn"), "worker_momentum with r = 3 needs groups that stay"),
         (MOMENTUM.replace("fixed", "redrawn") + '[data]\nsplit = "label"', "worker_momentum"),
         ('p = 9\nr = 1\nworker_momentum = 0.9\n[data]\nsplit = "label"', "worker_momentum: with redrawn .* shards"),
-        ('best = "mae"', 'best = "mae": say whether higher or lower is better'),
+        ('best = "mape"', 'best = "mape": say whether higher or lower is better'),
         ('init = "no.pt"', "init: there is no file no.pt"),
         ('best_is = "lower"', 'best_is = "lower" without best'),
         ("[data]\nalpha = 0", r"data\.alpha: .*greater than 0"),

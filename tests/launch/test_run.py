@@ -327,7 +327,7 @@ def test_a_run_ends_early_where_it_gets_no_better_also_resumed(tmp_path, patienc
     folder, config = RunFolder(tmp_path / "run"), Config(steps=10, eval_every=2, patience=patience, checkpoint_every=2)
     folder.create("")
     reporter, first, model = Reporter(), 1, Scored(*scores)
-    run = Run(config, folder, reporter, Server(10), model)
+    run = Run(config, folder, reporter, Server(10), model, {})
     if killed is not None:
         state = {}
 
@@ -340,7 +340,7 @@ def test_a_run_ends_early_where_it_gets_no_better_also_resumed(tmp_path, patienc
         with pytest.raises(KeyboardInterrupt):
             run.train(1)
         del folder.save_checkpoint
-        run = Run(config, folder, reporter, Server(10), model)
+        run = Run(config, folder, reporter, Server(10), model, {})
         run._keeper.best.restore(state["best"])
         first = state["step"] + 1
         model.evaluations = min(state["step"], ends) // 2 - (killed == "at the end")

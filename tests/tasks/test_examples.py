@@ -27,7 +27,7 @@ def test_each_file_is_an_example_with_a_config():
 def test_an_example_is_sound_and_learns_and_two_ranks_compute_equal_bits(name, monkeypatch):
     monkeypatch.chdir(FOLDER)
     monkeypatch.syspath_prepend(FOLDER)
-    config = read_config(f"{name}.toml", ["--batch-size", "2"])
+    config = read_config(f"{name}.toml", ["--batch-size", "2", "--optimizer.warmup", "2"])
     check(config)
     task, other = (create_task(config.task) for _ in range(2))
     if name == "characters":  # all that it is tested on take seconds
