@@ -5,14 +5,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from detox.aggregators.covers import Graph, in_every_cover, without
+from detox.aggregators.covers import Graph, TooHardError, in_every_cover, matching, without
 from detox.ps.events import Event, Trait, kinds
 
 _VOTED = frozenset(kinds(Trait.BY_VOTE))
 _ACTS = frozenset(kinds(Trait.PROOF | Trait.OFFENCE))
-_EXACT = 12
-"""Up to so many liars that are left to find, all covers are searched. That is milliseconds: at most 1.4656^12 = 98
-branches for each worker in question; one more would be half as many again."""
+_EFFORT = 50_000
+"""Vertices and edges that a search of all covers may look at, which is about 20 ms. With 5 liars of 45 workers it takes
+1,500, with 25 of 225 up to 60,000; but liars can make a graph that takes for ever."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,8 @@ def conclude(graph: Graph, q: int, liars: Iterable[int] = ()) -> Conclusion:
     Honest workers claim the same for a file, so that those who lied are a vertex cover of the graph: they hold an end
     of each edge. A worker is proven if all covers of at most q workers hold it. One with more than q neighbours is,
     for without it all of them would be in the cover. It is removed with its edges, q falls by one, and that may prove
-    others. Once 12 or fewer are left to be found, all covers are searched, which finds everybody who is proven.
+    others. Among the rest, all covers are searched, which finds everybody who is proven; where that takes too long,
+    the number of neighbours alone decides.
 
     Args:
         graph: neighbours of each worker; see detox.aggregators.covers.
@@ -47,14 +48,17 @@ def conclude(graph: Graph, q: int, liars: Iterable[int] = ()) -> Conclusion:
     if left < 0:
         return Conclusion(known, f"{len(known)} workers are proven to have lied: {_few(known)}")
     besides = f"besides {_few(known)}, who are proven to have lied, " if known else ""
-    if len(pairs := _matching(rest)) > left:
+    if len(pairs := matching(rest)) > left:
         named = _few(f"{one}-{other}" for one, other in pairs)
         return Conclusion(known, f"{besides}one of each of these {len(pairs)} pairs has lied: {named}")
     proven = dict(known)
     while left >= 0 and (found := {worker: others for worker, others in rest.items() if len(others) > left}):
         proven |= _sorted(found)
         rest, left = without(rest, found.keys()), left - len(found)
-    certain = frozenset[int]() if left > _EXACT else in_every_cover(rest, left)
+    try:
+        certain = in_every_cover(rest, left, _EFFORT)
+    except TooHardError:
+        certain = frozenset()
     if certain is None:
         return Conclusion(known, f"{besides}no {q - len(known)} workers have a part in all disagreements")
     return Conclusion(proven | _sorted({worker: rest[worker] for worker in certain}))
@@ -70,8 +74,8 @@ class Disagreements:
     What is proven is proven of the window that ends at the step: an edge counts for `window` steps from the last one
     in which it was seen, and so does a worker's own proof. So a worker that was proven need not be so for ever, and
     where its lies are too old to count, q other workers may lie: whoever puts the proven out keeps them out, and
-    nothing here follows from who is out. Without a window nothing is forgotten, and who is proven stays so, unless the
-    graph exceeds q later.
+    nothing here follows from who is out. Without a window nothing is forgotten, and who is proven stays so, unless more
+    than q turn out to have lied, or liars make a graph that is too hard to search.
 
     Keeps a step for each two workers that have disagreed: p(p-1)/2 numbers at most.
 
@@ -85,6 +89,7 @@ class Disagreements:
         self._window = window
         self._last: dict[int, dict[int, int]] = {}  # worker -> neighbour -> last step, both ways
         self._acts: dict[int, int] = {}  # worker -> last step
+        self._concluded: dict[int, Conclusion] = {}  # of the graph as it is, by step
 
     def observe(self, step: int, events: Iterable[Event]) -> None:
         """Takes the events of a step, in any order and as often as there are more of them.
@@ -93,6 +98,7 @@ class Disagreements:
         worker's own (equivocated, lied) or with the PS (convicted) proves it without any. What has been concluded from
         the graph (proven) adds nothing to it.
         """
+        self._concluded.clear()
         for event in events:
             if event.worker is None:
                 continue
@@ -120,9 +126,11 @@ class Disagreements:
         return self._conclude(step).exceeded
 
     def _conclude(self, step: int) -> Conclusion:
-        first = -math.inf if self._window is None else step - self._window + 1
-        graph = {worker: _since(first, last) for worker, last in self._last.items()}
-        return conclude(graph, self._q, _since(first, self._acts))
+        if step not in self._concluded:
+            first = -math.inf if self._window is None else step - self._window + 1
+            graph = {worker: _since(first, last) for worker, last in self._last.items()}
+            self._concluded[step] = conclude(graph, self._q, _since(first, self._acts))
+        return self._concluded[step]
 
     def _note(self, worker: int, other: int, step: int) -> None:
         last = self._last.setdefault(worker, {})
@@ -134,6 +142,7 @@ class Disagreements:
 
     def restore(self, state: dict[str, Any]) -> None:
         """The inverse of state."""
+        self._concluded.clear()
         self._last = {worker: dict(last) for worker, last in state["last"].items()}
         self._acts = dict(state["acts"])
 
@@ -141,21 +150,6 @@ class Disagreements:
 def _since(first: float, last: Mapping[int, int]) -> set[int]:
     """The keys whose step is `first` or later."""
     return {key for key, step in last.items() if step >= first}
-
-
-def _matching(graph: Graph) -> list[tuple[int, int]]:
-    """Edges without a common end; each worker, of those with the fewest neighbours first, takes a free neighbour."""
-    order = sorted(graph, key=lambda worker: (len(graph[worker]), worker))
-    rank = {worker: place for place, worker in enumerate(order)}
-    taken: set[int] = set()
-    pairs = []
-    for worker in order:
-        free = graph[worker] - taken
-        if worker not in taken and free:
-            other = min(free, key=rank.__getitem__)
-            taken |= {worker, other}
-            pairs.append((worker, other))
-    return pairs
 
 
 def _sorted(graph: Graph) -> dict[int, tuple[int, ...]]:
