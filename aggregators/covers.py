@@ -78,6 +78,8 @@ class _Search:
 
     def cover(self, graph: Graph, budget: int) -> frozenset[int] | None:
         """See the function."""
+        if len(matching(graph)) > budget:
+            return None
         chosen = frozenset[int]()
         while True:
             graph = {vertex: others for vertex, others in graph.items() if others}
@@ -94,7 +96,7 @@ class _Search:
             if surely is None:
                 vertex = max(graph, key=lambda i: len(graph[i]))
                 others = graph[vertex]
-                if ends > 2 * budget * len(others) or len(matching(graph)) > budget:
+                if ends > 2 * budget * len(others):
                     return None
                 if len(others) > 2:
                     break

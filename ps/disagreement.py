@@ -44,24 +44,23 @@ def conclude(graph: Graph, q: int, liars: Iterable[int] = ()) -> Conclusion:
         liars: workers that are known to have lied, whatever the graph says.
     """
     known: dict[int, tuple[int, ...]] = dict.fromkeys(sorted(liars), ())
-    rest, left = without(graph, known.keys()), q - len(known)
-    if left < 0:
+    graph, q = without(graph, known.keys()), q - len(known)
+    if q < 0:
         return Conclusion(known, f"{len(known)} workers are proven to have lied: {_few(known)}")
     besides = f"besides {_few(known)}, who are proven to have lied, " if known else ""
-    if len(pairs := matching(rest)) > left:
+    if len(pairs := matching(graph)) > q:
         named = _few(f"{one}-{other}" for one, other in pairs)
         return Conclusion(known, f"{besides}one of each of these {len(pairs)} pairs has lied: {named}")
-    proven = dict(known)
-    while left >= 0 and (found := {worker: others for worker, others in rest.items() if len(others) > left}):
-        proven |= _sorted(found)
-        rest, left = without(rest, found.keys()), left - len(found)
+    proven, rest = frozenset[int](), graph
+    while found := {worker for worker, others in rest.items() if len(others) > max(0, q - len(proven))}:
+        proven, rest = proven | found, without(rest, found)
     try:
-        certain = in_every_cover(rest, left, _EFFORT)
+        certain = in_every_cover(rest, q - len(proven), _EFFORT)
     except TooHardError:
         certain = frozenset()
     if certain is None:
-        return Conclusion(known, f"{besides}no {q - len(known)} workers have a part in all disagreements")
-    return Conclusion(proven | _sorted({worker: rest[worker] for worker in certain}))
+        return Conclusion(known, f"{besides}no {q} workers have a part in all disagreements")
+    return Conclusion(known | {worker: tuple(sorted(graph[worker])) for worker in sorted(proven | certain)})
 
 
 class Disagreements:
@@ -150,10 +149,6 @@ class Disagreements:
 def _since(first: float, last: Mapping[int, int]) -> set[int]:
     """The keys whose step is `first` or later."""
     return {key for key, step in last.items() if step >= first}
-
-
-def _sorted(graph: Graph) -> dict[int, tuple[int, ...]]:
-    return {worker: tuple(sorted(graph[worker])) for worker in sorted(graph)}
 
 
 def _few(names: Iterable[object]) -> str:
