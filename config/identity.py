@@ -21,8 +21,13 @@ _LEFT_OUT: dict[str, Any] = {
 }
 
 
-def identity_of(config: BaseModel, quarantines: bool) -> str:
-    """SHA-256 of all fields that decide the result, its first 12 hexadecimal digits.
+def identity_of(fields: dict[str, Any]) -> str:
+    """SHA-256 of the fields that decide the result, see `deciding`, its first 12 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def deciding(config: BaseModel, quarantines: bool) -> dict[str, Any]:
+    """All fields that decide the result, those of sections within them.
 
     Left out are `output`, `log_every`, `metrics`, `checkpoints_kept`, `aggregator.threads`, `transport.poll`,
     `transport.start_deadline` and, without quarantine, `checkpoint_every`; with quarantine a checkpoint closes the
@@ -35,8 +40,7 @@ def identity_of(config: BaseModel, quarantines: bool) -> str:
     fields = config.model_dump(mode="json", exclude=left_out)
     if fields["init"] is not None:
         fields["init"] = _content(Path(fields["init"]).expanduser()) or fields["init"]
-    text = json.dumps(fields, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return fields
 
 
 def _content(path: Path) -> str:

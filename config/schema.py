@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import tomli_w
@@ -14,7 +14,7 @@ from detox.assignment import SCHEMES
 from detox.assignment.schemes import Groups
 from detox.config.defences import AggregatorConfig, QuarantineConfig
 from detox.config.fields import ConfigError, Count, Fraction, Natural, Section, Seed
-from detox.config.identity import Output, RunName, identity_of
+from detox.config.identity import Output, RunName, deciding, identity_of
 from detox.config.messages import CompressionConfig, TransportConfig
 from detox.config.threats import AttackConfig, FaultConfig
 from detox.config.training import DataConfig, OptimizerConfig
@@ -233,7 +233,12 @@ class Config(Section):
     @property
     def identity(self) -> str:
         """Hash of the fields that decide the result, 12 hexadecimal digits; see detox.config.identity."""
-        return identity_of(self, quarantines=self.quarantine.policy != "never")
+        return identity_of(self.deciding)
+
+    @property
+    def deciding(self) -> dict[str, Any]:
+        """The fields that decide the result; see detox.config.identity."""
+        return deciding(self, quarantines=self.quarantine.policy != "never")
 
     @property
     def folder(self) -> Path:

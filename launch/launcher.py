@@ -11,6 +11,7 @@ from detox.errors.words import counted
 from detox.launch import failure, job
 from detox.launch.hostfile import ranks_in
 from detox.launch.mpirun import assign_ranks, find_mpirun, is_open_mpi, local_ranks, mpirun_line, program, warnings
+from detox.launch.relatives import why_new
 from detox.launch.secret import hide
 from detox.launch.train import parse
 from detox.ps.folder import RunFolder
@@ -34,6 +35,8 @@ def launch(argv: list[str]) -> int:
     for warning in warnings(line[0], options.hostfile):
         print(f"warning: {warning}", file=sys.stderr)
     is_locked(folder.path, failure.say)
+    if train.resume and not folder.done and not folder.has_steps and (told := why_new(config)):
+        print(told, flush=True)
     return _start(line, folder, options.restarts, train.resume)
 
 

@@ -14,6 +14,7 @@ from detox.launch.environment import handle_signals
 from detox.launch.mpirun import assign_ranks
 from detox.launch.provenance import ChangedError, changes, check, facts_of, in_words, place_of, workers_of
 from detox.launch.ranks import await_ready, dismiss, send_start
+from detox.launch.relatives import predecessor
 from detox.launch.run import Run
 from detox.launch.train import Options, parse
 from detox.ps.aggregation import Aggregation
@@ -101,6 +102,8 @@ def _run(session: Session, config: Config, options: Options, ranks: list[int], f
         if not options.resume:
             folder.start_over()
         folder.create(config.toml())
+        if options.resume and not folder.resumable and (shorter := predecessor(config)) is not None:
+            folder.continue_from(shorter)
         folder.write_status("running")
         finished = _train(session, config, options, ranks, folder)
     except Interruption:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from detox.ps.checkpoints import is_checkpoint
 
+_OF_THE_JOB = ("done", "status.json", "summary.json", "config.toml")
 # `done` is the first to go aside and the last to come back: a folder that has it is whole.
 _NAMES = (
-    "done", "status.json", "summary.json", "metrics.jsonl", "ledger.jsonl", "secret_seed", "config.toml",
-    "provenance.json", "model.safetensors", "model.pt", "best.safetensors", "best.pt",
+    *_OF_THE_JOB, "metrics.jsonl", "ledger.jsonl", "secret_seed", "provenance.json", "model.safetensors", "model.pt",
+    "best.safetensors", "best.pt",
 )  # fmt: skip
 
 
@@ -57,6 +58,11 @@ class Aside:
             for path in reversed(list(_ours(self._whole))):
                 path.unlink()
             _remove(self._whole)
+
+
+def of_a_result(folder: Path) -> list[Path]:
+    """The files of a run that say what it has come to; not its config, how it ended, or checkpoints."""
+    return [path for name in _NAMES if name not in _OF_THE_JOB and (path := folder / name).is_file()]
 
 
 def _ours(folder: Path) -> Iterator[Path]:

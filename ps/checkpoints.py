@@ -8,7 +8,7 @@ from typing import Any
 from blake3 import blake3
 
 from detox.errors import JobError
-from detox.ps.files import save_torch, sync, write_through
+from detox.ps.files import save_torch, sync, write_through, write_whole
 
 _NAME = re.compile(r"step-(\d{8,})-([0-9a-f]{32})\.pt", re.ASCII)
 
@@ -44,6 +44,11 @@ class Checkpoints:
         again = [old for old in found if _step(old) == step and old != path]
         for old in again + [old for old in found if old not in again][: -self._kept]:
             old.unlink()
+
+    def copy_newest(self, other: "Checkpoints") -> None:
+        """Copies the newest of another folder, if it has one."""
+        for path in other.found()[-1:]:
+            write_whole(self.folder / path.name, path.read_bytes())
 
     def load(self, warn: Callable[[str], object]) -> tuple[int, dict[str, Any]] | None:
         """Step and state of the newest that can be read and whose digest is right; None where there is none at all.

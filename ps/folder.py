@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from detox.ps.aside import Aside
+from detox.ps.aside import Aside, of_a_result
 from detox.ps.checkpoints import CheckpointError as CheckpointError
 from detox.ps.checkpoints import Checkpoints
 from detox.ps.files import read_json, whole_lines, write_whole
@@ -99,7 +99,7 @@ class RunFolder:
         Raises:
             CheckpointError: the folder has checkpoints, but their seed is lost.
         """
-        kept = _number(self.secret)
+        kept = self.read_secret()
         if kept is not None and known in (None, kept):
             return kept
         if known is None and self._checkpoints.found():
@@ -110,6 +110,17 @@ class RunFolder:
         seed = draw() if known is None else known
         write_whole(self.secret, f"{seed}\n".encode(), mode=0o600)
         return seed
+
+    def read_secret(self) -> int | None:
+        """The run's secret seed, if the folder keeps one."""
+        return _number(self.secret)
+
+    def continue_from(self, shorter: "RunFolder") -> None:
+        """Copies what there is of a run that this one goes on from, its newest checkpoint last; it stays as it is."""
+        for path in of_a_result(shorter.path):
+            mode = 0o600 if path.name == shorter.secret.name else 0o644
+            write_whole(self.path / path.name, path.read_bytes(), mode)
+        self._checkpoints.copy_newest(shorter._checkpoints)
 
     def write_status(self, status: Status, why: str = "", again: bool = True) -> None:
         """Writes into status.json how far the run is, whatever mpirun returns.
