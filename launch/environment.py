@@ -112,13 +112,12 @@ def fix_torch() -> None:
     """One thread of torch, and the same bits for the same computation: on a GPU, with `CUDA` set."""
     import torch
 
+    from detox.tasks.devices import fix_gpu
+
     torch.set_num_threads(1)
     # As use_deterministic_algorithms(True), which also imports torch's compiler: a second a rank, which few tasks use.
     torch.set_deterministic_debug_mode("error")
-    torch.backends.cudnn.benchmark = False  # the quickest kernel would be another from start to start
-    torch.backends.cudnn.deterministic = True
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cuda.matmul.allow_tf32 = False
+    fix_gpu()
 
 
 def fingerprint(device: "torch.device") -> dict[str, str | int]:

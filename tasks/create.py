@@ -8,7 +8,7 @@ import torch
 
 from detox.tasks.classification import Classification
 from detox.tasks.datasets import DATASETS
-from detox.tasks.devices import find_device
+from detox.tasks.devices import find_device, fix_gpu
 from detox.tasks.models import MODELS
 from detox.tasks.own import own
 from detox.tasks.task import Task, TaskError
@@ -58,6 +58,7 @@ def _own(name: str, device: torch.device) -> Task:
         raise TaskError(f"task {name} is made by {attribute}(device=...): {error}") from None
     with users_code(f"task {name}: {attribute}(device=...)"):
         task: Task = kind(device=device)  # type: ignore[call-arg]
+        fix_gpu()  # many a script lets cuDNN choose, which is another kernel from rank to rank
         missing = not hasattr(kind, "train_size") and "train_size" not in vars(task)
         size = None if missing else task.train_size
     if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:

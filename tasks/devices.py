@@ -1,4 +1,4 @@
-"""Where a rank computes: which GPU of its host is its own; and vectors on their way between GPU and host."""
+"""Where a rank computes: which GPU of its host is its own, what fixes its bits, and vectors on their way off it."""
 
 import os
 from collections.abc import Mapping
@@ -55,6 +55,14 @@ def choose_gpu(environment: Mapping[str, str], count: int) -> int:
             "set; give device = cuda:N, or let each rank see one GPU (CUDA_VISIBLE_DEVICES)"
         )
     return int(rank or 0) % count
+
+
+def fix_gpu() -> None:
+    """The same bits for the same computation on a GPU, with detox.launch.environment.CUDA; nothing to the CPU."""
+    torch.backends.cudnn.benchmark = False  # the quickest kernel would be another from start to start
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def _why_none(environment: Mapping[str, str]) -> str:

@@ -59,6 +59,14 @@ def test_random_transforms_give_a_file_the_same_bits_whatever_was_drawn_before()
     assert torch.equal(one, other)
 
 
+@given(st.integers(1, 40), st.integers(1, 40))
+def test_a_file_in_pieces_has_the_transforms_of_the_whole(size, piece):
+    indices, generator = np.arange(size) % 20, torch.Generator().manual_seed(0)
+    batches = Batches(Noisy(), CPU)
+    parts = [batches.batch(indices[i : i + piece], generator) for i in range(0, size, piece)]
+    assert torch.equal(torch.cat(parts), drawn(Noisy(), indices))
+
+
 def test_a_batch_leaves_the_global_generators_as_they_were():
     before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
     drawn(Noisy(), range(9))

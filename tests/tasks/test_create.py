@@ -190,5 +190,11 @@ def test_a_module_with_the_name_of_another_is_told_to_take_a_name_of_its_own(own
     assert sys.path[-1] == str(Path.cwd())
 
 
+def test_an_own_task_cannot_let_the_gpu_choose_its_kernels(own):
+    torch.backends.cudnn.benchmark = torch.backends.cudnn.allow_tf32 = True  # as a module may when it is imported
+    create_task(f"{own}:Whole")
+    assert (torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32) == (False, False)
+
+
 def test_train_size_may_be_any_integer(own):
     assert create_task(f"{own}:FromNumpy").train_size == 7
