@@ -7,10 +7,12 @@ import math
 from collections.abc import Mapping, Set
 from typing import TypeAlias
 
+from detox.errors import DetoxError
+
 Graph: TypeAlias = Mapping[int, Set[int]]
 
 
-class TooHardError(RuntimeError):
+class TooHardError(DetoxError, RuntimeError):
     """A search has taken all the effort that it was given."""
 
 

@@ -91,10 +91,26 @@ def _models() -> Lines:
 
 
 def _optimizers() -> Lines:
-    """optimizer.name: those of torch.optim."""
-    from detox.ps.model import optimizers
+    """optimizer.name: those of torch.optim that need no more than gradients."""
+    import torch
 
-    return {name: summary(kind) for name, kind in sorted(optimizers().items())}
+    from detox.ps.model import create_optimizer, optimizers
+
+    def serves(name: str) -> bool:
+        try:
+            create_optimizer(name, [torch.zeros(1, 1)], {})
+        except ValueError:
+            return False
+        return True
+
+    return {name: summary(kind) for name, kind in sorted(optimizers().items()) if serves(name)}
+
+
+def _schedules() -> Lines:
+    """optimizer.schedule: those of torch.optim.lr_scheduler that need no function, and constant; epochs are updates."""
+    from detox.ps.schedule import schedules
+
+    return {"constant": "Keeps the learning rate.", **{name: summary(kind) for name, kind in schedules().items()}}
 
 
 def _schemes() -> Lines:
@@ -129,7 +145,7 @@ def _described(section: Any, field: str) -> Lines:
 KINDS: dict[str, Callable[[], Lines]] = {
     find.__name__.strip("_"): find
     for find in (
-        _tasks, _models, _optimizers, _rules, _preaggregators, _pairs,
+        _tasks, _models, _optimizers, _schedules, _rules, _preaggregators, _pairs,
         _schemes, _votes, _quarantine, _attacks, _faults,
     )
 }  # fmt: skip

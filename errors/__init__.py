@@ -7,6 +7,7 @@
         + TaskError                  a task's model, data or code does not serve
         + LockedError                another job works in the run's folder
         + ChangedError               the run was begun with something else
+        + UnequalError               ranks compute other bits than they have to, and would again
         + MpirunError                there is no usable mpirun
         + RunError                   a folder of a run that cannot be read as one
         + WeightsError               a file of weights that cannot be used
@@ -16,6 +17,7 @@
         + CheckpointError            no checkpoint can be used
         + EvaluationError            the task's evaluation failed
       x WireError(ValueError)        bytes that are no message; always caught, and noted in the ledger
+      x TooHardError(RuntimeError)   a search has taken all its effort; always caught, and goes without
 
 Each is defined where it is raised. The root has a package of its own, below all others, so that all can import it.
 """

@@ -4,7 +4,7 @@ import contextlib
 import signal
 
 from detox.aggregators import AggregatorError
-from detox.config import Config, known_secret, secret_seed
+from detox.config import Config, ConfigError, known_secret, secret_seed
 from detox.config.adversary import adversary_in_words
 from detox.errors.words import counted
 from detox.launch import failure
@@ -215,7 +215,7 @@ def check_classes(config: Config, classes: tuple[tuple[int, ...], ...]) -> str:
     """Says what groups within classes leave of the votes.
 
     Raises:
-        StartError: too few for the aggregation.
+        ConfigError: too few for the aggregation.
     """
     sizes, scheme = [len(members) for members in classes], config.create_scheme(classes=classes)
     assignment = scheme.draw(1, range(config.p))
@@ -228,7 +228,7 @@ def check_classes(config: Config, classes: tuple[tuple[int, ...], ...]) -> str:
     try:
         config.hierarchy.rehearse(votes, f)
     except AggregatorError as error:
-        raise StartError(f"{found}, and the aggregator: {error}") from None
+        raise ConfigError(f"groups_within = class: {found}, and the aggregator: {error}") from None
     return found
 
 

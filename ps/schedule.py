@@ -90,6 +90,17 @@ def _settings(group: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in group.items() if name != "params"}
 
 
+def schedules() -> dict[str, type[lr_scheduler.LRScheduler]]:
+    """The classes of torch.optim.lr_scheduler that a config can name, by these names."""
+    short = {long: name for name, long in _SHORT.items()}
+    return {
+        short.get(name, name): kind
+        for name, kind in vars(lr_scheduler).items()
+        if isinstance(kind, type) and issubclass(kind, lr_scheduler.LRScheduler)
+        if name not in _TAKE_OBJECTS | _BASES
+    }
+
+
 def _resolve(name: str, options: dict[str, Any], steps: int) -> tuple[Any, dict[str, Any], bool]:
     """The class, None for a constant rate; its arguments; and whether one of them is the length of the run."""
     if name == "constant":
@@ -98,15 +109,10 @@ def _resolve(name: str, options: dict[str, Any], steps: int) -> tuple[Any, dict[
         return None, {}, False
     if short := next((short for short, long in _SHORT.items() if long == name), None):
         raise ValueError(f'optimizer.schedule: for {name} write "{short}"')
-    known = {
-        name: kind
-        for name, kind in vars(lr_scheduler).items()
-        if isinstance(kind, type) and issubclass(kind, lr_scheduler.LRScheduler)
-        if name not in _TAKE_OBJECTS | _BASES
-    }
-    kind = known.get(_SHORT.get(name, name))
+    known = schedules()
+    kind = known.get(name)
     if kind is None:
-        there = sorted([*known.keys() - set(_SHORT.values()), *_SHORT, "constant"])
+        there = sorted([*known, "constant"])
         raise ValueError(f"optimizer.schedule: there is no {name}; there are {', '.join(there)}")
     length = _LENGTHS.get(kind.__name__, "")
     open_ = bool(length) and not (options.keys() & {length, "epochs"})

@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import Any
 
-from detox.errors import JobError
+from detox.errors import JobError, UserError
 from detox.errors.words import counted, named
 from detox.ps.model import GlobalModel
 from detox.tasks.samples import Files
@@ -12,6 +12,10 @@ from detox.wire import DIGEST_BYTES, PROBE, Header, Kind, Message, Session, Work
 
 class StartError(JobError):
     """The run cannot start; the message says which ranks are why."""
+
+
+class UnequalError(UserError):
+    """Ranks compute other bits than the config needs, and would again; the message says which, and what to do."""
 
 
 def probe(session: Session, ranks: list[int], model: GlobalModel, files: Files, deadline: float) -> dict[int, bytes]:
@@ -61,13 +65,13 @@ def check_own_bits(digests: dict[int, bytes], ranks: list[int], model: GlobalMod
         model, files: as probe had them.
 
     Raises:
-        StartError: workers compute other bits, and would be convicted of it.
+        UnequalError: workers compute other bits, and would be convicted of it.
     """
     own = digest_of(model.compute(files.draw(1)[0], files.file_seed(1, 0)))
     differ = [worker for worker, digest in sorted(digests.items()) if digest != own]
     if differ:
         where = named(sorted({ranks[worker] for worker in differ}), {})
-        raise StartError(
+        raise UnequalError(
             f"the PS computes other bits than {len(differ)} of {counted(len(digests), 'worker')} ({where}), so it "
             "cannot judge them: give all the same hardware and device, take the ranks that differ out, or leave "
             "recomputation off (on_tie, quarantine.policy)"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from detox.errors import JobError
 from detox.tasks import FlatModel, Task
 from detox.wire import PROBE, Codec, Header, Kind, Message, Pulse, Session, Work, digest_of
 from detox.worker.adversary import Adversary
@@ -130,7 +131,7 @@ class WorkerRank:
         weights = self._weights[header.step]
         if self._loaded != header.step:
             if digest_of(weights) != work.weights_digest:
-                raise RuntimeError(f"the weights of step {header.step} arrived changed")
+                raise JobError(f"the weights of step {header.step} arrived changed")
             self._model.load(weights)
             self._loaded = header.step
             self._shared.clear()

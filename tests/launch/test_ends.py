@@ -16,7 +16,7 @@ from detox.launch.provenance import facts_of, place_of
 from detox.launch.scores import EvaluationError
 from detox.ps.folder import CheckpointError, RunFolder
 from detox.ps.lock import Lock, LockedError
-from detox.ps.selftest import StartError
+from detox.ps.selftest import StartError, UnequalError
 from detox.ps.server import ServerError
 from detox.tasks import TaskError, create_task
 
@@ -122,6 +122,7 @@ ENDS = [
     (CheckpointError("no checkpoint is right"), 1, False),
     (ConfigError("momentum: not a number"), 2, False),
     (TaskError("no such model"), 2, False),
+    (UnequalError("the PS computes other bits than rank 2"), 2, False),
     (OSError(errno.ENOSPC, "No space left on device", "/some/metrics.jsonl"), 1, False),
     (OSError(errno.EDQUOT, "Disk quota exceeded"), 1, False),
     (PermissionError(errno.EACCES, "Permission denied", "/some/ledger.jsonl"), 1, False),

@@ -221,3 +221,10 @@ def test_a_run_goes_on_where_the_task_closed_the_output(monkeypatch, tmp_path):
     reporter = Reporter("lines", 3)
     reporter.say("x")
     reporter.warn("y")
+
+
+def test_the_bar_says_how_long_it_will_take(capsys):
+    reporter = Reporter("bar", 3)
+    reporter.advance(1)
+    reporter.close()
+    assert "ETA" in capsys.readouterr().out
