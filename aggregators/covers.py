@@ -7,13 +7,7 @@ import math
 from collections.abc import Mapping, Set
 from typing import TypeAlias
 
-from detox.errors import DetoxError
-
 Graph: TypeAlias = Mapping[int, Set[int]]
-
-
-class TooHardError(DetoxError, RuntimeError):
-    """A search has taken all the effort that it was given."""
 
 
 def without(graph: Graph, gone: Set[int]) -> dict[int, Set[int]]:
@@ -54,22 +48,30 @@ def in_every_cover(graph: Graph, budget: int, effort: float = math.inf) -> froze
     Args:
         graph: the graph.
         budget: vertices of a cover, at most.
-        effort: vertices and edges that may be looked at, those of each branch anew.
-
-    Raises:
-        TooHardError: it takes more.
+        effort: vertices and edges that may be looked at, those of each branch anew; where it takes more, only the
+            vertices that were found by then are returned, or none.
     """
-    search = _Search(effort)
-    common = search.cover(graph, budget)
-    if common is None:
-        return None
-    for vertex in sorted(common):
-        if vertex in common:
-            # A cover without the vertex holds all of its neighbours.
-            others = graph[vertex]
-            rest = search.cover(without(graph, others), budget - len(others))
-            common = common if rest is None else common & (rest | others)
-    return common
+    search, certain = _Search(effort), frozenset[int]()
+    try:
+        common = search.cover(graph, budget)
+        if common is None:
+            return None
+        for vertex in sorted(common):
+            if vertex in common:
+                # A cover without the vertex holds all of its neighbours.
+                others = graph[vertex]
+                rest = search.cover(without(graph, others), budget - len(others))
+                if rest is None:
+                    certain |= {vertex}
+                else:
+                    common &= rest | others
+    except _TooHardError:
+        pass
+    return certain
+
+
+class _TooHardError(Exception):
+    """A search has taken all the effort that it was given."""
 
 
 class _Search:
@@ -88,7 +90,7 @@ class _Search:
             ends = sum(map(len, graph.values()))
             self._effort -= len(graph) + ends / 2
             if self._effort < 0:
-                raise TooHardError
+                raise _TooHardError
             if budget < 0:
                 return None
             if not graph:

@@ -163,7 +163,7 @@ def main() -> None:
     print(machine(), end="\n\n")
     print("| p, q, r | lie | steps until no more lies: median, max | bad votes: median, max | honest workers proven |")
     print("|---|---|---|---|---|")
-    for setting in SETTINGS:
+    for setting in SETTINGS if options.runs else ():
         runs = [run(setting, seed) for seed in range(options.runs)]
         steps, bad = ([getattr(one, what) for one in runs] for what in ("steps", "bad"))
         cells = (f"{statistics.median(some):g}, {max(some)}" for some in (steps, bad))

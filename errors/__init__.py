@@ -17,7 +17,6 @@
         + CheckpointError            no checkpoint can be used
         + EvaluationError            the task's evaluation failed
       x WireError(ValueError)        bytes that are no message; always caught, and noted in the ledger
-      x TooHardError(RuntimeError)   a search has taken all its effort; always caught, and goes without
 
 Each is defined where it is raised. The root has a package of its own, below all others, so that all can import it.
 """

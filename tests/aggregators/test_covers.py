@@ -36,6 +36,12 @@ def test_what_is_in_every_cover_is_in_each_that_trying_all_sets_finds(graph, bud
     assert in_every_cover(graph, budget) == (set.intersection(*expected) if expected else None)
 
 
+@given(graphs(), st.integers(-1, 8), st.integers(0, 100))
+def test_with_less_effort_fewer_vertices_are_found_and_none_is_wrong(graph, budget, effort):
+    found, expected = in_every_cover(graph, budget, effort), in_every_cover(graph, budget)
+    assert found == frozenset() or (expected is None and found is None) or found <= expected
+
+
 def test_chains_and_rings_are_covered_without_a_search():
     n = 300  # of which a search would not end
     chain = {i: {i - 1, i + 1} & set(range(n)) for i in range(n)}
