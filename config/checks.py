@@ -6,7 +6,7 @@ from detox.aggregators import AggregatorError
 from detox.assignment import SCHEMES
 from detox.config.advice import advise
 from detox.config.fields import ConfigError
-from detox.config.schema import Config
+from detox.config.schema import Config, unsound
 from detox.errors.words import counted
 from detox.ps.ballots import VOTES
 from detox.ps.best import KNOWN
@@ -74,10 +74,12 @@ def _objection(config: Config) -> str:
             split=config.data.split,
             recomputes=config.recomputes,
             poisoned=config.attack.kind if config.q and _wanders(config) else "",
-            quarantines=config.quarantine.policy != "never",
+            quarantines=config.quarantine_policy != "never",
         )
     ):
         return why
+    if config.quarantine.policy == "graph" and (why := unsound(config)):
+        return f'quarantine.policy = "graph": {why}'
     exact = config.aggregator.name or "" if config.hierarchy.exact else ""
     why = VOTES[config.vote].why_not(recomputes=config.recomputes, compression=config.compression.kind, exact=exact)
     return f'vote = "{config.vote}": {why}' if why else ""

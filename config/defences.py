@@ -6,8 +6,10 @@ from pydantic import Field, Strict
 
 from detox.aggregators import Hierarchy, create_hierarchy
 from detox.config.fields import Count, Natural, Section
-from detox.ps.quarantine import Quarantine
+from detox.ps.quarantine import GraphQuarantine, OffenceQuarantine, Quarantine
 from detox.ps.round import LATE_STEPS
+
+_WINDOW = 20  # steps
 
 
 class AggregatorConfig(Section):
@@ -53,16 +55,28 @@ class AggregatorConfig(Section):
 class QuarantineConfig(Section):
     """Leaving out workers that offend too often; groups are drawn from the rest, and q and f follow."""
 
-    policy: Literal["never", "majority", "recompute"] = "never"
-    """never: nobody is. majority: dissents from strict majorities suffice; honest workers that are outvoted are false
-    positives. recompute: the PS first computes a suspect's file itself, and only that convicts."""
+    policy: Literal["auto", "never", "graph", "majority", "recompute"] = "auto"
+    """auto: graph where that is sound, else never. never: nobody is. graph: whoever must have lied, by who contradicts
+    whom, if no more than q workers do; see docs/integrity.md. majority: dissents from strict majorities suffice; honest
+    workers that are outvoted are false positives. recompute: the PS first computes a suspect's file itself, and only
+    that convicts."""
     after: Count = 3
-    """Offences (dissented, lied, equivocated, convicted) that make a worker due."""
-    window: Count = 20
-    """Steps in which they have to fall."""
+    """majority, recompute: offences (dissented, lied, equivocated, convicted) that make a worker due."""
+    window: Count | None = None
+    """Steps in which offences have to fall; unset: 20. graph: steps for which a contradiction counts, and within which
+    at most q workers are wrong; unset: all."""
     minimum: Natural = 0
     """Workers that are left in any case; never fewer than the aggregator needs."""
+    fail_closed: bool = False
+    """graph: end the run where more than q workers must have lied, in place of a warning."""
 
-    def create(self) -> Quarantine:
-        """The quarantine, before the first step."""
-        return Quarantine(self.policy, self.after, self.window, LATE_STEPS, self.minimum)
+    def create(self, policy: Literal["never", "graph", "majority", "recompute"], q: int) -> Quarantine:
+        """The quarantine, before the first step.
+
+        Args:
+            policy: what `policy` comes to; see Config.quarantine_policy.
+            q: Byzantine workers to tolerate.
+        """
+        if policy == "graph":
+            return GraphQuarantine(q, self.window, self.minimum, self.fail_closed)
+        return OffenceQuarantine(policy, self.after, self.window or _WINDOW, LATE_STEPS, self.minimum)

@@ -21,6 +21,7 @@ from detox.config.training import DataConfig, OptimizerConfig
 from detox.ps.ballots import VOTES, FullBallot, ToleranceBallot
 from detox.ps.ballots.ballot import CreateBallot
 from detox.ps.best import Best, Direction
+from detox.ps.quarantine import Quarantine
 from detox.tasks.computing import Computing
 from detox.tasks.samples import Files
 
@@ -222,6 +223,17 @@ class Config(Section):
         return self.on_tie == "recompute" or self.quarantine.policy == "recompute"
 
     @property
+    def quarantine_policy(self) -> Literal["never", "graph", "majority", "recompute"]:
+        """What quarantine.policy comes to: auto is graph where that is sound and can find anybody, else never."""
+        if self.quarantine.policy != "auto":
+            return self.quarantine.policy
+        return "never" if self.q == 0 or unsound(self) else "graph"
+
+    def create_quarantine(self) -> Quarantine:
+        """The quarantine, before the first step."""
+        return self.quarantine.create(self.quarantine_policy, self.q)
+
+    @property
     def hierarchy(self) -> Hierarchy:
         """The aggregation that the section `aggregator` describes.
 
@@ -238,7 +250,7 @@ class Config(Section):
     @property
     def deciding(self) -> dict[str, Any]:
         """The fields that decide the result; see detox.config.identity."""
-        return deciding(self, quarantines=self.quarantine.policy != "never")
+        return deciding(self, quarantines=self.quarantine_policy != "never")
 
     @property
     def folder(self) -> Path:
@@ -253,6 +265,22 @@ class Config(Section):
     def ranks(self) -> int | None:
         """Ranks that the run needs, PS included; None where any number does."""
         return None if self.workers_per_rank is None else 1 + -(-self.p // self.workers_per_rank)
+
+
+def unsound(config: Config) -> str:
+    """Why disagreements prove nothing in a run, with what to do; empty where they do."""
+    if config.r == 1:
+        return "with r = 1 no two workers compute the same; set r = 3"
+    if config.vote == "tolerance":
+        return 'nearly equal gradients disagree in bits, whoever is honest; set vote = "digest"'
+    if config.worker_momentum:
+        return "worker_momentum: a worker that misses a step dissents from then on, and does not lie; leave it off"
+    if config.q and config.attack.placement == "random":
+        return (
+            'attack.placement = "random" makes other workers lie in each step, more than q in all; set '
+            'attack.placement = "fixed"'
+        )
+    return ""
 
 
 def known_secret(config: Config) -> int | None:

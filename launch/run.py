@@ -172,7 +172,7 @@ class Run:
             if step == first:
                 self._folder.discard_previous()
             self._count(record)
-            for sentence in record.quarantined:
+            for sentence in record.warnings:
                 self._reporter.warn(f"step {step}: {sentence}")
             interval.count(record)
             line: dict[str, Any] = {"step": step, "seconds": record.seconds, "bytes_in": record.bytes_in}

@@ -51,6 +51,9 @@ class Roster:
         """Puts into quarantine who is due before `step`, as long as enough workers are left for the aggregation."""
         events = []
         for worker in self._quarantine.due(step):
+            proof = self._quarantine.proof(worker, step)
+            if proof is not None and not self._ledger.counts[worker][EventKind.PROVEN]:
+                events.append(proof)
             self._quarantine.leave_out(worker, step)
             left, files = len(self.workers), len(self.assignment(step).holders)
             if left >= self._quarantine.minimum and not self.too_few(files):

@@ -41,14 +41,14 @@ class StepRecord:
         skipped: why no update was made; empty where one was.
         seconds: by part, see stopwatch.PARTS.
         bytes_in: bytes into the PS, headers included.
-        quarantined: a sentence for each worker that was put into quarantine before the step.
+        warnings: a sentence for each worker that was put into quarantine before the step, and for q that is exceeded.
     """
 
     step: int
     skipped: str
     seconds: dict[str, float]
     bytes_in: int
-    quarantined: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class Server:
@@ -103,6 +103,7 @@ class Server:
             len(ranks), q, scheme=scheme, aggregation=aggregation, quarantine=quarantine, ledger=ledger
         )
         self.stopping = False
+        self._exceeded = False
         self._session = session
         self._ranks = ranks
         self._model = model
@@ -146,7 +147,7 @@ class Server:
                 raise self._lost(step)
             self._close(keep=LATE_STEPS - 1)
             before = self.ledger.state(), self.quarantine.state()
-            quarantined = self._judge(step)
+            warnings = self._judge(step)
             round_ = self._collector.send_work(step, self.roster.assignment(step))
             received = self._session.bytes_received
             self._check_suspect(round_)
@@ -159,7 +160,7 @@ class Server:
                 break
             skipped = self._update(step, votes, round_)
             bytes_in = self._session.bytes_received - received
-            yield StepRecord(step, skipped, round_.clock.read(), bytes_in, quarantined)
+            yield StepRecord(step, skipped, round_.clock.read(), bytes_in, warnings)
         self.settle_accounts()
 
     def stop(self) -> None:
@@ -207,14 +208,26 @@ class Server:
         return TaskError(f"{said}; rank {rank}: {why}")
 
     def _judge(self, step: int) -> tuple[str, ...]:
-        """Puts into quarantine who is due, and says whom."""
+        """Puts into quarantine who is due, and says whom, and that there are more than q where that is certain."""
+        for round_ in self._inbox.rounds:
+            if round_.step == step - 1 - self.quarantine.lag:
+                self.quarantine.observe(round_.step, [*round_.events, *round_.verdicts()])
         events = self.roster.judge(step)
         self._tell(events)
-        return tuple(
+        said = [
             f"worker {event.worker} on {self.ledger.host_of[event.worker]} is in quarantine from now on: {event.detail}"
             for event in events
             if event.kind == EventKind.QUARANTINED and event.worker is not None
-        )
+        ]
+        exceeded = self.quarantine.exceeded(step)
+        if exceeded:
+            exceeded = f"more workers are Byzantine than q: {exceeded}"
+            if self.quarantine.fail_closed:
+                raise ServerError(f"before step {step}: {exceeded}; quarantine.fail_closed ends the run")
+            if not self._exceeded:
+                said.append(exceeded)
+        self._exceeded = bool(exceeded)
+        return tuple(said)
 
     def _check_suspect(self, round_: Round) -> None:
         """Computes a file of a suspect here, while the workers compute it too."""

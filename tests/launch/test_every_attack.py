@@ -48,7 +48,7 @@ def train(tmp_path, task):
         server = Server(
             session, ranks, model, Codec(size, "none"), files=files, scheme=scheme,
             create_ballot=config.create_ballot(model.d), aggregation=Aggregation(config.hierarchy, scheme, config.f, 0),
-            ledger=ledger, quarantine=config.quarantine.create(), q=config.q, on_tie="drop", deadline=60.0,
+            ledger=ledger, quarantine=config.create_quarantine(), q=config.q, on_tie="drop", deadline=60.0,
             fetch_deadline=60.0,
         )  # fmt: skip
         assert not any(record.skipped for record in server.train(1, STEPS))

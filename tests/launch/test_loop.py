@@ -47,7 +47,7 @@ class Loop:
             create_ballot=config.create_ballot(self.model.d),
             aggregation=Aggregation(config.hierarchy, scheme, config.aggregator.f, secret),
             ledger=self.ledger,
-            quarantine=config.quarantine.create(),
+            quarantine=config.create_quarantine(),
             q=config.q,
             on_tie=config.on_tie,
             deadline=config.transport.deadline,

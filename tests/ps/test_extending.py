@@ -10,7 +10,7 @@ from detox.ps.aggregation import Aggregation
 from detox.ps.ballots import VOTES, DigestBallot, Outcome, Tally
 from detox.ps.ledger import Ledger
 from detox.ps.model import GlobalModel
-from detox.ps.quarantine import Quarantine
+from detox.ps.quarantine import OffenceQuarantine
 from detox.ps.round import LATE_STEPS
 from detox.ps.server import Server
 from detox.tasks.samples import Files
@@ -61,7 +61,8 @@ def serve(tmp_path, monkeypatch):
         server = Server(
             workers.session, RANKS, model, workers.codec, files=Files(P, 4, 1000, 0), scheme=scheme,
             create_ballot=VOTES[vote], aggregation=Aggregation(create_hierarchy("mean"), scheme, 0, 0), ledger=ledger,
-            quarantine=Quarantine(policy, 3, 5, LATE_STEPS), q=0, on_tie="drop", deadline=0.3, fetch_deadline=0.1,
+            quarantine=OffenceQuarantine(policy, 3, 5, LATE_STEPS), q=0, on_tie="drop", deadline=0.3,
+            fetch_deadline=0.1,
         )  # fmt: skip
         return server, workers, model
 

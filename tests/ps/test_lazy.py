@@ -12,7 +12,7 @@ from detox.ps.aggregation import Aggregation
 from detox.ps.ballots import VOTES, Outcome
 from detox.ps.ledger import Ledger
 from detox.ps.model import GlobalModel
-from detox.ps.quarantine import Quarantine
+from detox.ps.quarantine import OffenceQuarantine
 from detox.ps.round import LATE_STEPS
 from detox.ps.server import Server
 from detox.tasks.samples import Files
@@ -35,7 +35,7 @@ def make(tmp_path):
         server = Server(
             workers.session, RANKS, model, workers.codec, files=Files(P // ((r + 1) // 2), 4, 1000, 0), scheme=scheme,
             create_ballot=VOTES[vote], aggregation=Aggregation(create_hierarchy("mean"), scheme, 0, 0), ledger=ledger,
-            quarantine=Quarantine("never", 3, 5, LATE_STEPS), q=0, on_tie=on_tie, deadline=deadline,
+            quarantine=OffenceQuarantine("never", 3, 5, LATE_STEPS), q=0, on_tie=on_tie, deadline=deadline,
             fetch_deadline=0.05,
         )  # fmt: skip
         return server, workers, model

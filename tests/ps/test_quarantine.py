@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detox.ps.events import Event, EventKind, Trait, kinds
-from detox.ps.quarantine import Quarantine
+from detox.ps.quarantine import GraphQuarantine, OffenceQuarantine
 
 LAG = 8
 EDGES = [(worker, worker // 3) for worker in range(9)]
@@ -24,7 +24,7 @@ def _check(quarantine, step, edges=EDGES):
 
 
 def _observed(policy, *events, after=3, window=10):
-    quarantine = Quarantine(policy, after, window, LAG)
+    quarantine = OffenceQuarantine(policy, after, window, LAG)
     for step, kind, worker in events:
         quarantine.observe(step, _events(step, (kind, worker)))
     return quarantine
@@ -103,7 +103,7 @@ def test_neither_the_order_of_arrival_nor_a_checkpoint_changes_a_decision(events
     shuffled = sorted(events, key=lambda event: (event[0] + random.randint(0, LAG), random.random()))
     one, other = _observed("recompute", *events), _observed("recompute", *shuffled)
     for step in range(1, 45):
-        again = Quarantine("recompute", 3, 10, LAG)
+        again = OffenceQuarantine("recompute", 3, 10, LAG)
         again.restore(other.state())
         other = again
         assert one.due(step) == other.due(step)
@@ -117,6 +117,39 @@ def test_to_ask_for_the_suspect_changes_nothing():
 
 @pytest.mark.parametrize(("policy", "proven"), [("majority", 0), ("recompute", 1)])
 def test_only_a_policy_that_takes_a_proof_proves_anybody(policy, proven):
-    quarantine = Quarantine(policy, 3, 5, LAG)
+    quarantine = OffenceQuarantine(policy, 3, 5, LAG)
     quarantine.leave_out(4, 9)
     assert quarantine.proven == proven
+
+
+def contradiction(step, worker, *others):
+    return Event(EventKind.DISSENTED, step, worker, 0, others=others)
+
+
+def test_by_the_graph_a_worker_is_due_that_contradicts_more_than_can_lie():
+    quarantine = GraphQuarantine(q=2)
+    quarantine.observe(1, [contradiction(1, 4, 0, 1)])
+    assert quarantine.due(3) == []
+    quarantine.observe(2, [contradiction(2, 4, 7)])
+    assert quarantine.due(4) == [4]
+    assert quarantine.proof(4, 4).others == (0, 1, 7)
+    quarantine.leave_out(4, 4)
+    assert (quarantine.due(4), quarantine.proven) == ([], 1)
+
+
+def test_by_the_graph_who_contradicts_itself_is_due_without_neighbours():
+    quarantine = GraphQuarantine(q=2)
+    quarantine.observe(1, [Event(EventKind.LIED, 1, 5, 0)])
+    assert quarantine.due(3) == [5]
+    assert quarantine.proof(5, 3) is None
+
+
+def test_by_the_graph_a_state_is_restored_with_all_that_follows():
+    quarantine, again = GraphQuarantine(q=1, window=4), GraphQuarantine(q=1, window=4)
+    quarantine.observe(1, [contradiction(1, 4, 0, 1)])
+    quarantine.leave_out(4, 3)
+    again.restore(quarantine.state())
+    assert (again.out, again.due(3), again.exceeded(3)) == (quarantine.out, [], "")
+    again.spare(4)
+    assert again.due(3) == [4]
+    assert again.due(9) == []

@@ -15,7 +15,7 @@ from detox.ps.ballots import VOTES
 from detox.ps.events import Trait, kinds
 from detox.ps.ledger import Ledger
 from detox.ps.model import GlobalModel
-from detox.ps.quarantine import Quarantine
+from detox.ps.quarantine import OffenceQuarantine
 from detox.ps.round import LATE_STEPS
 from detox.ps.server import Server, ServerError
 from detox.tasks import TaskError
@@ -54,7 +54,7 @@ def make(tmp_path):
     def _make(lies=None, aggregator="mean", policy="never", minimum=0, options=None, **settings):
         workers = Workers(RANKS, lies=lies)
         ledgers.append(Ledger(tmp_path / f"ledger{len(ledgers)}.jsonl", RANKS, {}))
-        quarantine = Quarantine(policy, 3, 5, LATE_STEPS, minimum)
+        quarantine = OffenceQuarantine(policy, 3, 5, LATE_STEPS, minimum)
         hierarchy = create_hierarchy(aggregator, options=options or {})
         server, model = serve(workers, ledgers[-1], hierarchy=hierarchy, quarantine=quarantine, **settings)
         return server, workers, model
@@ -455,7 +455,7 @@ def cluster(tmp_path):
         server, _ = serve(
             workers, ledger, groups="redrawn", seed=1, q=5, hierarchy=create_hierarchy("d-median"), f=None, size=2,
             on_tie="recompute", deadline=5, fetch_deadline=1,
-            quarantine=Quarantine("recompute", 3, 10, LATE_STEPS, minimum),
+            quarantine=OffenceQuarantine("recompute", 3, 10, LATE_STEPS, minimum),
         )  # fmt: skip
         return server
 

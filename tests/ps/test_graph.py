@@ -1,0 +1,109 @@
+"""Quarantine by the graph of disagreements, through the server: who is proven is out, and q follows."""
+
+import json
+
+import numpy as np
+import pytest
+from helpers import Line, Workers
+
+from detox.aggregators import create_hierarchy
+from detox.assignment import SCHEMES
+from detox.ps.aggregation import Aggregation
+from detox.ps.ballots import VOTES
+from detox.ps.events import EventKind
+from detox.ps.ledger import Ledger
+from detox.ps.model import GlobalModel
+from detox.ps.quarantine import GraphQuarantine
+from detox.ps.server import Server, ServerError
+from detox.tasks.samples import Files
+
+P, Q = 45, 5
+RANKS = [1 + worker // 5 for worker in range(P)]
+LIARS = (3, 11, 12, 30, 44)
+
+
+@pytest.fixture
+def make(tmp_path):
+    ledgers = []
+
+    def _make(lies, *, lazy=False, vote="digest", q=Q, fail_closed=False, seed=0):
+        workers, scheme = Workers(RANKS, lies=lies), SCHEMES["redrawn"](3, seed, lazy=lazy)
+        model = GlobalModel(Line(), seed=0, steps=100, arguments={"lr": 1.0})
+        model.compute = workers.compute
+        ledgers.append(Ledger(tmp_path / f"{len(ledgers)}.jsonl", RANKS, {}))
+        server = Server(
+            workers.session, RANKS, model, workers.codec, files=Files(P // (2 if lazy else 3), 4, 1000, 0),
+            scheme=scheme, create_ballot=VOTES[vote],
+            aggregation=Aggregation(create_hierarchy("median"), scheme, None, 0), ledger=ledgers[-1],
+            quarantine=GraphQuarantine(q, fail_closed=fail_closed), q=q, on_tie="drop", deadline=60.0,
+            fetch_deadline=0.05,
+        )  # fmt: skip
+        return server, workers, model
+
+    yield _make
+    for ledger in ledgers:
+        ledger.close()
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("vote", ["digest", "full"])
+def test_all_that_always_lie_are_proven_within_seven_steps_and_nobody_else(make, lazy, vote):
+    for seed in range(5):
+        server, _, _ = make(dict.fromkeys(LIARS, lambda v: -v), lazy=lazy, vote=vote, seed=seed)
+        list(server.train(1, 12))
+        assert set(server.quarantine.out) == set(LIARS)
+        assert max(server.quarantine.out.values()) <= 7 + 2
+        assert server.roster.q == 0
+
+
+def test_once_they_are_out_every_vote_is_unanimous_and_asks_nobody_further(make):
+    server, workers, _ = make(dict.fromkeys(LIARS, lambda v: -v), lazy=True)
+    list(server.train(1, 10))
+    workers.work.clear()
+    list(server.train(11, 12))
+    assert len(workers.work) == 2 * (P - Q)
+
+
+def test_the_ledger_names_the_neighbours_that_prove_a_worker(make, tmp_path):
+    server, _, _ = make(dict.fromkeys(LIARS, lambda v: -v))
+    list(server.train(1, 12))
+    lines = [json.loads(line) for line in (tmp_path / "0.jsonl").read_text().splitlines()]
+    proven = {line["worker"]: line["others"] for line in lines if line["kind"] == "proven"}
+    assert proven.keys() == set(LIARS)
+    assert all(len(others) == len(set(others)) > 0 for others in proven.values())
+    assert all(server.ledger.counts[worker][EventKind.PROVEN] == 1 for worker in LIARS)
+
+
+@pytest.mark.parametrize("stop", [3, 5, 8])
+def test_a_resumed_run_leaves_out_the_same_in_the_same_steps(make, stop):
+    lies = dict.fromkeys(LIARS, lambda v: -v)
+    server, _, model = make(lies)
+    list(server.train(1, stop))
+    list(server.train(stop + 1, 12))
+    first, _, _ = make(lies)
+    list(first.train(1, stop))
+    again, _, resumed = make(lies)
+    again.restore(first.state())
+    list(again.train(stop + 1, 12))
+    assert again.quarantine.out == server.quarantine.out
+    assert np.array_equal(resumed.weights, model.weights)
+
+
+def test_where_more_than_q_lie_that_is_said_once_and_the_honest_stay(make):
+    server, _, _ = make({worker: lambda v, w=worker: v + w for worker in (1, *LIARS, 20)}, q=2)
+    warnings = [line for record in server.train(1, 12) for line in record.warnings if "more workers" in line]
+    assert len(warnings) == 1
+    assert set(server.quarantine.out) <= {1, *LIARS, 20}
+
+
+def test_a_run_that_fails_closed_ends_there(make):
+    server, _, _ = make({worker: lambda v, w=worker: v + w for worker in (1, *LIARS, 20)}, q=2, fail_closed=True)
+    with pytest.raises(ServerError, match=r"more workers are Byzantine than q: .*fail_closed"):
+        list(server.train(1, 12))
+
+
+def test_nobody_is_out_for_crashing_or_for_silence(make):
+    server, workers, _ = make(dict.fromkeys(LIARS, lambda v: None))
+    workers.network.kill(2)
+    list(server.train(1, 4))
+    assert not server.quarantine.out
