@@ -61,7 +61,8 @@ def train(tmp_path, task):
 def _config(q, placement="spread", p=9, **attack):
     aggregator = {"name": "mean", "f": 0}
     attack = {"placement": placement, **attack}
-    return Config(p=p, q=q, r=3, groups="random", aggregator=aggregator, attack=attack)
+    stay = {"policy": "never"}  # whoever leaves takes files along, and so changes the bits
+    return Config(p=p, q=q, r=3, groups="random", aggregator=aggregator, attack=attack, quarantine=stay)
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ def test_ranks_under_mpirun_train_to_the_bits_of_ranks_in_one_process(here, base
 def test_colluders_exchange_gradients_over_mpi_and_agree(jobs, here):
     # Two pairs on three ranks each win the vote of their group with equal bits; its honest third is in the minority.
     options = ("--p", "15", "--q", "4", "--attack.kind", "alie", "--attack.placement", "worst")
+    options += ("--quarantine.policy", "never")
     summary = jobs.run(*options, n=4)
     assert summary["votes"] == {"unanimous": 60, "majority": 40, "none": 0, "recomputed": 0}
     assert list(summary["dissents"].values()) == [20, 20]
