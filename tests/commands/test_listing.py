@@ -24,7 +24,7 @@ NAMES = {
     "pairs": PAIRS | BASELINES,
     "schemes": SCHEMES,
     "votes": VOTES,
-    "quarantine": ("never", "majority", "recompute"),
+    "quarantine": ("auto", "never", "graph", "majority", "recompute"),
     "attacks": ATTACKS,
     "faults": FAULTS,
 }
