@@ -44,11 +44,7 @@ def run_rank(module: str, serve: str, argv: list[str]) -> int:
         argv: for `serve`.
     """
     from detox.wire import Session
-    from detox.wire.transport import Transport, abort, guard, leave, workers, world
-
-    def fellows() -> Session:
-        others = workers()
-        return Session(Transport(others, [peer for peer in range(others.size) if peer != others.rank]))
+    from detox.wire.transport import Transport, abort, fellows, guard, leave, world
 
     comm = world()
     _end_with_threads()
@@ -69,7 +65,7 @@ def run_rank(module: str, serve: str, argv: list[str]) -> int:
             from detox.launch.work import work
 
             handle_signals(signal.SIG_IGN)  # they are for the PS, which then tells its workers to leave
-            status, orderly = work(Session(Transport(comm, [PS])), comm.rank, fellows, abort)
+            status, orderly = work(Session(Transport(comm, [PS])), comm.rank, lambda: Session(fellows()), abort)
         except BaseException as error:
             # Ranks that exit by themselves make mpirun end the job; a killed one the PS survives.
             failure.say(f"rank {comm.rank} on {platform.node()}: {failure.in_words(error)}")

@@ -199,10 +199,11 @@ def world() -> MPI.Comm:
     return MPI.COMM_WORLD
 
 
-def workers() -> MPI.Comm:
-    """All ranks but the first, which are one less here; all of them have to call this."""
+def fellows() -> Transport:
+    """The channel between all ranks but the first, which are one less there; all of them have to call this."""
     everyone = MPI.COMM_WORLD.Get_group()
-    return MPI.COMM_WORLD.Create_group(everyone.Excl([0]))
+    comm = MPI.COMM_WORLD.Create_group(everyone.Excl([0]))
+    return Transport(comm, [peer for peer in range(comm.size) if peer != comm.rank])
 
 
 def abort() -> None:

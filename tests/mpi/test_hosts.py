@@ -66,6 +66,10 @@ def hostfile(network, tmp_path):
 
 
 def test_four_hosts_train_to_the_bits_of_one(network, hostfile, jobs, baseline):
+    ssh = shutil.which("sshd") is not None
+    if ssh:
+        network.call("sshd")
+        network.call("rate", "2", "1gbit")
     job = network.launch(jobs, hostfile)
     assert job.wait() == 0, job.text
     summary = jobs.summary(job)
@@ -76,18 +80,8 @@ def test_four_hosts_train_to_the_bits_of_one(network, hostfile, jobs, baseline):
     assert summary["votes"] == baseline["votes"]
     assert summary["dissents"] == baseline["dissents"]
     assert all(line["host"] == summary["hosts"][line["worker"]] for line in ledger(job))
-
-
-def test_mpirun_reaches_the_hosts_by_real_ssh(network, hostfile, jobs, baseline):
-    if shutil.which("sshd") is None:
-        pytest.skip("there is no sshd (openssh-server)")
-    network.call("sshd")
-    network.call("rate", "2", "1gbit")
-    job = network.launch(jobs, hostfile)
-    assert job.wait() == 0, job.text
-    summary = jobs.summary(job)
-    assert summary["hosts"] == [f"{network.name}{i}" for i in (2, 3, 4) for _ in range(3)]
-    assert summary["weights_digest"] == baseline["weights_digest"]
+    if not ssh:
+        pytest.skip("mpirun reached the hosts, but not by real ssh: there is no sshd (openssh-server)")
     assert len((Path("/run") / f"{network.name}0" / "known").read_text().splitlines()) == HOSTS - 1
 
 
