@@ -1,78 +1,120 @@
-"""The run around the server: when it writes checkpoints, and what it says."""
+"""The run around a real server, whose workers are the test's: when it writes checkpoints, and what it says."""
 
 import json
-from collections import Counter
+import shutil
 from decimal import Decimal
 from fractions import Fraction
 
 import numpy as np
 import pytest
 import torch
+from helpers import Line, Workers
 from safetensors.torch import load_file
 
+from detox.aggregators import create_hierarchy
+from detox.assignment import SCHEMES
 from detox.config import Config
 from detox.launch.run import Run
 from detox.launch.scores import EvaluationError
+from detox.ps.aggregation import Aggregation
+from detox.ps.ballots import VOTES
 from detox.ps.folder import CheckpointError, RunFolder
+from detox.ps.ledger import Ledger
 from detox.ps.model import GlobalModel
-from detox.ps.server import ServerError, StepRecord
-from detox.ps.stopwatch import PARTS
+from detox.ps.server import Server, ServerError
 from detox.ps.weights import read_facts
-from detox.tasks import TaskError, create_task
+from detox.tasks import FlatModel, TaskError
+from detox.tasks.samples import Files
 
 
-class Parts:
-    """Ledger and quarantine, as far as a checkpoint and the summary need them."""
+class Scored(Line):
+    """Evaluates to what it is told, one thing after the other; raises what is an exception."""
 
-    counts, host_of, out = (), (), {}
+    def __init__(self, *answers):
+        self.answers = answers
+        self.evaluations = 0
 
-    def state(self):
-        return {}
-
-    def dissents(self):
-        return {}
-
-
-class Server:
-    """Makes steps until it is told to stop, after `steps` of them."""
-
-    def __init__(self, steps, skipped=()):
-        self.steps, self.stopping, self.skipped = steps, False, skipped
-        self.outcomes, self.ledger, self.quarantine = Counter(), Parts(), Parts()
-
-    def train(self, first, last):
-        for step in range(first, min(last, self.steps) + 1):
-            if self.stopping:
-                break
-            why = "no votes" if step in self.skipped else ""
-            yield StepRecord(step, why, dict.fromkeys(PARTS, 0.0), 0)
-        self.stopping = True
-
-    def stop(self):
-        self.stopping = True
-
-    def settle_accounts(self):
-        pass
-
-    def state(self):
-        return {"model": {"weights": np.zeros(2).tolist()}}
-
-
-class Model:
-    digest, evaluations, depends_on_steps = "", 0, False
-
-    def evaluated(self, loss):
-        self.told = loss
-
-    def named(self):
-        return {"weight": torch.full((2,), float(self.evaluations))}
-
-    def evaluate(self):
+    def evaluate(self, model):
         self.evaluations += 1
-        return {"accuracy": 0.5, "loss": float("inf")}
+        answer = self.answers[self.evaluations - 1]
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
 
-    def state(self):
-        return {"weights": np.zeros(2).tolist()}
+
+def accuracies(*scores):
+    """A task with these, and with how often it was evaluated as its loss."""
+    return Scored(*({"accuracy": score, "loss": float(i)} for i, score in enumerate(scores, start=1)))
+
+
+class Asked(Workers):
+    """Two workers, of which each has a file of its own; in the steps of `wrong` they send what `sends` makes of it."""
+
+    def __init__(self, wrong, sends):
+        super().__init__([1, 2])
+        self.wrong, self.sends = wrong, sends
+
+    def vector(self, header):
+        honest = self.honest(header)
+        return self.sends(honest) if header.step in self.wrong else honest
+
+
+class Killed(RunFolder):
+    """A run's folder, of a run that is killed right after the checkpoint of a step."""
+
+    def __init__(self, path, step):
+        super().__init__(path, checkpoints_kept=9)
+        self._step = step
+
+    def save_checkpoint(self, step, state):
+        super().save_checkpoint(step, state)
+        if step == self._step:
+            raise KeyboardInterrupt
+
+
+class Made:
+    """A run of a real server in a folder, which it goes on with where there is a checkpoint.
+
+    Args:
+        folder: of the run.
+        task: evaluates; the workers' gradients are the test's.
+        silent: steps in which no worker answers.
+        nan: steps in which all send NaN.
+        killed: the step after whose checkpoint the run is killed.
+        callback: told of each line of metrics.jsonl, and may stop the server, kill its ranks, or fail.
+        fields: of the config.
+    """
+
+    def __init__(self, folder, task, silent=(), nan=(), killed=None, callback=None, **fields):
+        self.folder = Killed(folder, killed)
+        self.folder.create("")
+        config = Config(**{"p": 2, "r": 1, "eval_every": 100, "groups": "fixed", "steps": 4, **fields})
+        self.model = GlobalModel(task, seed=0, steps=config.steps, arguments={"lr": 1.0})
+        self.reporter = Reporter()
+        self.workers = Asked(silent or nan, (lambda _: None) if silent else lambda honest: honest * np.nan)
+        scheme = SCHEMES["fixed"](1, 0)
+        self.server = Server(
+            self.workers.session, self.workers.ranks, self.model, self.workers.codec,
+            files=Files(2, 4, 1000, 0), scheme=scheme, create_ballot=VOTES["digest"],
+            aggregation=Aggregation(create_hierarchy("mean"), scheme, 0, 0),
+            ledger=Ledger(self.folder.ledger, self.workers.ranks, {}), quarantine=config.quarantine.create(),
+            q=config.q, on_tie="drop", deadline=0.3, fetch_deadline=0.05,
+        )  # fmt: skip
+        self.run = Run(config, self.folder, self.reporter, self.server, self.model, {}, callback)
+
+    def train(self):
+        checkpoint = self.folder.load_checkpoint(pytest.fail)
+        try:
+            return self.run.train(self.run.resume(checkpoint))
+        finally:
+            self.server.ledger.close()
+
+    @property
+    def checkpoint(self):
+        return self.folder.load_checkpoint(pytest.fail)
+
+
+SCORE = {"loss": 1.0}
 
 
 class Reporter:
@@ -101,36 +143,26 @@ class Reporter:
     ],
 )
 def test_an_interrupted_run_keeps_one_checkpoint_of_its_last_step_and_says_so(tmp_path, steps, checkpoint, said):
-    config, reporter = Config(steps=100, checkpoint_every=4, eval_every=100), Reporter()
-    folder = RunFolder(tmp_path / "run")
-    folder.create("")
-    saved, save = [], folder.save_checkpoint
-    folder.save_checkpoint = lambda step, state: (saved.append(step), save(step, state))
-    run = Run(config, folder, reporter, Server(steps), Model(), {})
-    assert not run.train(1)
-    assert saved == checkpoint
-    assert reporter.said == [said]
+    def stop(step, line):
+        if step == steps:
+            made.server.stop()
+
+    made = Made(tmp_path / "run", Scored(), callback=stop, steps=100, checkpoint_every=4)
+    if not steps:
+        made.server.stop()
+    assert not made.train()
+    found = sorted((tmp_path / "run" / "checkpoints").glob("*.pt"))
+    assert [int(path.stem.split("-")[1]) for path in found] == checkpoint
+    assert made.reporter.said == [said]
 
 
 def test_the_summary_repeats_the_last_evaluation_and_does_not_make_another(tmp_path):
-    config, folder, model = Config(steps=4, eval_every=2), RunFolder(tmp_path / "run"), Model()
-    folder.create("")
-    assert Run(config, folder, Reporter(), Server(4), model, {}).train(1)
-    assert model.evaluations == 2
-    assert (folder.summary()["test_accuracy"], folder.summary()["test_loss"]) == (0.5, None)
-
-
-class Failing(Model):
-    """Evaluates to what it is told, one thing after the other; raises what is an exception."""
-
-    def __init__(self, *answers):
-        self.answers = list(answers)
-
-    def evaluate(self):
-        answer = self.answers.pop(0)
-        if isinstance(answer, BaseException):
-            raise answer
-        return answer
+    task = Scored(*[{"accuracy": 0.5, "loss": float("inf")}] * 2)
+    made = Made(tmp_path / "run", task, eval_every=2)
+    assert made.train()
+    assert task.evaluations == 2
+    summary = made.folder.summary()
+    assert (summary["test_accuracy"], summary["test_loss"]) == (0.5, None)
 
 
 @pytest.mark.parametrize(
@@ -147,40 +179,30 @@ class Failing(Model):
     ],
 )
 def test_a_last_evaluation_that_fails_loses_no_training_and_alone_is_made_again(tmp_path, answer, words):
-    config, folder = Config(steps=3, eval_every=2), RunFolder(tmp_path / "run")
-    folder.create("")
     good = {"loss": 0.25, "accuracy": 1}
-    first = Run(config, folder, Reporter(), Server(3), Failing(good, answer), {})
+    made = Made(tmp_path / "run", Scored(good, answer), steps=3, eval_every=2)
     with pytest.raises(EvaluationError, match=words):
-        first.train(1)
-    assert not folder.done
-    step, _ = folder.load_checkpoint(pytest.fail)
-    assert step == 3
-    assert Run(config, folder, Reporter(), Server(3), Failing(good), {}).train(4)
-    lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
+        made.train()
+    assert not made.folder.done
+    assert made.checkpoint[0] == 3
+    again = Made(tmp_path / "run", Scored(good), steps=3, eval_every=2)
+    assert again.train()
+    assert not again.workers.work
+    lines = [json.loads(line) for line in again.folder.metrics.read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3]
     assert [line.get("loss") for line in lines] == [None, 0.25, 0.25]
-    assert folder.summary()["test_loss"] == 0.25
+    assert again.folder.summary()["test_loss"] == 0.25
 
 
 def test_a_callback_is_told_of_each_step_and_of_the_scores_at_the_end(tmp_path):
-    folder, told = RunFolder(tmp_path / "run"), []
-    folder.create("")
-    config, scores = Config(steps=3, eval_every=2), {"loss": 0.5}
-    run = Run(config, folder, Reporter(), Server(3), Failing(scores, scores), {}, lambda *what: told.append(what))
-    assert run.train(1)
-    assert [(step, line.get("loss")) for step, line in told] == [(1, None), (2, 0.5), (3, None), (3, 0.5)]
-
-
-def a_run(tmp_path, server, steps, reporter=None, **fields):
-    folder = RunFolder(tmp_path / "run")
-    folder.create("")
-    config = Config(steps=steps, eval_every=100, **fields)
-    return folder, Run(config, folder, reporter or Reporter(), server, Failing({"loss": 1}), {})
+    told = []
+    made = Made(tmp_path / "run", Scored(SCORE, SCORE), callback=lambda *what: told.append(what), steps=3, eval_every=2)
+    assert made.train()
+    assert [(step, line.get("loss")) for step, line in told] == [(1, None), (2, 1), (3, None), (3, 1)]
 
 
 @pytest.mark.parametrize(
-    ("steps", "skipped", "stops"),
+    ("steps", "silent", "stops"),
     [
         (100, range(1, 101), 20),
         (100, range(31, 101), 50),
@@ -190,126 +212,78 @@ def a_run(tmp_path, server, steps, reporter=None, **fields):
         (1, [1], 1),
     ],
 )
-def test_a_run_without_an_update_for_twenty_steps_or_at_all_stops_as_failed(tmp_path, steps, skipped, stops):
-    reporter, server = Reporter(), Server(steps, skipped)
-    folder, run = a_run(tmp_path, server, steps, reporter)
+def test_a_run_without_an_update_for_twenty_steps_or_at_all_stops_as_failed(tmp_path, steps, silent, stops):
+    why = "0 of 2 groups have a vote: "
+    made = Made(tmp_path / "run", Scored(SCORE), silent, steps=steps)
     if stops is None:
-        assert run.train(1)
-        assert sum("made no update: no votes" in line for line in reporter.said) >= 1
+        assert made.train()
+        assert sum(f"made no update: {why}" in line for line in made.reporter.said) >= 1
         return
-    words = f"the last {min(20, steps)} steps made no update; step {stops}: no votes"
-    with pytest.raises(ServerError, match=words):
-        run.train(1)
-    assert f"step {skipped[0]} made no update: no votes" in reporter.said
-    assert not folder.done
-    step, state = folder.load_checkpoint(pytest.fail)
+    with pytest.raises(ServerError, match=f"the last {min(20, steps)} steps made no update; step {stops}: {why}"):
+        made.train()
+    assert made.reporter.said[0].startswith(f"step {silent[0]} made no update: {why}")
+    assert not made.folder.done
+    step, state = made.checkpoint
     assert step == stops
-    assert state["idle"] == (min(20, steps), "no votes")
-    _, run = a_run(tmp_path, Server(steps, skipped), steps)
-    run._idle, run._why = state["idle"]
+    assert state["idle"][0] == min(20, steps)
     with pytest.raises(ServerError, match="steps made no update"):
-        run.train(stops + 1)
-    assert not folder.done
+        Made(tmp_path / "run", Scored(SCORE), silent, steps=steps).train()
+    assert not made.folder.done
 
 
 @pytest.mark.parametrize(
-    ("q", "skipped", "stops"),
+    ("q", "nan", "stops"),
     [(0, range(1, 51), 20), (0, range(11, 51), 30), (1, range(1, 51), 20), (1, range(11, 51), None)],
 )
-def test_nan_in_gradients_is_the_tasks_mistake_unless_an_attack_made_it_diverge(tmp_path, q, skipped, stops):
-    reporter, server = Reporter(), Server(50, skipped)
-    folder, run = a_run(tmp_path, server, 50, reporter, q=q)
-    server.ledger = Parts()
-    counts = server.ledger.counts = [Counter(), Counter()]
-    train = server.train
-
-    def growing(first, last):
-        for record in train(first, last):
-            counts[0]["nonfinite"] += 1
-            counts[1]["nonfinite"] += 1
-            yield record
-
-    server.train = growing
+def test_nan_in_gradients_is_the_tasks_mistake_unless_an_attack_made_it_diverge(tmp_path, q, nan, stops):
+    made = Made(tmp_path / "run", Scored(SCORE), nan=nan, steps=50, q=q, aggregator={"name": "mean", "f": 0})
     if stops is None:
-        assert run.train(1)
-        assert folder.summary()["skipped_steps"] == 40
+        assert made.train()
+        assert made.folder.summary()["skipped_steps"] == 40
     else:
-        with pytest.raises(TaskError, match=f"step {stops}: no votes; 2 gradients hold NaN or infinity"):
-            run.train(1)
-    assert reporter.said[0] == f"step {skipped[0]} made no update: no votes; 2 gradients hold NaN or infinity"
-    assert folder.done is (stops is None)
+        with pytest.raises(TaskError, match=f"step {stops}: 0 of 2 .*; 2 gradients hold NaN or infinity"):
+            made.train()
+    first = made.reporter.said[0]
+    assert first.startswith(f"step {nan[0]} made no update: 0 of 2 groups have a vote")
+    assert first.endswith("; 2 gradients hold NaN or infinity")
+    assert made.folder.done is (stops is None)
 
 
-def weights(folder, name):
-    """Header and one number of a file of weights, which is the same in both forms."""
-    tensors = load_file(folder.path / f"{name}.safetensors")
-    other = torch.load(folder.path / f"{name}.pt", weights_only=True)
+def weights(made, name):
+    """Header of a file of weights, which are the same in both forms; and the steps that they have made, each of -1."""
+    tensors = load_file(made.folder.path / f"{name}.safetensors")
+    other = torch.load(made.folder.path / f"{name}.pt", weights_only=True)
     assert tensors.keys() == other.keys() == {"weight"}
     assert torch.equal(tensors["weight"], other["weight"])
-    return read_facts(folder.path / f"{name}.safetensors"), tensors["weight"][0].item()
-
-
-class Scored(Model):
-    """Evaluates to these accuracies, one after the other; its weights count the evaluations."""
-
-    def __init__(self, *scores):
-        self.scores = scores
-
-    def evaluate(self):
-        self.evaluations += 1
-        return {"accuracy": self.scores[self.evaluations - 1], "loss": float(self.evaluations)}
+    begun = FlatModel.build(Line(), 0).weights[1].item()
+    return read_facts(made.folder.path / f"{name}.safetensors"), round(tensors["weight"][0, 1].item() - begun)
 
 
 @pytest.mark.parametrize(
-    ("fields", "step", "count", "score"),
-    [({}, 4, 2, "0.75"), ({"best": "loss"}, 2, 1, "0.5"), ({"best": "loss", "best_is": "higher"}, 7, 4, "0.25")],
+    ("fields", "step", "score"),
+    [({}, 4, "0.75"), ({"best": "loss"}, 2, "0.5"), ({"best": "loss", "best_is": "higher"}, 7, "0.25")],
 )
-def test_the_last_and_the_best_weights_are_kept_with_step_and_scores(tmp_path, fields, step, count, score):
-    folder = RunFolder(tmp_path / "run")
-    folder.create("")
-    config = Config(steps=7, eval_every=2, **fields)
-    assert Run(config, folder, Reporter(), Server(7), Scored(0.5, 0.75, 0.75, 0.25), {}).train(1)
-    facts, number = weights(folder, "best")
-    assert (facts["run"], facts["step"], facts["test_accuracy"], number) == ("run", str(step), score, count)
-    facts, number = weights(folder, "model")
-    assert (facts["step"], facts["test_accuracy"], facts["test_loss"], number) == ("7", "0.25", "4.0", 4)
-    best = folder.summary()["best"]
+def test_the_last_and_the_best_weights_are_kept_with_step_and_scores(tmp_path, fields, step, score):
+    made = Made(tmp_path / "run", accuracies(0.5, 0.75, 0.75, 0.25), steps=7, eval_every=2, **fields)
+    assert made.train()
+    facts, count = weights(made, "best")
+    assert (facts["run"], facts["step"], facts["test_accuracy"], count) == ("run", str(step), score, step)
+    facts, count = weights(made, "model")
+    assert (facts["step"], facts["test_accuracy"], facts["test_loss"], count) == ("7", "0.25", "4.0", 7)
+    best = made.folder.summary()["best"]
     assert (best["metric"], best["step"]) == (fields.get("best", "accuracy"), step)
 
 
-@pytest.mark.parametrize("checkpointed", [2, 6])
-def test_a_resumed_run_has_the_best_weights_of_the_whole(tmp_path, checkpointed):
-    config, folder = Config(steps=8, eval_every=2, checkpoint_every=2), RunFolder(tmp_path / "run")
-    folder.create("")
-    scores = (0.1, 0.9, 0.5, 0.2)
-    killed = Server(8)
-    save = folder.save_checkpoint
-
-    def kill(step, state):
-        save(step, state)
-        if step == checkpointed:
-            raise KeyboardInterrupt
-
-    folder.save_checkpoint = kill
+@pytest.mark.parametrize("killed", [2, 6])
+def test_a_resumed_run_has_the_best_weights_of_the_whole(tmp_path, killed):
+    scores, options = (0.1, 0.9, 0.5, 0.2), {"steps": 8, "eval_every": 2, "checkpoint_every": 2}
     with pytest.raises(KeyboardInterrupt):
-        Run(config, folder, Reporter(), killed, Scored(*scores), {}).train(1)
-    folder = RunFolder(tmp_path / "run")
-    step, state = folder.load_checkpoint(pytest.fail)
-    model = Scored(*scores)
-    model.evaluations = step // 2
-    again = Run(config, folder, Reporter(), Server(8), model, {})
-    again._keeper.best.restore(state["best"])
-    assert again.train(step + 1)
-    assert weights(folder, "best")[1] == 2
-    assert folder.summary()["best"] == {"metric": "accuracy", "score": 0.9, "step": 4}
-
-
-def test_a_run_without_a_finite_score_has_no_best_and_is_finished(tmp_path):
-    folder = RunFolder(tmp_path / "run")
-    folder.create("")
-    assert Run(Config(steps=3), folder, Reporter(), Server(3), Scored(float("nan")), {}).train(1)
-    assert not (folder.path / "best.safetensors").exists()
-    assert folder.summary()["best"] == {"metric": "accuracy", "score": None, "step": 0}
+        Made(tmp_path / "run", accuracies(*scores), killed=killed, **options).train()
+    again = Made(tmp_path / "run", accuracies(*scores[killed // 2 :]), **options)
+    assert again.train()
+    assert len(again.workers.work) == 2 * (8 - killed)
+    assert weights(again, "best")[1] == 4
+    assert again.folder.summary()["best"] == {"metric": "accuracy", "score": 0.9, "step": 4}
 
 
 @pytest.mark.parametrize(
@@ -324,86 +298,70 @@ def test_a_run_without_a_finite_score_has_no_best_and_is_finished(tmp_path):
 )
 @pytest.mark.parametrize("killed", [None, 4, "at the end"])
 def test_a_run_ends_early_where_it_gets_no_better_also_resumed(tmp_path, patience, scores, ends, best, killed):
-    folder, config = RunFolder(tmp_path / "run"), Config(steps=10, eval_every=2, patience=patience, checkpoint_every=2)
-    folder.create("")
-    reporter, first, model = Reporter(), 1, Scored(*scores)
-    run = Run(config, folder, reporter, Server(10), model, {})
+    options = {"steps": 10, "eval_every": 2, "patience": patience, "checkpoint_every": 2}
+    evaluated, step = 0, ends if killed == "at the end" else killed
     if killed is not None:
-        state = {}
-
-        def kill(step, of_run):
-            state.update(of_run, step=step)
-            if step == killed or (killed == "at the end" and step == ends):
-                raise KeyboardInterrupt
-
-        folder.save_checkpoint = kill
         with pytest.raises(KeyboardInterrupt):
-            run.train(1)
-        del folder.save_checkpoint
-        run = Run(config, folder, reporter, Server(10), model, {})
-        run._keeper.best.restore(state["best"])
-        first = state["step"] + 1
-        model.evaluations = min(state["step"], ends) // 2 - (killed == "at the end")
-    assert run.train(first)
-    summary = folder.summary()
+            Made(tmp_path / "run", accuracies(*scores), killed=step, **options).train()
+        evaluated = step // 2 - (killed == "at the end")
+    made = Made(tmp_path / "run", accuracies(*scores[evaluated:]), **options)
+    assert made.train()
+    summary = made.folder.summary()
     assert (summary["steps"], summary["best"]["step"]) == (ends, best)
-    assert any(f"ends after step {ends}: {patience} evaluations no better" in line for line in reporter.said) == (
-        ends < 10
-    )
+    words = f"ends after step {ends}: {patience} evaluations no better"
+    assert any(words in line for line in made.reporter.said) == (ends < 10)
 
 
-@pytest.mark.parametrize("error", [ServerError("all ranks are lost"), TaskError("no"), OSError("gone"), ValueError])
+def test_a_run_without_a_finite_score_has_no_best_and_is_finished(tmp_path):
+    made = Made(tmp_path / "run", accuracies(float("nan")), steps=3)
+    assert made.train()
+    assert not (made.folder.path / "best.safetensors").exists()
+    assert made.folder.summary()["best"] == {"metric": "accuracy", "score": None, "step": 0}
+
+
+@pytest.mark.parametrize("error", [None, TaskError("no"), OSError("gone"), ValueError("no")])
 def test_a_run_that_fails_leaves_its_newest_weights_and_a_checkpoint_between_steps(tmp_path, error):
-    server = Server(9)
-    train = server.train
+    def fail(step, line):
+        if step == 5 and error is not None:
+            raise error
+        if step == 5:
+            for rank in (1, 2):
+                made.workers.network.kill(rank)
 
-    def failing(first, last):
-        for record in train(first, last):
-            if record.step == 6:
-                raise error
-            yield record
-
-    server.train = failing
-    folder, run = a_run(tmp_path, server, 9)
-    with pytest.raises(type(error) if isinstance(error, Exception) else error):
-        run.train(1)
-    assert weights(folder, "model")[0]["step"] == "5"
-    checkpoint = folder.load_checkpoint(pytest.fail)
-    assert (checkpoint is not None) == isinstance(error, ServerError)
-    if checkpoint:
-        assert checkpoint[0] == 5
+    made = Made(tmp_path / "run", Scored(), callback=fail, steps=9)
+    with pytest.raises(ServerError if error is None else type(error)):
+        made.train()
+    facts, count = weights(made, "model")
+    assert (facts["step"], count) == ("5", 5)
+    assert (made.checkpoint is not None) == (error is None)
+    if error is None:
+        assert made.checkpoint[0] == 5
 
 
 def test_a_run_that_can_write_no_weights_when_it_fails_tells_what_it_failed_of(tmp_path):
-    server = Server(9)
-    server.train = lambda first, last: iter([StepRecord(1, "", dict.fromkeys(PARTS, 0.0), 0)])
-    folder, run = a_run(tmp_path, server, 9)
+    def fail(step, line):
+        shutil.rmtree(made.folder.path)
+        raise AttributeError("nothing")
 
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    folder.save_weights = full
-    folder.append_metrics = lambda _: run.nothing
-    with pytest.raises(AttributeError):
-        run.train(1)
+    made = Made(tmp_path / "run", Scored(), callback=fail)
+    with pytest.raises(AttributeError, match="nothing"):
+        made.train()
 
 
 def test_an_earlier_evaluation_that_fails_is_said_and_the_training_goes_on(tmp_path):
-    config, folder, reporter = Config(steps=4, eval_every=2), RunFolder(tmp_path / "run"), Reporter()
-    folder.create("")
-    assert Run(config, folder, reporter, Server(4), Failing(ValueError("no data"), {"loss": 1}), {}).train(1)
-    assert len(reporter.said) == 1
-    assert "step 2: the task's evaluate failed with ValueError: no data" in reporter.said[0]
-    assert folder.summary()["test_loss"] == 1
+    made = Made(tmp_path / "run", Scored(ValueError("no data"), SCORE), eval_every=2)
+    assert made.train()
+    assert len(made.reporter.said) == 1
+    assert "step 2: the task's evaluate failed with ValueError: no data" in made.reporter.said[0]
+    assert made.folder.summary()["test_loss"] == 1
 
 
 @pytest.mark.parametrize("kind", [float, np.float32, np.float64, torch.tensor, np.array, Fraction, Decimal])
 def test_scores_are_whatever_evaluate_returns_as_numbers_of_any_kind(tmp_path, kind):
-    folder = RunFolder(tmp_path / "run")
-    folder.create("")
     scores = {"loss": kind(0.5), "mae": kind(2), "rank": np.int64(3), "good": np.bool_(True), "odd": float("nan")}
-    assert Run(Config(steps=1), folder, Reporter(), Server(1), Failing(scores), {}).train(1)
-    summary = folder.summary()
+    made = Made(tmp_path / "run", Scored(scores), steps=1)
+    assert made.train()
+    summary = made.folder.summary()
     assert {name: summary[f"test_{name}"] for name in scores} == {
         "loss": 0.5, "mae": 2, "rank": 3, "good": 1, "odd": None
     }  # fmt: skip
@@ -411,14 +369,13 @@ def test_scores_are_whatever_evaluate_returns_as_numbers_of_any_kind(tmp_path, k
 
 
 def test_a_checkpoint_of_another_model_or_of_an_older_form_is_told_in_words(tmp_path):
-    task = create_task("digits", model="softmax")
-    model = GlobalModel(task, seed=0, steps=3)
-    run = Run(Config(), RunFolder(tmp_path / "run"), Reporter(), Server(3), model, {})
-    for state in ({}, {"model": {"weights": 3}}, {"model": model.state()}, {"model": None}):
+    made = Made(tmp_path / "run", Scored())
+    state = made.model.state()
+    for wrong in ({}, {"model": {"weights": 3}}, {"model": state}, {"model": None}):
         with pytest.raises(CheckpointError, match=r"the checkpoint of step 7 does not fit.*--no-resume starts over"):
-            run.resume((7, state))
-    other = GlobalModel(create_task("digits", model="mlp"), seed=0, steps=3)
-    run = Run(Config(), RunFolder(tmp_path / "run"), Reporter(), Server(3), other, {})
-    with pytest.raises(CheckpointError, match=r"with 650 parameters and buffers, and .* the model has changed") as told:
-        run.resume((7, {"model": model.state()}))
-    assert str(other.d) in str(told.value)
+            made.run.resume((7, wrong))
+    other = {**state, "weights": torch.zeros(650)}
+    words = r"with 650 parameters and buffers, and the task's has 2: the model has changed"
+    with pytest.raises(CheckpointError, match=words):
+        made.run.resume((7, {"model": other}))
+    made.server.ledger.close()
