@@ -32,11 +32,12 @@ class Keeper:
         self._newest: tuple[int, Scores] = (-1, {})
         self._unwritten: tuple[dict[str, Any], dict[str, Tensor]] | None = None  # of the best
 
-    def evaluated(self, step: int, scores: Scores) -> None:
-        """Takes note of an evaluation of the model as it is now."""
-        self._newest = step, scores
+    def evaluated(self, step: int, scores: Scores) -> bool:
+        """Takes note of an evaluation of the model as it is now; whether it is the first of this step."""
+        self._newest, first = (step, scores), step > self.best.last
         if self.best.take(step, scores):
             self._unwritten = self._facts(step), self._model.named()
+        return first
 
     def scores(self, step: int) -> Scores | None:
         """Of that step, if it was the last to be evaluated."""

@@ -43,20 +43,13 @@ def relatives(config: Config) -> list[Relative]:
 
 def predecessor(config: Config) -> RunFolder | None:
     """The longest run that differs by fewer `steps` alone, and has a checkpoint to go on from."""
-    shorter = [
-        (other.differs["steps"][0], other.folder)
-        for other in relatives(config)
-        if list(other.differs) == ["steps"] and other.differs["steps"][0] < other.differs["steps"][1]
-        if other.folder.resumable and other.folder.read_status().get("status") != "running"
-        if known_secret(config) in (None, other.folder.read_secret())
-    ]
-    return max(shorter, key=lambda item: item[0])[1] if shorter else None
+    return _predecessor(config, relatives(config))
 
 
 def why_new(config: Config) -> str:
     """Why the run is a new one, in a sentence; empty where there is no other of its name."""
     others = relatives(config)
-    if (shorter := predecessor(config)) is not None:
+    if (shorter := _predecessor(config, others)) is not None:
         return f"{config.folder} goes on from {shorter.path}, which differs in steps alone, and stays as it is"
     if not others:
         return ""
@@ -66,6 +59,17 @@ def why_new(config: Config) -> str:
     told = [f"{name} ({_shown(there)} there, {_shown(here)} here)" for name, (there, here) in nearest.differs.items()]
     more = f" and {len(told) - _SHOWN} more" * (len(told) > _SHOWN)
     return f"{config.folder} is a new run: {nearest.folder.path} differs in {', '.join(told[:_SHOWN])}{more}"
+
+
+def _predecessor(config: Config, others: list[Relative]) -> RunFolder | None:
+    shorter = [
+        (other.differs["steps"][0], other.folder)
+        for other in others
+        if list(other.differs) == ["steps"] and other.differs["steps"][0] < other.differs["steps"][1]
+        if other.folder.resumable and other.folder.read_status().get("status") != "running"
+        if known_secret(config) in (None, other.folder.read_secret())
+    ]
+    return max(shorter, key=lambda item: item[0])[1] if shorter else None
 
 
 def _flat(fields: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -223,8 +223,8 @@ class Run:
     def _evaluate(self) -> Scores:
         """The scores of the newest step, by which it may be the best."""
         scores = evaluate(self._model)
-        self._keeper.evaluated(self._step, scores)
-        self._model.evaluated(math.inf if scores["loss"] is None else scores["loss"])
+        if self._keeper.evaluated(self._step, scores):  # and not again, after a restart
+            self._model.evaluated(math.inf if scores["loss"] is None else scores["loss"])
         return scores
 
     @property

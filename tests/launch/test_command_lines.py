@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detox.config import Config, ConfigError
+from detox.config import Config
+from detox.errors import UserError
+from detox.launch.evaluate import evaluate
 from detox.launch.sweep import sweep
 from detox.launch.train import parse
 from detox.ps.folder import RunFolder
@@ -30,6 +32,7 @@ OPTIONS = {
     sweep: ["--todo", "-n", "--hostfile", "--restarts", "--no-resume", "--steps"],
     report: ["--target", "--tensorboard", "--best", "--out"],
     blame: ["-q", "--json", "--plot"],
+    evaluate: ["--model", "--json", "--device", "best", "last"],
     parse: ["--progress", "--no-resume", "--p", "--q", "--seed", "--steps", "--attack.kind", "--attack.scale",
             "--optimizer.lr", "--optimizer.options", "--aggregator.options", "--aggregator.pre", "--fault.worker",
             "--name", "--output", "--batch-size", "--device", "--secret-seed", "--share-compute", "--colour"],
@@ -74,7 +77,7 @@ def _run(command, argv):
             status = command(argv)
         except SystemExit as stop:
             status = stop.code
-        except ConfigError as error:
+        except UserError as error:
             status = 2
             err.write(str(error))
     return status if isinstance(status, int) else 0, out.getvalue() + err.getvalue()
