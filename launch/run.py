@@ -3,7 +3,6 @@
 import contextlib
 import math
 import platform
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,16 +13,16 @@ from detox.config import Config
 from detox.launch.console import Reporter
 from detox.launch.keep import Keeper
 from detox.launch.scores import EvaluationError, Scores, evaluate
+from detox.launch.tally import NONFINITE, Interval, Tally
 from detox.ps.ballots import Outcome
 from detox.ps.folder import CheckpointError, RunFolder
 from detox.ps.model import GlobalModel
-from detox.ps.server import Server, ServerError, StepRecord
+from detox.ps.server import Server, ServerError
 from detox.ps.stopwatch import PARTS
 from detox.tasks import TaskError
 
 _IDLE_AT_MOST = 20
 """Steps in a row without an update, after which a run has failed; or all, where it has fewer."""
-_NONFINITE = "hold NaN or infinity"
 
 
 class Run:
@@ -56,11 +55,7 @@ class Run:
         self._model = model
         self._callback = callback
         self._library = library
-        self._seconds: Counter[str] = Counter()
-        self._bytes_in = 0
-        self._skipped = 0
-        self._idle, self._why = 0, ""  # steps without an update since the last one, and why
-        self._nonfinite = 0
+        self._tally = Tally()
         self._idle_at_most = min(_IDLE_AT_MOST, config.steps)
         self._step = self._saved = 0  # the newest, and the newest of which there is a checkpoint
         self._keeper = Keeper(folder, model, config.create_best())
@@ -106,11 +101,13 @@ class Run:
         """The inverse of _state."""
         self._server.restore(state)
         torch.set_rng_state(state["random"])
-        self._seconds.update(state["seconds"])
-        self._bytes_in, self._skipped = state["bytes_in"], state["skipped"]
-        self._idle, self._why = state["idle"]
+        self._tally.restore(state, self._nonfinite)
         self._keeper.best.restore(state["best"])
-        self._nonfinite = sum(counts["nonfinite"] for counts in self._server.ledger.counts)
+
+    @property
+    def _nonfinite(self) -> int:
+        """Gradients with NaN or infinity that have come so far."""
+        return sum(counts["nonfinite"] for counts in self._server.ledger.counts)
 
     def train(self, first: int) -> bool:
         """All steps from `first`, then a checkpoint; then the summary, or False if the server was told to stop.
@@ -122,7 +119,7 @@ class Run:
             TaskError, ServerError: step after step made no update, for gradients with NaN or for want of votes; there
                 is a checkpoint. Or no worker is left.
         """
-        config, interval = self._config, _Interval(self._server.outcomes)
+        config, interval = self._config, Interval(self._server.outcomes)
         self._step = self._saved = first - 1
         if self._had_enough:  # and was killed before it was done
             self._server.stop()
@@ -135,8 +132,8 @@ class Run:
         if step > self._saved:
             self._save()
         if self._stuck(step):
-            kind = TaskError if _NONFINITE in self._why else ServerError  # of which only one may pass by itself
-            raise kind(f"the last {self._idle} steps made no update; step {step}: {self._why}")
+            kind = TaskError if NONFINITE in self._tally.why else ServerError  # of which only one may pass by itself
+            raise kind(f"the last {self._tally.idle} steps made no update; step {step}: {self._tally.why}")
         if step < config.steps and not self._had_enough:
             held = f"after step {step}, of which there is a checkpoint" if step else "before the first step was made"
             self._reporter.say(f"interrupted {held}")
@@ -163,7 +160,7 @@ class Run:
         self._tell(self._step, scores)
         return scores
 
-    def _make_steps(self, first: int, interval: "_Interval") -> None:
+    def _make_steps(self, first: int, interval: Interval) -> None:
         """The steps from `first`, as far as the server makes them, with what falls between them."""
         config = self._config
         scores: Scores = {}
@@ -171,15 +168,15 @@ class Run:
             step = self._step = record.step
             if step == first:
                 self._folder.discard_previous()
-            self._count(record)
+            self._tally.count(record, self._nonfinite)
             for sentence in record.warnings:
                 self._reporter.warn(f"step {step}: {sentence}")
             interval.count(record)
             line: dict[str, Any] = {"step": step, "seconds": record.seconds, "bytes_in": record.bytes_in}
             if record.skipped:
                 line["skipped"] = record.skipped
-                if self._idle == 1:
-                    self._reporter.warn(f"step {step} made no update: {self._why}")
+                if self._tally.idle == 1:
+                    self._reporter.warn(f"step {step} made no update: {self._tally.why}")
             if self._stuck(step):
                 self._server.stop()
             if step % config.eval_every == 0 and step < config.steps:
@@ -245,10 +242,10 @@ class Run:
 
         A model that has learned, and then diverged under attack, is a result: of a defence that does not hold.
         """
-        diverged = self._config.q > 0 and _NONFINITE in self._why and self._idle < step
-        return self._idle >= self._idle_at_most and not diverged
+        diverged = self._config.q > 0 and NONFINITE in self._tally.why and self._tally.idle < step
+        return self._tally.idle >= self._idle_at_most and not diverged
 
-    def _report(self, step: int, scores: Scores, interval: "_Interval") -> None:
+    def _report(self, step: int, scores: Scores, interval: Interval) -> None:
         """The line on the terminal."""
         self._reporter.interval(step, scores, *interval.read(self._server.outcomes))
         if interval.skipped:
@@ -257,40 +254,27 @@ class Run:
                 f"{interval.skipped[-1]}"
             )
 
-    def _count(self, record: StepRecord) -> None:
-        self._seconds.update(record.seconds)
-        self._bytes_in += record.bytes_in
-        self._skipped += bool(record.skipped)
-        self._idle = self._idle + 1 if record.skipped else 0
-        nonfinite = sum(counts["nonfinite"] for counts in self._server.ledger.counts)
-        sent = nonfinite - self._nonfinite
-        self._why = record.skipped + (f"; {sent} gradients {_NONFINITE}" if record.skipped and sent else "")
-        self._nonfinite = nonfinite
-
     def _state(self) -> dict[str, Any]:
         return {
             **self._server.state(),
             # Everything else that is random follows from seeds and the step; this is for a task of the user's.
             "random": torch.get_rng_state(),
-            "seconds": dict(self._seconds),
-            "bytes_in": self._bytes_in,
-            "skipped": self._skipped,
-            "idle": (self._idle, self._why),
+            **self._tally.state(),
             "best": self._keeper.best.state(),
         }
 
     def _summary(self, scores: Scores) -> dict[str, Any]:
-        config, ledger, best = self._config, self._server.ledger, self._keeper.best
-        mean = {name: self._seconds[name] / self._step for name in PARTS}
+        config, ledger, best, tally = self._config, self._server.ledger, self._keeper.best, self._tally
+        mean = {name: tally.seconds[name] / self._step for name in PARTS}
         return {
             "name": config.name,
             "config_hash": config.identity,
             "steps": self._step,
-            "skipped_steps": self._skipped,
+            "skipped_steps": tally.skipped,
             **{f"test_{name}": score for name, score in scores.items()},
             "best": {"metric": best.metric(scores), "score": best.score, "step": best.step},
             "seconds_per_step": {"total": sum(mean.values()), **mean},
-            "bytes_into_ps": self._bytes_in,
+            "bytes_into_ps": tally.bytes_in,
             "votes": {name: self._server.outcomes[name] for name in Outcome},
             "dissents": ledger.dissents(),
             "ledger": [dict(counts) for counts in ledger.counts],
@@ -302,31 +286,3 @@ class Run:
                 **self._library,
             },
         }  # fmt: skip
-
-
-class _Interval:
-    """Means of the steps between two lines on the terminal."""
-
-    def __init__(self, outcomes: Counter[str]) -> None:
-        self.restart(outcomes)
-
-    def restart(self, outcomes: Counter[str]) -> None:
-        """Begins anew."""
-        self._before = outcomes.copy()
-        self.steps = 0
-        self.skipped: list[str] = []
-        self._seconds: Counter[str] = Counter()
-        self._bytes_in = 0
-
-    def count(self, record: StepRecord) -> None:
-        """Adds a step."""
-        self.steps += 1
-        self._seconds.update(record.seconds)
-        self._bytes_in += record.bytes_in
-        if record.skipped:
-            self.skipped.append(record.skipped)
-
-    def read(self, outcomes: Counter[str]) -> tuple[dict[str, float], float, Counter[str]]:
-        """Mean seconds by part, mean bytes per step, and the votes counted since."""
-        seconds = {name: self._seconds[name] / self.steps for name in PARTS}
-        return seconds, self._bytes_in / self.steps, outcomes - self._before
