@@ -97,7 +97,7 @@ class Made:
             self.workers.session, self.workers.ranks, self.model, self.workers.codec,
             files=Files(2, 4, 1000, 0), scheme=scheme, create_ballot=VOTES["digest"],
             aggregation=Aggregation(create_hierarchy("mean"), scheme, 0, 0),
-            ledger=Ledger(self.folder.ledger, self.workers.ranks, {}), quarantine=config.quarantine.create(),
+            ledger=Ledger(self.folder.ledger, self.workers.ranks, {}), quarantine=config.create_quarantine(),
             q=config.q, on_tie="drop", deadline=0.3, fetch_deadline=0.05,
         )  # fmt: skip
         self.run = Run(config, self.folder, self.reporter, self.server, self.model, {}, callback)
