@@ -6,7 +6,8 @@ RULES["krum"](gradients, f=2)  # (n, d) numpy or torch -> (d,)
 """
 
 from detox.aggregators.errors import AggregatorError
-from detox.aggregators.hierarchy import PAIRS, Hierarchy, create_hierarchy
+from detox.aggregators.hierarchy import Hierarchy
+from detox.aggregators.pairs import PAIRS, create_hierarchy
 from detox.aggregators.registry import PREAGGREGATORS, RULES, tolerates
 from detox.aggregators.rule import Rule
 

@@ -40,7 +40,7 @@ def _rules() -> Lines:
 
 def _pairs() -> Lines:
     """aggregator.name: a rule within vote groups, and one across them."""
-    from detox.aggregators.hierarchy import BASELINES, PAIRS
+    from detox.aggregators.pairs import BASELINES, PAIRS
 
     def told(a0: str, a1: str, k: int | None, groups: int | None) -> str:
         if k is None and groups is None:

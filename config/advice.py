@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from detox.aggregators import RULES, AggregatorError
-from detox.aggregators.hierarchy import PAIRS
+from detox.aggregators.pairs import PAIRS
 from detox.config.schema import Config
 
 _TRIED = 128  # numbers of groups, more and fewer

@@ -12,7 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from detox.aggregators import AggregatorError
-from detox.aggregators.hierarchy import PAIRS
+from detox.aggregators.pairs import PAIRS
 from detox.assignment.theory import enough_redundancy, expected_bad_votes, tail, tail_bound, tail_bound_holds
 from detox.config import ConfigError
 from detox.errors.words import counted

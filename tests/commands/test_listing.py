@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from detox.aggregators import PREAGGREGATORS, RULES
-from detox.aggregators.hierarchy import BASELINES, PAIRS
+from detox.aggregators.pairs import BASELINES, PAIRS
 from detox.assignment import SCHEMES
 from detox.commands.listing import KINDS, list_
 from detox.config import Config

@@ -6,7 +6,7 @@ import torch
 from helpers import employ
 
 from detox.aggregators import RULES, AggregatorError, create_hierarchy
-from detox.aggregators.hierarchy import BASELINES, PAIRS
+from detox.aggregators.pairs import BASELINES, PAIRS
 from detox.config import Config, ConfigError, check, secret_seed
 from detox.ps.aggregation import Aggregation
 from detox.ps.ledger import Ledger
