@@ -39,6 +39,7 @@ def create_adversary(config: Config, ranks: list[int], rank: int, fellows: Any, 
         attack.seed,
         omniscient=attack.knowledge == "omniscient",
         perturbation=attack.perturbation,
+        majority={"always": 0, "majority": (config.r + 1) // 2, "unanimous": config.copies_at_first}[attack.when],
         defence=Defence(config.hierarchy, config.f, config.votes, config.r, d),
     )
 

@@ -52,6 +52,14 @@ class AggregatorConfig(Section):
         )
 
 
+class AuditConfig(Section):
+    """Files that are computed once more, to see whether votes are true."""
+
+    ps: Natural = 0
+    """Files that the PS computes itself in a step, drawn in secret, while it waits for the workers. It settles their
+    votes, and proves whoever claims otherwise, where no vote can: all holders of a file may be Byzantine."""
+
+
 class QuarantineConfig(Section):
     """Leaving out workers that offend too often; groups are drawn from the rest, and q and f follow."""
 

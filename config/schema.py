@@ -12,7 +12,7 @@ from pydantic import Field
 from detox.aggregators import Hierarchy
 from detox.assignment import SCHEMES
 from detox.assignment.schemes import Groups
-from detox.config.defences import AggregatorConfig, QuarantineConfig
+from detox.config.defences import AggregatorConfig, AuditConfig, QuarantineConfig
 from detox.config.fields import ConfigError, Count, Fraction, Natural, Section, Seed
 from detox.config.identity import Output, RunName, deciding, identity_of
 from detox.config.messages import CompressionConfig, TransportConfig
@@ -130,6 +130,7 @@ class Config(Section):
     compression: CompressionConfig = CompressionConfig()
     transport: TransportConfig = TransportConfig()
     quarantine: QuarantineConfig = QuarantineConfig()
+    audit: AuditConfig = AuditConfig()
     fault: FaultConfig = FaultConfig()
 
     @property
@@ -220,7 +221,7 @@ class Config(Section):
     @property
     def recomputes(self) -> bool:
         """Whether the PS may have to compute gradients itself."""
-        return self.on_tie == "recompute" or self.quarantine.policy == "recompute"
+        return self.on_tie == "recompute" or self.quarantine.policy == "recompute" or self.audit.ps > 0
 
     @property
     def quarantine_policy(self) -> Literal["never", "graph", "majority", "recompute"]:

@@ -30,6 +30,10 @@ class AttackConfig(Section):
     three have to commit before the draw, to a guess of them."""
     knowledge: Literal["colluders", "omniscient"] = "colluders"
     """What attacks that collude know: the honest gradients of the colluders' own files, or of all files."""
+    when: Literal["always", "majority", "unanimous"] = "always"
+    """When Byzantine workers lie. majority: about files of which they are (r+1)/2 holders or more, so that they win the
+    vote; unanimous: about those of which all that are asked are theirs, so that nobody contradicts. Else they send what
+    is honest."""
     scale: float | None = None
     """Strength, such as c of -c*g; what it means and its default are in docs/attacks.md. Unset: the default."""
     perturbation: Perturbation = "std"

@@ -231,7 +231,7 @@ def of_bits(patients: Sequence[Patient], own: bytes | None, config: Config, d: i
         checks.append(Check("yellow" if agree else "red", "bits", "\n".join(lines), advice))
     others = [p.rank for members in ordered for p in members if own is not None and p.digest != own]
     if others:
-        advice = 'leave recomputation off: on_tie = "drop", quarantine.policy not recompute'
+        advice = 'leave recomputation off: on_tie = "drop", quarantine.policy not recompute, audit.ps = 0'
         found = f"the PS computes other bits than {named(sorted(others), {})}"
         checks.append(Check("red" if config.recomputes else "yellow", "bits of the PS", found, advice))
     return checks

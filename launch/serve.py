@@ -18,6 +18,7 @@ from detox.launch.relatives import predecessor
 from detox.launch.run import Run
 from detox.launch.train import Options, parse
 from detox.ps.aggregation import Aggregation
+from detox.ps.audit import Audit
 from detox.ps.folder import RunFolder, Status
 from detox.ps.ledger import Ledger
 from detox.ps.selftest import StartError, check_answers, check_own_bits, classes_of, probe, unequal
@@ -173,6 +174,7 @@ def _train(session: Session, config: Config, options: Options, ranks: list[int],
     ledger = Ledger(folder.ledger, ranks, hosts)
     secret = folder.keep_secret(lambda: secret_seed(config), known_secret(config))
     scheme = config.create_scheme(secret, classes)
+    quarantine = config.create_quarantine()
     server = Server(
         session,
         ranks,
@@ -183,7 +185,8 @@ def _train(session: Session, config: Config, options: Options, ranks: list[int],
         create_ballot=config.create_ballot(model.d, model.words),
         aggregation=Aggregation(config.hierarchy, scheme, config.aggregator.f, secret),
         ledger=ledger,
-        quarantine=config.create_quarantine(),
+        quarantine=quarantine,
+        audit=Audit(config.audit.ps, secret, quarantine),
         q=config.q,
         on_tie=config.on_tie,
         deadline=config.transport.deadline,

@@ -74,7 +74,7 @@ def check_own_bits(digests: dict[int, bytes], ranks: list[int], model: GlobalMod
         raise UnequalError(
             f"the PS computes other bits than {len(differ)} of {counted(len(digests), 'worker')} ({where}), so it "
             "cannot judge them: give all the same hardware and device, take the ranks that differ out, or leave "
-            "recomputation off (on_tie, quarantine.policy)"
+            "recomputation off (on_tie, quarantine.policy, audit.ps)"
         )
 
 

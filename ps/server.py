@@ -10,6 +10,7 @@ import numpy as np
 from detox.assignment import Scheme
 from detox.errors import JobError
 from detox.ps.aggregation import Aggregation
+from detox.ps.audit import Audit
 from detox.ps.ballots.ballot import CreateBallot
 from detox.ps.collector import Collector
 from detox.ps.events import Event, EventKind
@@ -64,7 +65,8 @@ class Server:
         create_ballot: makes the ballot of (step, file, holders, row); see ps.ballots.VOTES.
         aggregation: turns votes, (m, d + b) float32, into an update, (d,).
         ledger: where events go; the promises that workers broke before are in it.
-        quarantine: who is left out, and whose file the PS computes itself.
+        quarantine: who is left out.
+        audit: which files the PS computes itself while the workers compute them; None: one of a suspect, if any.
         q: Byzantine workers to tolerate, of all p.
         on_tie: whether a file without a vote is left out ("drop"), or computed by the PS ("recompute").
         deadline: seconds that a step may take until it goes on with the votes that it has.
@@ -94,6 +96,7 @@ class Server:
         on_tie: Literal["drop", "recompute"],
         deadline: float,
         fetch_deadline: float,
+        audit: Audit | None = None,
     ) -> None:
         self.outcomes: Counter[str] = Counter()
         self.ledger = ledger
@@ -104,6 +107,7 @@ class Server:
         )
         self.stopping = False
         self._exceeded = False
+        self._audit = audit or Audit(0, 0, quarantine)
         self._session = session
         self._ranks = ranks
         self._model = model
@@ -150,7 +154,8 @@ class Server:
             warnings = self._judge(step)
             round_ = self._collector.send_work(step, self.roster.assignment(step))
             received = self._session.bytes_received
-            self._check_suspect(round_)
+            for file in self._audit.begin(step, len(round_.ballots), round_.assignment.edges):
+                self._collector.recompute(round_, file)
             votes = self._collector.collect(round_)
             if self.stopping:
                 # The step is made again after a restart: as if it had never begun.
@@ -228,14 +233,6 @@ class Server:
                 said.append(exceeded)
         self._exceeded = bool(exceeded)
         return tuple(said)
-
-    def _check_suspect(self, round_: Round) -> None:
-        """Computes a file of a suspect here, while the workers compute it too."""
-        edge = self.quarantine.suspect(round_.step, round_.assignment.edges)
-        if edge is not None:
-            worker, file = edge
-            self.quarantine.checked(worker, round_.step)
-            self._collector.recompute(round_, file)
 
     def _update(self, step: int, votes: np.ndarray, round_: Round) -> str:
         """Aggregates the votes and makes the optimizer's step; returns why not, where it cannot."""

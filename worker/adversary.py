@@ -29,6 +29,7 @@ class _Plot:
     heard: dict[Edge, None] = field(default_factory=dict)
     honest: dict[int, np.ndarray] = field(default_factory=dict)
     waiting: list[tuple[Any, int, np.ndarray]] = field(default_factory=list)
+    ready: bool = False
     sent: np.ndarray | None = None
 
 
@@ -52,6 +53,7 @@ class Adversary:
         omniscient: whether colluders know the gradients of all files, or of their own only.
         perturbation: direction of min_max and min_sum.
         defence: the aggregation at the PS; None: not known, and all entries are gradient.
+        majority: colluders that have to hold a file for them to lie about it; with fewer they send what is honest.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Adversary:
         omniscient: bool = False,
         perturbation: Perturbation = "std",
         defence: Defence | None = None,
+        majority: int = 0,
     ) -> None:
         self._kind: AttackKind = ATTACKS[kind]
         self._scale = scale
@@ -77,6 +80,7 @@ class Adversary:
         self._fellows = fellows
         self._wait = wait
         self._seed = seed
+        self._majority = majority
         self._omniscient = omniscient and self._kind.colludes
         self._perturbation = perturbation
         self._defence = defence
@@ -101,7 +105,7 @@ class Adversary:
             vector: (d + b,) float32.
         """
         self._plot(header.step).waiting.append((ticket, header.file, vector))
-        if self._kind.colludes:
+        if self._agrees:
             self._share(header, vector)
 
     def overhear(self, header: Header, vector: np.ndarray) -> None:
@@ -115,13 +119,28 @@ class Adversary:
             if message.header is not None and message.header.kind == Kind.COLLUDE:
                 self._learn(message.header, np.frombuffer(message.payload, np.float32))
         for step, plot in sorted(self._plots.items()):
-            if self._kind.colludes and plot.sent is None:
+            if self._agrees and not plot.ready:
                 if not self._ready(plot):
                     continue
-                plot.sent = self._attack(step, plot, dict(sorted(plot.honest.items())))
+                plot.ready = True
+                if self._kind.colludes:
+                    plot.sent = self._attack(step, plot, dict(sorted(plot.honest.items())))
             for ticket, file, own in plot.waiting:
-                yield ticket, self._attack(step, plot, {file: own}) if plot.sent is None else plot.sent
+                if self._colluders(step, plot).count(file) < self._majority:
+                    yield ticket, own
+                else:
+                    yield ticket, self._attack(step, plot, {file: own}) if plot.sent is None else plot.sent
             plot.waiting.clear()
+
+    @property
+    def _agrees(self) -> bool:
+        """Whether colluders hear of each other before they send anything."""
+        return self._kind.colludes or self._majority > 0
+
+    def _colluders(self, step: int, plot: _Plot) -> list[int]:
+        """The file of each colluder that has been heard of, as often as it has one."""
+        byzantine = self._placement.byzantine(step)
+        return [file for worker, file in plot.heard if worker in byzantine]
 
     def _share(self, header: Header, vector: np.ndarray) -> None:
         everyone = range(len(self._ranks)) if self._kind.remembers else self._placement.byzantine(header.step)
@@ -150,8 +169,7 @@ class Adversary:
     def _attack(self, step: int, plot: _Plot, honest: dict[int, np.ndarray]) -> np.ndarray:
         """The attack on what is known, by file in ascending order."""
         known = np.stack(list(honest.values()))
-        byzantine = self._placement.byzantine(step)
-        held = [file for worker, file in plot.heard if worker in byzantine]
+        held = self._colluders(step, plot)
         shuffle = partial(stream, self._seed, "defence", step)
         return self._kind.attack(
             Knowledge(

@@ -38,7 +38,7 @@ class Momentum:
         if recomputes:
             return (
                 "worker_momentum: the PS cannot compute what a worker sends, for it depends on the worker's past; "
-                'leave recomputation off (on_tie = "drop", quarantine.policy not recompute)'
+                'leave recomputation off (on_tie = "drop", quarantine.policy not recompute, audit.ps = 0)'
             )
         if r > 1 and poisoned:
             return (

@@ -141,7 +141,7 @@ class ToleranceBallot(Ballot):
         if recomputes:
             return (
                 "the PS computes other bits than workers may, so it convicts nobody; leave recomputation off "
-                '(on_tie = "drop", quarantine.policy not recompute)'
+                '(on_tie = "drop", quarantine.policy not recompute, audit.ps = 0)'
             )
         if compression != "float32":
             return (

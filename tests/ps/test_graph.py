@@ -9,6 +9,7 @@ from helpers import Line, Workers
 from detox.aggregators import create_hierarchy
 from detox.assignment import SCHEMES
 from detox.ps.aggregation import Aggregation
+from detox.ps.audit import Audit
 from detox.ps.ballots import VOTES
 from detox.ps.events import EventKind
 from detox.ps.ledger import Ledger
@@ -26,16 +27,17 @@ LIARS = (3, 11, 12, 30, 44)
 def make(tmp_path):
     ledgers = []
 
-    def _make(lies, *, lazy=False, vote="digest", q=Q, fail_closed=False, seed=0):
+    def _make(lies, *, lazy=False, vote="digest", q=Q, fail_closed=False, seed=0, audits=0):
         workers, scheme = Workers(RANKS, lies=lies), SCHEMES["redrawn"](3, seed, lazy=lazy)
-        model = GlobalModel(Line(), seed=0, steps=100, arguments={"lr": 1.0})
+        model = GlobalModel(Line(), seed=0, steps=1000, arguments={"lr": 1.0})
         model.compute = workers.compute
         ledgers.append(Ledger(tmp_path / f"{len(ledgers)}.jsonl", RANKS, {}))
         server = Server(
             workers.session, RANKS, model, workers.codec, files=Files(P // (2 if lazy else 3), 4, 1000, 0),
             scheme=scheme, create_ballot=VOTES[vote],
             aggregation=Aggregation(create_hierarchy("median"), scheme, None, 0), ledger=ledgers[-1],
-            quarantine=GraphQuarantine(q, fail_closed=fail_closed), q=q, on_tie="drop", deadline=60.0,
+            quarantine=(quarantine := GraphQuarantine(q, fail_closed=fail_closed)),
+            audit=Audit(audits, seed, quarantine), q=q, on_tie="drop", deadline=60.0,
             fetch_deadline=0.05,
         )  # fmt: skip
         return server, workers, model
@@ -107,3 +109,84 @@ def test_nobody_is_out_for_crashing_or_for_silence(make):
     workers.network.kill(2)
     list(server.train(1, 4))
     assert not server.quarantine.out
+
+
+class Schemers(Workers):
+    """The Byzantine lie only about files of which they have so many of the holders; `bad` counts the votes they win.
+
+    Attributes:
+        server: whose assignment they know.
+    """
+
+    def __init__(self, needed):
+        super().__init__(RANKS)
+        self.needed, self.server = needed, None
+
+    def vector(self, header):
+        honest = self.honest(header)
+        lies = header.worker in LIARS and self._holders(header.step, header.file) >= self.needed
+        return -honest if lies else honest
+
+    def _holders(self, step, file):
+        return sum(worker in LIARS for worker in self.server.roster.assignment(step).holders[file])
+
+    def bad(self, votes):
+        """Files whose vote, (d,), is not the honest gradient."""
+        return sum(vote[1] > 0 for vote in votes)
+
+
+@pytest.fixture
+def scheme(tmp_path):
+    ledgers = []
+
+    def _scheme(needed, steps, *, lazy=False, audits=0, seed=0):
+        """Bad votes in the whole run, and the server after it."""
+        workers, groups = Schemers(needed), SCHEMES["redrawn"](3, seed, lazy=lazy)
+        model = GlobalModel(Line(), seed=0, steps=1000, arguments={"lr": 1.0})
+        model.compute = workers.compute
+        ledgers.append(Ledger(tmp_path / f"schemers{len(ledgers)}.jsonl", RANKS, {}))
+        bad = []
+        aggregation = Aggregation(create_hierarchy("median"), groups, None, 0)
+        counted = CountingAggregation(aggregation, lambda votes: bad.append(workers.bad(votes)))
+        quarantine = GraphQuarantine(Q)
+        workers.server = Server(
+            workers.session, RANKS, model, workers.codec, files=Files(P // (2 if lazy else 3), 4, 1000, 0),
+            scheme=groups, create_ballot=VOTES["digest"], aggregation=counted, ledger=ledgers[-1],
+            quarantine=quarantine, audit=Audit(audits, seed, quarantine), q=Q, on_tie="drop", deadline=60.0,
+            fetch_deadline=0.05,
+        )  # fmt: skip
+        list(workers.server.train(1, steps))
+        return sum(bad), workers.server
+
+    yield _scheme
+    for ledger in ledgers:
+        ledger.close()
+
+
+class CountingAggregation:
+    """Shows the votes of each step to somebody first."""
+
+    def __init__(self, aggregation, show):
+        self._aggregation, self._show = aggregation, show
+
+    def __getattr__(self, name):
+        return getattr(self._aggregation, name)
+
+    def aggregate(self, step, votes, q, model):
+        self._show(votes)
+        return self._aggregation.aggregate(step, votes, q, model)
+
+
+def test_lies_only_where_they_win_cost_fourteen_bad_votes_in_the_whole_run_at_most(scheme):
+    bad, server = scheme(2, 150)
+    assert 0 < bad <= 14
+    assert set(server.quarantine.out) <= set(LIARS)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_groups_that_are_all_byzantine_are_found_by_the_pss_own_computation(scheme, lazy):
+    bad, server = scheme(2 if lazy else 3, 200, lazy=lazy, audits=1)
+    assert bad <= 22
+    assert set(server.quarantine.out) <= set(LIARS)
+    if lazy:  # where two win unseen, which is often
+        assert len(server.quarantine.out) >= 2

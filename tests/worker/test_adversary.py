@@ -194,3 +194,18 @@ def test_colluders_of_one_group_send_equal_bits_whatever_the_attack_and_their_ra
         assert all(len(different) == 1 for different in by_file.values())
         if ATTACKS[name].colludes:
             assert len(set.union(*by_file.values())) == 1
+
+
+@pytest.mark.parametrize("kind", ["reversed", "alie"])
+def test_where_they_are_no_majority_cautious_colluders_send_what_is_honest(kind):
+    adversaries = _adversaries(kind, 1.0, Everyone(), majority=2)
+    honest = {7: np.array([1, 2], np.float32), 8: np.array([3, 2], np.float32), 9: np.array([8, 2], np.float32)}
+    for worker in (0, 1, 2):
+        _take(adversaries, worker, honest[FILES[worker]])
+    assert _answers(adversaries) == {}  # whoever holds a file with whom is not known yet
+    _take(adversaries, 4, honest[9])
+    sent = _answers(adversaries)
+    assert {worker: bool((sent[worker] == honest[FILES[worker]]).all()) for worker in FILES} == {
+        0: False, 1: False, 2: True, 4: True,
+    }  # fmt: skip
+    assert np.array_equal(sent[0], sent[1])
