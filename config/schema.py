@@ -65,7 +65,7 @@ class Config(Section):
     summed in its order, which gives a group equal bits. Unset: a file at once."""
     autocast: Literal["none", "bf16"] = "none"
     """bf16: forward passes of the training compute in bfloat16 what torch.autocast does; weights, gradients and
-    evaluations stay float32."""
+    evaluations stay float32. For GPUs: on a CPU, held to AVX2 so that bits are equal, it takes longer than float32."""
     steps: Count = 300
     """Updates to make."""
     seed: Seed = 0
