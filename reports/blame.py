@@ -17,6 +17,8 @@ from rich.text import Text
 from detox.config import Config
 from detox.errors.words import counted
 from detox.ps.folder import RunFolder
+from detox.reports import contradictions
+from detox.reports.contradictions import Contradictions
 from detox.reports.evidence import KINDS, Finding, accused, find, outvoted, suspicious
 from detox.reports.figures import picture, picture_file
 from detox.reports.heatmap import heatmap
@@ -24,7 +26,8 @@ from detox.reports.records import RunError, read_ledger, read_run, read_steps
 from detox.reports.terminal import printer
 
 _LEGEND = """\
-proven: two of its own messages contradict each other, or the PS's own computation contradicts its claim.
+proven: two of its own messages contradict each other, or the PS's own computation contradicts its claim, or q liars
+without it cannot explain who contradicts whom.
 suspect: outvoted more often than an honest worker is by chance. absent: dead, or silent most of the time.
 no proof: all else; where Byzantine workers are the majority of a group, it is the honest that dissent.
 Only the first few malformed and late messages of a rank in a step are written, and counted here."""
@@ -79,7 +82,15 @@ class Log:
         return outvoted(max(config.p - len(out), config.r), q, config.r, config.groups == "redrawn")
 
     def _find(self, q: int) -> list[Finding]:
-        return find(self.entries, self.steps, self._chance(q))
+        return find(self.entries, self.steps, self._chance(q), self.contradictions.conclude(q).proven)
+
+    def _explains(self, q: int) -> bool:
+        return not self.contradictions.conclude(q).exceeded and accused(self._find(q)) <= q
+
+    @cached_property
+    def contradictions(self) -> Contradictions:
+        """Who contradicted whom."""
+        return Contradictions.read(self.entries, self.config)
 
     @property
     def chance(self) -> float:
@@ -89,12 +100,12 @@ class Log:
     @cached_property
     def explained(self) -> bool:
         """Whether q Byzantine workers can have done all this; an honest one does not dissent so often by chance."""
-        return accused(self._find(self.q)) <= self.q
+        return self._explains(self.q)
 
     @cached_property
     def least(self) -> int:
         """The least number of Byzantine workers that can have done all this."""
-        return bisect_left(range(self.config.p), True, key=lambda q: accused(self._find(q)) <= q)
+        return bisect_left(range(self.config.p), True, key=self._explains)
 
     @cached_property
     def findings(self) -> list[Finding]:
@@ -141,7 +152,7 @@ def blame(argv: list[str]) -> int:
     else:
         _print(log)
     if options.plot is not None:
-        return picture(lambda: heatmap(log.entries, log.config, log.steps), options.plot)
+        return picture(lambda: heatmap(log.entries, log.config, log.steps, log.contradictions, log.q), options.plot)
     return 0
 
 
@@ -177,6 +188,7 @@ def as_json(log: Log) -> dict[str, Any]:
         "agreeing": log.agreeing,
         "workers": [asdict(finding) for finding in log.findings],
         "hosts": log.hosts,
+        "contradictions": contradictions.as_json(log.contradictions, log.q),
     }
 
 
@@ -189,6 +201,9 @@ def _print(log: Log) -> None:
         console.print(host_table(log), "", sep="\n")
     if log.findings:
         console.print(f"{_LEGEND}\n{threshold_in_words(log)}")
+    if log.contradictions.steps:
+        console.print("", contradictions.table(log.contradictions, log.q), sep="\n")
+        console.print(contradictions.in_words(log.contradictions, log.q))
     if not log.explained:
         console.print(beyond_in_words(log))
     if log.config.vote == "tolerance":

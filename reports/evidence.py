@@ -129,19 +129,20 @@ class Finding:
     why: str
 
 
-def find(entries: Iterable[dict[str, Any]], made: int, chance: float) -> list[Finding]:
+def find(entries: Iterable[dict[str, Any]], made: int, chance: float, proven: Collection[int] = ()) -> list[Finding]:
     """One finding for each worker, or rank where no worker is named, that has an entry; the worst first.
 
     Args:
         entries: the lines of a ledger.
         made: steps made.
         chance: of an honest worker's dissent in one step, see outvoted.
+        proven: workers that who contradicts whom proves, see detox.reports.contradictions.
     """
     found: dict[tuple[int | None, int], list[dict[str, Any]]] = {}
     for entry in entries:
         worker = entry["worker"]
         found.setdefault((worker, entry["rank"] if worker is None else -1), []).append(entry)
-    return sorted((_finding(of_one, made, chance) for of_one in found.values()), key=_badness)
+    return sorted((_finding(of_one, made, chance, proven) for of_one in found.values()), key=_badness)
 
 
 def accused(findings: Iterable[Finding]) -> int:
@@ -149,7 +150,7 @@ def accused(findings: Iterable[Finding]) -> int:
     return sum(finding.worker is not None and finding.verdict in ("proven", "suspect") for finding in findings)
 
 
-def _finding(entries: list[dict[str, Any]], made: int, chance: float) -> Finding:
+def _finding(entries: list[dict[str, Any]], made: int, chance: float, proven: Collection[int]) -> Finding:
     steps: dict[str, list[int]] = {}
     for entry in entries:
         steps.setdefault(entry["kind"], []).append(entry["step"])
@@ -170,7 +171,7 @@ def _finding(entries: list[dict[str, Any]], made: int, chance: float) -> Finding
         first=min(offences, default=None),
         last=max(offences, default=None),
         pattern=pattern_of(offences, end),
-        verdict=judge(steps, end, chance),
+        verdict="proven" if newest["worker"] in proven else judge(steps, end, chance),
         dead=dead,
         quarantined=quarantined,
         why=next((entry.get("detail", "") for entry in entries if entry["kind"] == "quarantined"), ""),

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from detox.config import Config
+from detox.reports.contradictions import Contradictions, draw
 from detox.reports.evidence import KINDS
 from detox.reports.figures import figure_of
 
@@ -31,13 +32,17 @@ _COLOURS = {
 _COLUMNS = 400  # of the picture; where there are more steps, several share one
 
 
-def heatmap(entries: list[dict[str, Any]], config: Config, steps: int) -> "Figure":
-    """A ledger: a row per worker.
+def heatmap(
+    entries: list[dict[str, Any]], config: Config, steps: int, contradictions: Contradictions, q: int
+) -> "Figure":
+    """A ledger: a row per worker; where workers contradicted each other, the graph of that beside it.
 
     Args:
         entries: the lines of ledger.jsonl.
         config: of the run.
         steps: steps made.
+        contradictions: who contradicted whom.
+        q: Byzantine workers to assume, at most.
 
     Raises:
         ImportError: there is no matplotlib.
@@ -53,8 +58,12 @@ def heatmap(entries: list[dict[str, Any]], config: Config, steps: int) -> "Figur
             names[worker] = f"{worker} (rank {entry['rank']}, {entry['host'][:16]})"
     width = -(-steps // _COLUMNS)
     grid = severity(entries, config.p, unnamed, steps, width)
-    figure, grid_of_axes = figure_of(1, 1, 12, min(14.0, 2.2 + 0.17 * len(names)))
+    drawn = bool(contradictions.steps)
+    height = max(6.0 * drawn, min(14.0, 2.2 + 0.17 * len(names)))
+    figure, grid_of_axes = figure_of(1, 1 + drawn, 12 + 10 * drawn, height)
     axes = grid_of_axes[0, 0]
+    if drawn:
+        draw(grid_of_axes[0, 1], contradictions, q, config.p)
     axes.imshow(
         grid,
         cmap=ListedColormap([_COLOURS[kind] for kind in KINDS]),

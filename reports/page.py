@@ -4,6 +4,9 @@ import base64
 
 from jinja2 import Environment
 
+from detox.reports.blame import assumed
+from detox.reports.contradictions import COLUMNS, Contradictions, in_words
+from detox.reports.contradictions import rows as rows_of
 from detox.reports.evidence import KINDS
 from detox.reports.results import FinishedRun
 
@@ -46,7 +49,13 @@ false positives: honest ones, for where Byzantine workers are a group's majority
 {%- for kind in ledger.kinds %}<th title="{{ kinds[kind] }}">{{ kind }}</th>{% endfor %}</tr>
 {% for worker, host, counts in ledger.rows %}<tr><td>{{ worker }}</td><td>{{ host }}</td>
 {%- for kind in ledger.kinds %}<td>{{ counts.get(kind, "") }}</td>{% endfor %}</tr>
-{% endfor %}</table></div></details>
+{% endfor %}</table></div>
+{% if ledger.graph %}<p>{{ ledger.words }}</p>
+<div class="wide"><table>
+<tr>{% for name in columns %}<th>{{ name }}</th>{% endfor %}</tr>
+{% for row in ledger.graph %}<tr>{% for value in row %}<td>{{ value }}</td>{% endfor %}</tr>
+{% endfor %}</table></div>
+{% endif %}</details>
 {% endfor %}</html>
 """
 
@@ -65,7 +74,9 @@ def page(title: str, rows: list[dict[str, str]], pictures: dict[str, bytes], run
         counts = run.summary["ledger"]
         kinds = [kind for kind in KINDS if any(kind in of for of in counts)]
         workers = zip(range(len(counts)), run.summary["hosts"], counts, strict=True)
-        ledgers.append({"name": run.folder_name, "kinds": kinds, "rows": list(workers)})
+        found, q = Contradictions.read(run.ledger, run.config), assumed(run.config)
+        graph = {"graph": rows_of(found, q), "words": in_words(found, q)} if found.steps else {}
+        ledgers.append({"name": run.folder_name, "kinds": kinds, "rows": list(workers), **graph})
     return (
         Environment(autoescape=True)
         .from_string(_PAGE)
@@ -76,5 +87,6 @@ def page(title: str, rows: list[dict[str, str]], pictures: dict[str, bytes], run
             captions=_CAPTIONS,
             ledgers=ledgers,
             kinds=KINDS,
+            columns=COLUMNS,
         )
     )

@@ -8,9 +8,9 @@ from detox.assignment.schemes import RedrawnGroups
 from detox.config import Config
 from detox.config.defences import AggregatorConfig
 from detox.ps.folder import RunFolder
-from detox.reports.blame import blame
+from detox.reports.blame import Log, blame
 from detox.reports.evidence import KINDS
-from detox.reports.heatmap import _COLOURS, severity
+from detox.reports.heatmap import _COLOURS, heatmap, severity
 
 CONFIG = Config(name="tried", p=9, q=2, r=3, steps=100, aggregator=AggregatorConfig(name="median"))
 
@@ -313,3 +313,80 @@ def test_the_picture_is_made_even_of_a_host_with_a_strange_name(tmp_path, capsys
     assert blame([str(folder.path), "--plot", str(picture)]) == 0
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert "$\\frac[bold]$" in capsys.readouterr().out
+
+
+def _disagreed(step, *workers, against):
+    """The lines of a vote that those against lost."""
+    return [_entry(step, "dissented", worker, file=0, others=list(workers)) for worker in against]
+
+
+FIXED = CONFIG.model_copy(update={"attack": CONFIG.attack.model_copy(update={"placement": "fixed"})})
+GRAPH = [
+    *_disagreed(1, 0, 1, against=[5]),  # two colluders won
+    *_disagreed(2, 6, 7, against=[0]),
+    *_disagreed(3, 6, 7, against=[0]),
+    *_disagreed(3, 5, 8, against=[1]),
+]
+
+
+def test_who_must_have_lied_is_told_with_whom_it_contradicted_whoever_won_the_vote(tmp_path, capsys):
+    folder = _run(tmp_path, GRAPH, FIXED)
+    assert blame([str(folder.path)]) == 0
+    out = capsys.readouterr().out
+    rows = _cells(out)
+    assert ["0", "3", "6", "(2),", "7", "(2),", "5", "(1)", "5,", "6,", "7"] in rows
+    assert ["1", "2", "5", "(2),", "8", "(1)", "5,", "8"] in rows
+    assert "2 workers must have, if at most q = 2 have" in out
+    assert [row[-1] for row in rows[2:5]] == ["proven", "proven", "proof"]
+
+
+def test_json_has_the_graph_and_what_it_proves_if_so_many_lied(tmp_path, capsys):
+    folder = _run(tmp_path, GRAPH, FIXED)
+    told, named = _verdicts(folder, capsys)
+    assert named == {0, 1}
+    assert told["contradictions"] == {
+        "edges": [[0, 6, 2], [0, 7, 2], [1, 5, 2], [0, 5, 1], [1, 8, 1]],
+        "proven": {"0": [5, 6, 7], "1": [5, 8]},
+        "exceeded": "",
+        "why_not": "",
+    }
+    told, named = _verdicts(folder, capsys, "-q", "1")
+    assert (told["explained"], told["q_at_least"], named) == (False, 2, set())
+    assert told["contradictions"]["exceeded"].startswith("one of each of these 2 pairs has lied")
+    assert _verdicts(folder, capsys, "-q", "4")[0]["contradictions"]["proven"] == {}
+
+
+def test_what_the_ps_proved_stands_where_the_graph_alone_says_nothing(tmp_path, capsys):
+    entries = [*GRAPH, _entry(4, "proven", 0, others=[5, 6, 7])]
+    folder = _run(tmp_path, entries, CONFIG.model_copy(update={"worker_momentum": 0.9}))
+    told, named = _verdicts(folder, capsys)
+    assert (named, told["contradictions"]["proven"]) == ({0}, {"0": [5, 6, 7]})
+    assert told["contradictions"]["why_not"].startswith("worker_momentum: ")
+    blame([str(folder.path)])
+    assert "nobody is proven here: worker_momentum" in capsys.readouterr().out
+
+
+def test_with_a_window_q_does_not_bound_a_whole_run(tmp_path, capsys):
+    quarantine = FIXED.quarantine.model_copy(update={"policy": "graph", "window": 7})
+    told, named = _verdicts(_run(tmp_path, GRAPH, FIXED.model_copy(update={"quarantine": quarantine})), capsys)
+    assert (told["contradictions"]["proven"], named) == ({}, set())
+    assert "within 7 steps, not in the run" in told["contradictions"]["why_not"]
+
+
+def test_a_large_graph_is_told_in_a_few_rows(tmp_path, capsys):
+    config = FIXED.model_copy(update={"p": 45, "q": 5})
+    entries = [_entry(1, "dissented", worker, 1, others=[40]) for worker in range(30)]
+    folder = _run(tmp_path, entries, config)
+    blame([str(folder.path)])
+    out = capsys.readouterr().out
+    assert "19 more workers contradicted others" in out
+    assert "5 (1), 6 (1), 7 (1), ..." in out
+
+
+def test_the_picture_has_the_graph_beside_the_steps(tmp_path):
+    pytest.importorskip("matplotlib")
+    log = Log.read(_run(tmp_path, GRAPH, FIXED).path)
+    figure = heatmap(log.entries, log.config, log.steps, log.contradictions, log.q)
+    _, graph = figure.axes
+    assert len(graph.lines) == 5
+    assert [text.get_text() for text in graph.texts] == list(map(str, range(9)))

@@ -11,6 +11,7 @@ from detox.config import Config
 from detox.config.adversary import create_placement
 from detox.ps.folder import RunFolder
 from detox.ps.stopwatch import PARTS
+from detox.reports.page import page
 from detox.reports.report import by_attack, report
 from detox.reports.results import FinishedRun, methods
 from detox.reports.target import Target, parse_target
@@ -56,6 +57,18 @@ def run(tmp_path):
     return _finished(
         tmp_path / "run", config, dissents=[(1, liars[0][0]), (1, liars[0][1]), (2, liars[1][0]), (2, honest)]
     )
+
+
+def test_the_page_tells_of_each_run_who_must_have_lied(tmp_path):
+    runs = []
+    for name, others in (("graph", [3, 4, 5]), ("without", [])):
+        path = _finished(tmp_path / name, Config(name=name, p=9, q=2, r=3, steps=3, attack={"placement": "fixed"}))
+        line = {"step": 1, "kind": "dissented", "worker": 0, "rank": 1, "host": "h", "others": others}
+        RunFolder(path).ledger.write_text(json.dumps(line) + "\n")
+        runs.append(FinishedRun.read(path))
+    html = page("tried", [{"method": "d"}], {}, runs)
+    assert html.count("One of each two has lied, whoever won the vote: 1 worker must have, if at most q = 2 have.") == 1
+    assert "<td>0</td><td>3</td><td>3 (1), 4 (1), 5 (1)</td><td>3, 4, 5</td>" in html
 
 
 @pytest.fixture
