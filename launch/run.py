@@ -173,6 +173,8 @@ class Run:
                 self._reporter.warn(f"step {step}: {sentence}")
             interval.count(record)
             line: dict[str, Any] = {"step": step, "seconds": record.seconds, "bytes_in": record.bytes_in}
+            if config.copies == "lazy":
+                line["copies"] = record.copies
             if record.skipped:
                 line["skipped"] = record.skipped
                 if self._tally.idle == 1:
@@ -275,6 +277,7 @@ class Run:
             "best": {"metric": best.metric(scores), "score": best.score, "step": best.step},
             "seconds_per_step": {"total": sum(mean.values()), **mean},
             "bytes_into_ps": tally.bytes_in,
+            "copies_per_file": tally.copies / self._step,
             "votes": {name: self._server.outcomes[name] for name in Outcome},
             "dissents": ledger.dissents(),
             "ledger": [dict(counts) for counts in ledger.counts],

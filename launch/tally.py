@@ -15,6 +15,7 @@ class Tally:
     Attributes:
         seconds: by part, see stopwatch.PARTS.
         bytes_in: into the PS.
+        copies: computed of a file, on average in each step, summed.
         skipped: steps without an update.
         idle: those since the last update.
         why: the last of these made none; empty where the last step made one.
@@ -22,7 +23,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.seconds: Counter[str] = Counter()
-        self.bytes_in, self.skipped, self.idle = 0, 0, 0
+        self.bytes_in, self.copies, self.skipped, self.idle = 0, 0.0, 0, 0
         self.why = ""
         self._nonfinite = 0
 
@@ -35,6 +36,7 @@ class Tally:
         """
         self.seconds.update(record.seconds)
         self.bytes_in += record.bytes_in
+        self.copies += record.copies
         self.skipped += bool(record.skipped)
         self.idle = self.idle + 1 if record.skipped else 0
         sent = nonfinite - self._nonfinite
@@ -46,6 +48,7 @@ class Tally:
         return {
             "seconds": dict(self.seconds),
             "bytes_in": self.bytes_in,
+            "copies": self.copies,
             "skipped": self.skipped,
             "idle": (self.idle, self.why),
         }
@@ -53,7 +56,7 @@ class Tally:
     def restore(self, state: dict[str, Any], nonfinite: int) -> None:
         """The inverse of state, with the ledger's count; see count."""
         self.seconds.update(state["seconds"])
-        self.bytes_in, self.skipped = state["bytes_in"], state["skipped"]
+        self.bytes_in, self.copies, self.skipped = state["bytes_in"], state["copies"], state["skipped"]
         self.idle, self.why = state["idle"]
         self._nonfinite = nonfinite
 

@@ -167,9 +167,9 @@ class Round:
         return [event for ballot in self.ballots for event in ballot.verdicts()]
 
     @property
-    def asked(self) -> int:
-        """Copies of files that workers were asked to compute."""
-        return sum(len(ballot.tally.called) for ballot in self.ballots)
+    def copies(self) -> float:
+        """Copies of a file that workers were asked to compute so far, on average; 0 where there is no file."""
+        return sum(len(ballot.tally.called) for ballot in self.ballots) / max(1, len(self.ballots))
 
     def outcomes(self) -> list[Outcome]:
         """How the holders of each file voted."""

@@ -42,6 +42,7 @@ class StepRecord:
         skipped: why no update was made; empty where one was.
         seconds: by part, see stopwatch.PARTS.
         bytes_in: bytes into the PS, headers included.
+        copies: of a file, that workers were asked to compute, on average.
         warnings: a sentence for each worker that was put into quarantine before the step, and for q that is exceeded.
     """
 
@@ -49,6 +50,7 @@ class StepRecord:
     skipped: str
     seconds: dict[str, float]
     bytes_in: int
+    copies: float
     warnings: tuple[str, ...] = ()
 
 
@@ -165,7 +167,7 @@ class Server:
                 break
             skipped = self._update(step, votes, round_)
             bytes_in = self._session.bytes_received - received
-            yield StepRecord(step, skipped, round_.clock.read(), bytes_in, warnings)
+            yield StepRecord(step, skipped, round_.clock.read(), bytes_in, round_.copies, warnings)
         self.settle_accounts()
 
     def stop(self) -> None:

@@ -63,10 +63,11 @@ def test_where_all_agree_each_worker_computes_one_file(make, vote):
 def test_where_two_disagree_a_third_decides(make, vote):
     server, workers, model = make({2: lambda v: -v}, vote=vote)
     before = model.weights.copy()
-    list(server.train(1, 1))
+    (record,) = server.train(1, 1)
     assert np.allclose(model.weights, before - UPDATE)
     assert (1, 4) in asked(workers)
     assert len(asked(workers)) == P + 1
+    assert record.copies == 2.25
     assert server.ledger.dissents() == {2: 1}
     assert server.outcomes == {Outcome.UNANIMOUS: 3, Outcome.MAJORITY: 1}
 
