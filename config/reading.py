@@ -83,5 +83,6 @@ def _parse(fields: dict[str, Any], where: str) -> Config:
 def override(config: Config, overrides: list[str]) -> Config:
     """The config with `--field value` on top; raises SystemExit after --help or an error, both printed."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The field `optimizer.options`", UserWarning)  # for a list in the TOML file
+        # Of a list in the TOML file, for which tyro sees no type.
+        warnings.filterwarnings("ignore", r"The field `optimizer\.(schedule-)?options`", UserWarning)
         return tyro.cli(Config, prog="detox-ps train CONFIG.toml", args=overrides, default=config)

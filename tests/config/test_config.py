@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import tomllib
 from pathlib import Path
 
@@ -438,6 +439,26 @@ def test_a_value_that_the_code_behind_it_does_not_take_is_told(read, text, words
 def test_a_list_for_an_optimizer_can_be_given_on_the_command_line(read):
     config = read('[optimizer]\nname = "Adam"', "--optimizer.options", "betas", "[0.9, 0.98]", "mode", "[x", "n", "3")
     assert config.optimizer.options == {"betas": (0.9, 0.98), "mode": "[x", "n": 3}
+
+
+@pytest.mark.parametrize("field", ["options", "schedule_options"])
+def test_options_with_a_list_in_the_file_leave_the_command_line_as_it_is(read, field):
+    text = f"[optimizer.{field}]\nbetas = [0.9, 0.98]"
+    assert getattr(read(text, "--q", "1").optimizer, field) == {"betas": (0.9, 0.98)}
+    option = f"--optimizer.{field.replace('_', '-')}"
+    assert getattr(read(text, option, "eta_min", "0.1").optimizer, field) == {"eta_min": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('schedule = "cosine"\nschedule_options.T_max = 3', "schedule_options.T_max: the length of cosine is steps"),
+        ('schedule = "step"\nmilestones = [3]\nschedule_options.gamma = 0.5', "there is optimizer.gamma"),
+    ],
+)
+def test_an_option_of_a_schedule_that_a_field_has_is_refused(read, text, words):
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        read(f"[optimizer]\n{text}")
 
 
 def test_what_another_optimizer_has_by_default_can_be_set_to_0(read):

@@ -37,6 +37,16 @@ def test_a_checkpoint_comes_back_and_only_the_newest_two_are_kept(tmp_path):
     assert len(list((folder.path / "checkpoints").iterdir())) == 2
 
 
+def test_a_checkpoint_of_the_same_step_takes_the_place_of_the_one_before(tmp_path):
+    folder = _folder(tmp_path)
+    for state in ("a", "b", "c", "a"):
+        folder.save_checkpoint(10, {"at": state})
+        assert folder.load_checkpoint(pytest.fail) == (10, {"at": state})
+        assert len(list((folder.path / "checkpoints").iterdir())) == 1
+    folder.save_checkpoint(20, {"at": "d"})
+    assert len(list((folder.path / "checkpoints").iterdir())) == 2
+
+
 def test_lines_behind_the_checkpoint_are_dropped_on_resume(tmp_path):
     folder = _folder(tmp_path)
     folder.save_checkpoint(2, {})
