@@ -139,5 +139,43 @@ class RedrawnGroups(Groups):
         return stream(self._seed, "groups", step).permutation(workers)
 
 
+class AuditedFiles:
+    """One holder a file, and for k files of a step an auditor, who has no file of its own: so no step gets longer.
+
+    Which workers audit, and which files, is drawn anew each step, in secret. Where auditor and holder disagree, the
+    holder of another file decides.
+
+    Args:
+        k: auditors; fewer than half of the workers.
+        seed: secret.
+    """
+
+    def __init__(self, k: int, seed: int = 0) -> None:
+        self._k = k
+        self._seed = seed
+
+    @staticmethod
+    def why_not(p: int, k: int) -> str:
+        """Why p workers cannot have k auditors; empty where they can."""
+        return (
+            f"{k} auditors among p = {counted(p, 'worker')} are too many: at most {(p - 1) // 2}" if 2 * k >= p else ""
+        )
+
+    def draw(self, step: int, workers: Sequence[int]) -> Assignment:
+        """The assignment of a step; where quarantine has left few, fewer of them audit."""
+        rng = stream(self._seed, "groups", step)
+        order = rng.permutation(workers).tolist()
+        k = min(self._k, (len(order) - 1) // 2)
+        auditors, owners = order[:k], order[k:]
+        holders: list[tuple[int, ...]] = [(owner,) for owner in owners]
+        for file, auditor in zip(rng.choice(len(owners), k, replace=False).tolist(), auditors, strict=True):
+            holders[file] = (owners[file], auditor, owners[(file + 1) % len(owners)])
+        return Assignment(tuple(holders), tuple(min(2, len(of_one)) for of_one in holders))
+
+    def worst_case(self, q: int, files: int) -> int:
+        """q: each bad vote has a Byzantine worker that has no part in another, the file's holder or its auditor."""
+        return min(q, files)
+
+
 SCHEMES: Mapping[str, type[Groups]] = {"fixed": FixedGroups, "random": RandomGroups, "redrawn": RedrawnGroups}
 """Schemes by the name that `groups` has in a config."""

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from detox.aggregators import AggregatorError
 from detox.assignment import SCHEMES
+from detox.assignment.schemes import AuditedFiles
 from detox.config.advice import advise
 from detox.config.fields import ConfigError
 from detox.config.schema import Config, unsound
@@ -78,11 +79,24 @@ def _objection(config: Config) -> str:
         )
     ):
         return why
+    if config.audit.workers and (why := _unaudited(config)):
+        return f"audit.workers = {config.audit.workers}: {why}"
     if config.quarantine.policy == "graph" and (why := unsound(config)):
         return f'quarantine.policy = "graph": {why}'
     exact = config.aggregator.name or "" if config.hierarchy.exact else ""
     why = VOTES[config.vote].why_not(recomputes=config.recomputes, compression=config.compression.kind, exact=exact)
     return f'vote = "{config.vote}": {why}' if why else ""
+
+
+def _unaudited(config: Config) -> str:
+    """Why auditors do not go with the rest; empty where they do."""
+    if config.r != 1:
+        return f"with r = {config.r} each file has copies already; set r = 1"
+    if config.groups != "redrawn" or config.groups_within != "all":
+        return 'who audits is drawn in secret among all; set groups = "redrawn" and groups_within = "all"'
+    if config.vote == "tolerance" or config.worker_momentum:
+        return 'an auditor compares bits of one gradient; set vote = "digest" and worker_momentum = 0'
+    return AuditedFiles.why_not(config.p, config.audit.workers)
 
 
 def _wanders(config: Config) -> bool:

@@ -55,6 +55,9 @@ class AggregatorConfig(Section):
 class AuditConfig(Section):
     """Files that are computed once more, to see whether votes are true."""
 
+    workers: Natural = 0
+    """With r = 1: workers that compute again what others do, in place of a file of their own; who and what is drawn in
+    secret each step. A third decides where two disagree, and quarantine.policy = "graph" keeps it."""
     ps: Natural = 0
     """Files that the PS computes itself in a step, drawn in secret, while it waits for the workers. It settles their
     votes, and proves whoever claims otherwise, where no vote can: all holders of a file may be Byzantine."""

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from detox.aggregators import Hierarchy
 from detox.assignment import SCHEMES
-from detox.assignment.schemes import Groups
+from detox.assignment.schemes import AuditedFiles, Scheme
 from detox.config.defences import AggregatorConfig, AuditConfig, QuarantineConfig
 from detox.config.fields import ConfigError, Count, Fraction, Natural, Section, Seed
 from detox.config.identity import Output, RunName, deciding, identity_of
@@ -135,8 +135,8 @@ class Config(Section):
 
     @property
     def votes(self) -> int:
-        """Files, and so votes per step: p / r, or p / ((r+1)/2) where copies are lazy."""
-        return self.p // self.copies_at_first
+        """Files, and so votes per step: p / r, or p / ((r+1)/2) where copies are lazy, less the auditors."""
+        return self.p // self.copies_at_first - self.audit.workers
 
     @property
     def copies_at_first(self) -> int:
@@ -155,13 +155,15 @@ class Config(Section):
             return self.aggregator.f
         return self.create_scheme().worst_case(self.q, self.votes)
 
-    def create_scheme(self, secret_seed: int = 0, classes: Sequence[Sequence[int]] = ()) -> Groups:
-        """The scheme that `groups` names: who computes which file.
+    def create_scheme(self, secret_seed: int = 0, classes: Sequence[Sequence[int]] = ()) -> Scheme:
+        """Who computes which file: the scheme that `groups` names, or files with auditors.
 
         Args:
             secret_seed: seed of groups that are redrawn in secret.
             classes: workers of which only those of one class share a group; empty: all may.
         """
+        if self.audit.workers:
+            return AuditedFiles(self.audit.workers, secret_seed)
         kind = SCHEMES[self.groups]
         return kind(self.r, secret_seed if kind.secret else self.seed, classes, self.copies == "lazy")
 
@@ -216,7 +218,7 @@ class Config(Section):
     @property
     def compares_bits(self) -> bool:
         """Whether workers have to compute equal bits to agree."""
-        return self.r > 1 and self.vote != "tolerance"
+        return (self.r > 1 or self.audit.workers > 0) and self.vote != "tolerance"
 
     @property
     def recomputes(self) -> bool:
@@ -270,8 +272,8 @@ class Config(Section):
 
 def unsound(config: Config) -> str:
     """Why disagreements prove nothing in a run, with what to do; empty where they do."""
-    if config.r == 1:
-        return "with r = 1 no two workers compute the same; set r = 3"
+    if config.r == 1 and not config.audit.workers:
+        return "with r = 1 no two workers compute the same; set r = 3, or audit.workers = 1"
     if config.vote == "tolerance":
         return 'nearly equal gradients disagree in bits, whoever is honest; set vote = "digest"'
     if config.worker_momentum:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detox.assignment import SCHEMES
+from detox.assignment.schemes import AuditedFiles
 from detox.assignment.theory import bad_group
 from detox.tasks.samples import Files
 
@@ -175,3 +176,39 @@ def test_within_classes_lazy_files_stay_in_one_class():
     assignment = SCHEMES["redrawn"](3, 1, classes, lazy=True).draw(2, range(16))
     assert len(assignment.holders) == 2 + 0 + 4
     assert all(any(set(holders) <= set(members) for members in classes) for holders in assignment.holders)
+
+
+AUDITED = st.integers(3, 40).flatmap(lambda p: st.tuples(st.just(p), st.integers(0, (p - 1) // 2)))
+
+
+@given(AUDITED, st.integers(0, 2**64), st.integers(1, 100))
+def test_an_auditor_has_no_file_of_its_own_and_everyone_has_one_at_first(shape, seed, step):
+    p, k = shape
+    assignment = AuditedFiles(k, seed).draw(step, range(p))
+    assert len(assignment.holders) == p - k
+    assert sorted(worker for worker, _ in assignment.edges) == list(range(p))
+    assert sorted(map(len, assignment.holders)) == [1] * (p - 2 * k) + [3] * k
+    assert all(len(set(holders)) == len(holders) for holders in assignment.holders)
+
+
+@pytest.mark.parametrize(("p", "k"), [(5, 1), (7, 2), (9, 4)])
+def test_each_bad_vote_of_audited_files_takes_a_byzantine_worker_more(p, k):
+    scheme = AuditedFiles(k, 1)
+    holders = scheme.draw(1, range(p)).holders
+    for q in range(p + 1):
+        bad = [
+            sum(2 * len(set(chosen).intersection(of)) > len(of) for of in holders)
+            for chosen in combinations(range(p), q)
+        ]
+        assert max(bad) <= scheme.worst_case(q, len(holders))
+
+
+def test_all_workers_audit_equally_often_and_all_files_are_audited():
+    auditors, files = Counter(), Counter()
+    for step in range(1, 2001):
+        for file, holders in enumerate(AuditedFiles(1, 5).draw(step, range(9)).holders):
+            if len(holders) == 3:
+                auditors[holders[1]] += 1
+                files[file] += 1
+    assert all(abs(count - 2000 / 9) < 80 for count in (auditors[worker] for worker in range(9)))
+    assert all(abs(count - 2000 / 8) < 80 for count in (files[file] for file in range(8)))

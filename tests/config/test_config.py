@@ -92,6 +92,16 @@ def test_the_command_line_overrides_any_field(read):
         ("[data]\nalpha = 0", r"data\.alpha: .*greater than 0"),
         ('on_tie = "recompute"\n' + MOMENTUM, "worker_momentum: the PS cannot compute what a worker sends"),
         (MOMENTUM + '[quarantine]\npolicy = "recompute"', "worker_momentum: the PS cannot compute"),
+        ("r = 3\n[audit]\nworkers = 1", "audit.workers = 1: with r = 3 each file has copies already"),
+        ('r = 1\ngroups = "fixed"\n[audit]\nworkers = 1', "audit.workers = 1: who audits is drawn in secret"),
+        (
+            "p = 5\nr = 1\n[audit]\nworkers = 3",
+            "audit.workers = 3: 3 auditors among p = 5 workers are too many: at most 2",
+        ),
+        ('r = 1\n[quarantine]\npolicy = "graph"', "with r = 1 no two workers compute the same"),
+        ('q = 2\n[quarantine]\npolicy = "graph"', 'attack.placement = "random" makes other workers lie'),
+        ('vote = "tolerance"\n[quarantine]\npolicy = "graph"', "nearly equal gradients disagree in bits"),
+        ('copies = "lazy"\ngroups = "fixed"\nworker_momentum = 0.5', "with lazy copies a holder that is asked late"),
         (MOMENTUM + '[quarantine]\npolicy = "majority"', 'worker_momentum needs quarantine.policy = "never"'),
         ('p = 9\nq = 2\n[aggregator]\nname = "draco"', "draco needs groups of r >= 2q .* = 5 workers.* r = 3, q = 2"),
         ('q = 2\n[aggregator]\nname = "draco"\nf = 0', "draco needs groups of r >= 2q"),
@@ -517,3 +527,23 @@ def test_what_is_shipped_is_toml():
     assert SHIPPED
     for path in SHIPPED:
         assert tomllib.loads(path.read_text())
+
+
+@pytest.mark.parametrize(
+    ("fields", "policy"),
+    [
+        ({"q": 0}, "never"),
+        ({"q": 2}, "never"),  # others lie in each step
+        ({"q": 2, "attack": {"placement": "fixed"}}, "graph"),
+        ({"q": 2, "attack": {"placement": "fixed"}, "copies": "lazy"}, "graph"),
+        ({"q": 2, "attack": {"placement": "fixed"}, "r": 1}, "never"),
+        ({"q": 2, "attack": {"placement": "fixed"}, "r": 1, "audit": {"workers": 1}}, "graph"),
+        ({"q": 2, "attack": {"placement": "fixed"}, "vote": "tolerance"}, "never"),
+        ({"q": 2, "attack": {"placement": "fixed"}, "worker_momentum": 0.5, "groups": "fixed"}, "never"),
+        ({"q": 2, "attack": {"placement": "fixed"}, "quarantine": {"policy": "majority"}}, "majority"),
+    ],
+)
+def test_the_graph_is_the_policy_where_it_is_sound(fields, policy):
+    config = Config(**fields)
+    check(config)
+    assert config.quarantine_policy == policy

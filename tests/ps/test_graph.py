@@ -8,6 +8,7 @@ from helpers import Line, Workers
 
 from detox.aggregators import create_hierarchy
 from detox.assignment import SCHEMES
+from detox.assignment.schemes import AuditedFiles
 from detox.ps.aggregation import Aggregation
 from detox.ps.audit import Audit
 from detox.ps.ballots import VOTES
@@ -190,3 +191,19 @@ def test_groups_that_are_all_byzantine_are_found_by_the_pss_own_computation(sche
     assert set(server.quarantine.out) <= set(LIARS)
     if lazy:  # where two win unseen, which is often
         assert len(server.quarantine.out) >= 2
+
+
+def test_with_one_auditor_all_that_always_lie_are_found_and_out(tmp_path):
+    workers, files = Workers(RANKS, lies=dict.fromkeys(LIARS, lambda v: -v)), AuditedFiles(1, 2)
+    model = GlobalModel(Line(), seed=0, steps=1000, arguments={"lr": 1.0})
+    ledger, quarantine = Ledger(tmp_path / "ledger.jsonl", RANKS, {}), GraphQuarantine(Q)
+    server = Server(
+        workers.session, RANKS, model, workers.codec, files=Files(P - 1, 4, 1000, 0), scheme=files,
+        create_ballot=VOTES["full"], aggregation=Aggregation(create_hierarchy("median"), files, None, 0), ledger=ledger,
+        quarantine=quarantine, q=Q, on_tie="drop", deadline=60.0, fetch_deadline=0.05,
+    )  # fmt: skip
+    records = list(server.train(1, 400))
+    ledger.close()
+    assert set(quarantine.out) == set(LIARS)
+    assert not any(record.skipped for record in records)
+    assert records[-1].copies == pytest.approx((P - Q) / (P - Q - 1))
