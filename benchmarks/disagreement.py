@@ -11,6 +11,7 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence, Set
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from random import Random
 
@@ -137,10 +138,10 @@ def _holders(setting: Setting, random: Random, seed: int, step: int, out: Set[in
         yield [*random.sample(group, len(group)), *others]
 
 
-def honest_proven(histories: int) -> tuple[int, int, int]:
-    """Of random histories: honest workers that were proven, steps, and liars that were proven."""
+def honest_proven(seeds: range) -> tuple[int, int, int]:
+    """Of a random history each: honest workers that were proven, steps, and liars that were proven."""
     honest = steps = liars = 0
-    for seed in range(histories):
+    for seed in seeds:
         history = History.draw(Random(seed))
         graph, proven = Disagreements(history.q, history.window), set[int]()
         for step, observed in history.observed():
@@ -169,7 +170,9 @@ def main() -> None:
         cells = (f"{statistics.median(some):g}, {max(some)}" for some in (steps, bad))
         print(f"| {setting} | {' | '.join(cells)} | {sum(one.honest for one in runs)} |", flush=True)
     start = time.perf_counter()
-    honest, steps, liars = honest_proven(options.histories)
+    parts = [range(first, min(first + 1000, options.histories)) for first in range(0, options.histories, 1000)]
+    with ProcessPoolExecutor() as pool:
+        honest, steps, liars = map(sum, zip(*pool.map(honest_proven, parts), strict=True))
     print(
         f"\n{options.histories} random histories of {steps} steps: {liars} liars proven, {honest} honest workers "
         f"({time.perf_counter() - start:.0f} s)"

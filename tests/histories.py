@@ -17,12 +17,7 @@ def vote(step: int, file: int, holders: Sequence[int], claims: Mapping[int, str 
     for worker, value in claims.items():
         if value is not None:
             tally.claim(worker, value)
-    events = []
-    for worker in holders:
-        others = [other for other in tally.claims if tally.claims[other] != tally.claims.get(worker)]
-        others = others if worker in tally.claims else []
-        events.append(Event(tally.says_of(worker), step, worker, file, others=tuple(others)))
-    return events
+    return [Event(tally.says_of(worker), step, worker, file, others=tally.contradicting(worker)) for worker in holders]
 
 
 def _wins(group: Sequence[int], wrong: Set[int]) -> bool:
@@ -97,6 +92,8 @@ class History:
             order, wrong = random.sample(range(self.p), self.p), self.wrong[step]
             for file, first in enumerate(range(0, self.p - self.r + 1, self.r)):
                 group = order[first : first + self.r]
+                if not wrong & set(group):
+                    continue  # honest workers contradict nobody
                 claims = {
                     worker: behaviours[worker](random, group, wrong, target) if worker in wrong else TRUTH
                     for worker in group

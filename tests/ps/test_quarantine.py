@@ -153,3 +153,10 @@ def test_by_the_graph_a_state_is_restored_with_all_that_follows():
     again.spare(4)
     assert again.due(3) == [4]
     assert again.due(9) == []
+
+
+@pytest.mark.parametrize(("window", "proven"), [(None, 1), (4, 0)])
+def test_where_faults_pass_q_stays_for_others_may_be_wrong_later(window, proven):
+    quarantine = GraphQuarantine(q=1, window=window)
+    quarantine.leave_out(4, 9)
+    assert quarantine.proven == proven
