@@ -1,9 +1,10 @@
-"""How soon the graph of disagreements proves all liars, and whether it ever proves an honest worker: simulated.
+"""How soon the graph of disagreements proves all Byzantine workers, and whether ever an honest one: simulated.
 
 python -m benchmarks.disagreement [--runs 200] [--histories 100000]
 
-Groups are drawn anew in each step, liars of a group claim the same, and who is proven is out from the next step on.
-The histories are those of tests/histories.py: liars, framing, crashes, late claims, q of p wrong within a window.
+Groups are drawn anew in each step, Byzantine workers of a group claim the same, and who is proven is out from the next
+step on. The histories are those of tests/histories.py: wrong claims, framing, crashes, late claims, q of p wrong within
+a window.
 """
 
 import argparse
@@ -22,22 +23,22 @@ from detox.ps.events import Event, EventKind
 from tests.histories import TRUTH, History, vote
 
 Lies = Callable[[Random, Sequence[int], Set[int]], Set[int]]
-"""Which of the liars in a group lie."""
+"""Which of the Byzantine workers in a group lie."""
 
 
 def now_and_then(share: float) -> Lies:
     """Each by itself, in a share of the steps."""
-    return lambda random, group, liars: {worker for worker in sorted(liars) if random.random() < share}
+    return lambda random, group, byzantine: {worker for worker in sorted(byzantine) if random.random() < share}
 
 
-def where_they_win(random: Random, group: Sequence[int], liars: Set[int]) -> Set[int]:
+def where_they_win(random: Random, group: Sequence[int], byzantine: Set[int]) -> Set[int]:
     """Where they are the majority, and somebody is left to disagree."""
-    return liars if len(group) < 2 * len(liars) < 2 * len(group) else set()
+    return byzantine if len(group) < 2 * len(byzantine) < 2 * len(group) else set()
 
 
-def where_alone(random: Random, group: Sequence[int], liars: Set[int]) -> Set[int]:
+def where_alone(random: Random, group: Sequence[int], byzantine: Set[int]) -> Set[int]:
     """Where nobody is left to disagree."""
-    return liars if len(liars) == len(group) else set()
+    return byzantine if len(byzantine) == len(group) else set()
 
 
 LIES: dict[str, Lies] = {
@@ -48,12 +49,12 @@ LIES: dict[str, Lies] = {
     "where alone": where_alone,
 }
 FEWEST: dict[str, Callable[[int], int]] = {"where they win": lambda n: n // 2 + 1, "where alone": lambda n: n}
-"""How many liars that takes, in a group of n; one unless it is said here."""
+"""How many Byzantine workers that takes, in a group of n; one unless it is said here."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """p workers, q liars, r copies of each file.
+    """p workers, q Byzantine workers, r copies of each file.
 
     Attributes:
         lies: a key of LIES.
@@ -80,7 +81,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Run:
-    """What came of a run: its steps, votes that liars won, honest workers that were proven."""
+    """What came of a run: its steps, votes that Byzantine workers won, honest workers that were proven."""
 
     steps: int
     bad: int
@@ -101,21 +102,21 @@ SETTINGS = (
 
 
 def run(setting: Setting, seed: int) -> Run:
-    """One run, until all liars are proven, or too few are left to lie."""
+    """One run, until all Byzantine workers are proven, or too few are left to lie."""
     random, graph, out = Random(seed), Disagreements(setting.q), set[int]()
-    liars = set(random.sample(range(setting.p), setting.q))
+    byzantine = set(random.sample(range(setting.p), setting.q))
     fewest = FEWEST.get(setting.lies, lambda n: 1)(setting.first)
     step = bad = 0
-    while len(liars - out) >= fewest:
+    while len(byzantine - out) >= fewest:
         step += 1
         files = list(_holders(setting, random, seed, step, out))
         checked = random.randrange(len(files)) if setting.check and step % setting.check == 0 else None
         for file, holders in enumerate(files):
             group = holders[: setting.first]
-            lying = LIES[setting.lies](random, group, liars & set(group))
+            lying = LIES[setting.lies](random, group, byzantine & set(group))
             if not lying:
                 continue
-            lying |= liars & set(holders[setting.first :])
+            lying |= byzantine & set(holders[setting.first :])
             claims = dict[int, str]()
             for worker in holders:
                 if len(claims) < setting.first or max(Counter(claims.values()).values()) < setting.first:
@@ -127,7 +128,7 @@ def run(setting: Setting, seed: int) -> Run:
                 bad += 2 * len(lying & claims.keys()) > setting.r
             graph.observe(step, events)
         out = set(graph.proven(step))
-    return Run(step, bad, len(out - liars))
+    return Run(step, bad, len(out - byzantine))
 
 
 def _holders(setting: Setting, random: Random, seed: int, step: int, out: Set[int]) -> Iterator[list[int]]:
@@ -139,8 +140,8 @@ def _holders(setting: Setting, random: Random, seed: int, step: int, out: Set[in
 
 
 def honest_proven(seeds: range) -> tuple[int, int, int]:
-    """Of a random history each: honest workers that were proven, steps, and liars that were proven."""
-    honest = steps = liars = 0
+    """Of a random history each: honest workers that were proven, steps, and Byzantine workers that were proven."""
+    honest = steps = byzantine = 0
     for seed in seeds:
         history = History.draw(Random(seed))
         graph, proven = Disagreements(history.q, history.window), set[int]()
@@ -151,8 +152,8 @@ def honest_proven(seeds: range) -> tuple[int, int, int]:
             honest += len(found - history.wrong_until(step))
             proven |= found
             steps += 1
-        liars += len(proven)
-    return honest, steps, liars
+        byzantine += len(proven)
+    return honest, steps, byzantine
 
 
 def main() -> None:
@@ -172,9 +173,9 @@ def main() -> None:
     start = time.perf_counter()
     parts = [range(first, min(first + 1000, options.histories)) for first in range(0, options.histories, 1000)]
     with ProcessPoolExecutor() as pool:
-        honest, steps, liars = map(sum, zip(*pool.map(honest_proven, parts), strict=True))
+        honest, steps, byzantine = map(sum, zip(*pool.map(honest_proven, parts), strict=True))
     print(
-        f"\n{options.histories} random histories of {steps} steps: {liars} liars proven, {honest} honest workers "
+        f"\n{options.histories} random histories of {steps} steps: {byzantine} Byzantine proven, {honest} honest "
         f"({time.perf_counter() - start:.0f} s)"
     )
 

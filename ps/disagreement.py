@@ -11,8 +11,8 @@ from detox.ps.events import Event, Trait, kinds
 _VOTED = frozenset(kinds(Trait.BY_VOTE))
 _ACTS = frozenset(kinds(Trait.PROOF | Trait.OFFENCE))
 _EFFORT = 50_000
-"""Vertices and edges that a search of all covers may look at, which is about 20 ms. With 5 liars of 45 workers it takes
-1,000, with 25 of 225 up to 35,000; but liars can make a graph that takes for ever."""
+"""Vertices and edges that a search of all covers may look at, which is about 20 ms. With 5 Byzantine workers of 45
+it takes 1,000, with 25 of 225 up to 35,000; but Byzantine workers can make a graph that takes for ever."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Conclusion:
     exceeded: str = ""
 
 
-def conclude(graph: Graph, q: int, liars: Iterable[int] = ()) -> Conclusion:
+def conclude(graph: Graph, q: int, byzantine: Iterable[int] = ()) -> Conclusion:
     """Who must have lied.
 
     Honest workers claim the same for a file, so that those who lied are a vertex cover of the graph: they hold an end
@@ -41,9 +41,9 @@ def conclude(graph: Graph, q: int, liars: Iterable[int] = ()) -> Conclusion:
     Args:
         graph: neighbours of each worker; see detox.aggregators.covers.
         q: workers that lied, at most.
-        liars: workers that are known to have lied, whatever the graph says.
+        byzantine: workers that are known to have lied, whatever the graph says.
     """
-    known: dict[int, tuple[int, ...]] = dict.fromkeys(sorted(liars), ())
+    known: dict[int, tuple[int, ...]] = dict.fromkeys(sorted(byzantine), ())
     graph, q = without(graph, known.keys()), q - len(known)
     if q < 0:
         return Conclusion(known, f"{len(known)} workers are proven to have lied: {_few(known)}")
@@ -71,7 +71,7 @@ class Disagreements:
     in which it was seen, and so does a worker's own proof. So a worker that was proven need not be so for ever, and
     where its lies are too old to count, q other workers may lie: whoever puts the proven out keeps them out, and
     nothing here follows from who is out. Without a window nothing is forgotten, and who is proven stays so, unless more
-    than q turn out to have lied, or liars make a graph that is too hard to search.
+    than q turn out to have lied, or Byzantine workers make a graph that is too hard to search.
 
     Keeps a step for each two workers that have disagreed: p(p-1)/2 numbers at most.
 

@@ -59,7 +59,7 @@ class EventKind(StrEnum):
     EQUIVOCATED = "equivocated", Trait.OFFENCE | Trait.PROOF, "two claims for one file"
     LIED = "lied", Trait.OFFENCE | Trait.PROOF | Trait.BROKEN_PROMISE, "its payload is not its claim"
     CONVICTED = "convicted", Trait.BY_VOTE | Trait.OFFENCE | Trait.PROOF, "its claim is not what the PS computed"
-    PROVEN = "proven", Trait.PROOF | Trait.ONCE, "q liars without it cannot explain who contradicts whom"
+    PROVEN = "proven", Trait.PROOF | Trait.ONCE, "q Byzantine workers without it cannot explain who contradicts whom"
 
     def has(self, trait: Trait) -> bool:
         """Whether events of this kind have the trait."""

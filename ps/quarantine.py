@@ -221,7 +221,7 @@ class GraphQuarantine(Quarantine):
     def proof(self, worker: int, step: int) -> Event | None:
         """Its neighbours in the graph; None where its own messages prove it, of which there is an event already."""
         others = self._graph.proven(step)[worker]
-        detail = f"q = {self._q} liars without it cannot explain who contradicts whom"
+        detail = f"q = {self._q} Byzantine workers without it cannot explain who contradicts whom"
         return Event(EventKind.PROVEN, step, worker, detail=detail, others=others) if others else None
 
     def exceeded(self, step: int) -> str:

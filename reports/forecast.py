@@ -94,19 +94,19 @@ class Forecast:
 
     Attributes:
         name: a pair or a rule.
-        stands: the most bad votes of p/r that it tolerates; -1 where it cannot serve so few votes at all.
+        tolerates: the most bad votes of p/r that it tolerates; -1 where it cannot serve so few votes at all.
         failure: the probability of more in any of the steps; the paper's adversary does not know the groups.
         any_placement: the most Byzantine workers that it tolerates wherever they are; -1 as above.
         vanilla: the rule that the pair has behind its votes, for use without groups.
-        vanilla_stands: the most Byzantine workers of p that it tolerates; -1 where it cannot serve p gradients.
+        vanilla_tolerates: the most Byzantine workers of p that it tolerates; -1 where it cannot serve p gradients.
     """
 
     name: str
-    stands: int
+    tolerates: int
     failure: float
     any_placement: int
     vanilla: str
-    vanilla_stands: int
+    vanilla_tolerates: int
 
 
 _VANILLA = {"d-median": "median", "d-multi-krum": "multi_krum", "d-bulyan": "bulyan", "d-signsgd": "sign_majority"}
@@ -209,5 +209,5 @@ def server_seconds(setting: Setting, found: Forecast, d: int) -> tuple[float, fl
             taken.append(time.perf_counter() - begin)
         return float(np.median(taken[1:]))  # the first compiles
 
-    with_groups = timed(found.name, setting.votes, min(setting.worst, found.stands), setting.r > 1)
-    return with_groups, timed(found.vanilla, setting.p, min(setting.q, found.vanilla_stands), False)
+    with_groups = timed(found.name, setting.votes, min(setting.worst, found.tolerates), setting.r > 1)
+    return with_groups, timed(found.vanilla, setting.p, min(setting.q, found.vanilla_tolerates), False)

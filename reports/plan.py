@@ -189,17 +189,17 @@ def _print(facts: dict[str, Any]) -> None:
         table.add_column("ms of the PS")
         table.add_column("without groups")
     for row in facts["aggregators"]:
-        served = row["stands"] >= 0
+        served = row["tolerates"] >= 0
         cells = [
             row["name"],
-            str(row["stands"]) if served else "too few votes",
+            str(row["tolerates"]) if served else "too few votes",
             _chance(row["failure"]) if served else "-",
         ]
         cells.append(str(row["any_placement"]) if served else "-")
         if facts["wanted"] is not None:
             cells.append(str(row["least_r"] or "none"))
         cells.append(
-            f"{row['vanilla']}: {row['vanilla_stands']}" if row["vanilla_stands"] >= 0 else f"{row['vanilla']}: -"
+            f"{row['vanilla']}: {row['vanilla_tolerates']}" if row["vanilla_tolerates"] >= 0 else f"{row['vanilla']}: -"
         )
         if measured:
             cells += ["-" if t is None else f"{1000 * t:.1f}" for t in (row["seconds"], row["vanilla_seconds"])]
@@ -258,9 +258,9 @@ def chart(setting: Setting, forecasts: list[Forecast]) -> "Figure":
     points = min(last, max(4, int(_EFFORT_OF_ALL / (1 + replace(setting, q=last).effort))), 200)
     settings = [replace(setting, q=last * point // max(points, 1)) for point in range(points + 1)]
     for number, one in enumerate(forecasts):
-        if one.stands >= 0:
-            chances = [at.failure(one.stands) for at in settings]
-            label = f"{one.name}: tolerates {one.stands}"
+        if one.tolerates >= 0:
+            chances = [at.failure(one.tolerates) for at in settings]
+            label = f"{one.name}: tolerates {one.tolerates}"
             failures.plot([at.q for at in settings], chances, ("-", "--", ":")[number % 3], label=label)
     failures.set(xlabel="q Byzantine workers")
     if any(chance > 0 for line in failures.lines for chance in line.get_ydata()):

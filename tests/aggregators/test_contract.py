@@ -36,7 +36,7 @@ def faults(name):
 
 
 def vectors(name, x):
-    """Without hostile rows for what does not bear them."""
+    """without hostile rows for what does not tolerate them."""
     if name in ("mean", "bucketing", "clipping"):
         x[1], x[6] = x[0], x[2]
     return x

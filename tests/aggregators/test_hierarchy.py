@@ -135,7 +135,7 @@ def test_what_cannot_be_served_is_said_in_words(hierarchy, n, f, message):
 
 
 def test_adversary_spoils_the_cheapest_groups_first():
-    """Groups of 4 and 3: Krum bears 0 of each, median 1."""
+    """Groups of 4 and 3: Krum tolerates 0 of each, median 1."""
     assert Hierarchy("median", groups=2)._group(7, 4) == ([4, 3], [1, 1], 2)
     assert Hierarchy("median", groups=2)._group(7, 3)[2] == 1
     assert Hierarchy("median", groups=2)._group(9, 2) == ([5, 4], [2, 1], 1)
@@ -143,7 +143,7 @@ def test_adversary_spoils_the_cheapest_groups_first():
 
 
 @pytest.mark.parametrize("name", PAIRS)
-def test_what_passes_the_check_bears_every_placement_of_bad_votes(name):
+def test_what_passes_the_check_tolerates_every_placement_of_bad_votes(name):
     """The count of spoilt groups is the worst case: no placement drives the result away."""
     pair = PAIRS[name]
     for n in (9, 12, 15):
@@ -190,7 +190,7 @@ def test_rules_without_a_memory_do_not_ask_for_the_last_result():
     np.testing.assert_array_equal(result, PAIRS["d-median"](x, f=2, rng=rng()))
 
 
-def test_draco_is_the_mean_and_bears_no_bad_vote():
+def test_draco_is_the_mean_and_tolerates_no_bad_vote():
     x = votes()
     np.testing.assert_array_equal(create_hierarchy("draco")(x, f=0, rng=rng()), RULES["mean"](x))
     with pytest.raises(AggregatorError, match="mean needs f = 0"):

@@ -58,15 +58,15 @@ def test_scaled_vectors_give_a_scaled_result(name, seed, exponent):
     np.testing.assert_allclose(RULES[name](x * scale, f=f) / scale, RULES[name](x, f=f), rtol=1e-6, atol=1e-7)
 
 
-BEARS = {**RULES, "nnm": PREAGGREGATORS["nnm"], "arc": PREAGGREGATORS["arc"]}
-del BEARS["mean"]
+TOLERANT = {**RULES, "nnm": PREAGGREGATORS["nnm"], "arc": PREAGGREGATORS["arc"]}
+del TOLERANT["mean"]
 
 
-@pytest.mark.parametrize("name", BEARS)
+@pytest.mark.parametrize("name", TOLERANT)
 @settings(max_examples=15, deadline=None)
 @given(data=st.data(), seed=seeds, width=st.sampled_from([2, 17]))
 def test_up_to_f_vectors_of_anything_leave_the_result_finite(name, data, seed, width):
-    stage = BEARS[name]
+    stage = TOLERANT[name]
     n = data.draw(st.sampled_from([7, 8]), label="n")
     f = min(3, stage.tolerates(n))
     anything = data.draw(arrays(np.float64, (f, width), elements=st.floats()), label="hostile")
@@ -103,7 +103,7 @@ BOUNDS = {
     "smea": 4,
     "caf": 4,
 }
-"""Not here: mean bears none; cge is bounded by the honest norms, not distances; sign_majority by 1; dnc and
+"""Not here: mean tolerates none; cge is bounded by the honest norms, not distances; sign_majority by 1; dnc and
 faba have no bound against vectors that hide each other."""
 
 

@@ -28,10 +28,10 @@ SIZES = st.sampled_from([1, 3, 5, 7]).flatmap(
 
 
 def _counted(p, q, r, m):
-    """The definition: all placements of q liars among p workers, of which the first m times r in a row are a group."""
+    """The definition: all placements of q Byzantine workers among p, of which the first m r in a row are groups."""
     counts = Counter(
-        sum(2 * sum(worker // r == group for worker in liars) > r for group in range(m))
-        for liars in itertools.combinations(range(p), q)
+        sum(2 * sum(worker // r == group for worker in byzantine) > r for group in range(m))
+        for byzantine in itertools.combinations(range(p), q)
     )
     return [Fraction(counts[k], math.comb(p, q)) for k in range(m + 1)]
 
@@ -44,7 +44,7 @@ def test_the_distribution_is_that_of_all_placements_counted(q, r):
 
 @pytest.mark.parametrize("m", [0, 1, 3])
 @pytest.mark.parametrize("q", [0, 1, 4, 9, 12])
-def test_workers_without_a_group_take_liars_out_of_the_votes(q, m):
+def test_workers_without_a_group_take_byzantine_ones_out_of_the_votes(q, m):
     assert bad_votes(12, q, 3, m) == _counted(12, q, 3, m)
     assert expected_bad_votes(12, q, 3, m) == sum(k * share for k, share in enumerate(bad_votes(12, q, 3, m)))
 
@@ -67,7 +67,7 @@ def test_it_sums_to_one_has_the_expected_mean_and_ends_at_the_worst_case(sizes):
 
 
 @given(SIZES.filter(lambda sizes: sizes[1] > 0))
-def test_one_liar_more_never_makes_it_likelier_that_few_votes_are_bad(sizes):
+def test_one_byzantine_worker_more_never_makes_few_bad_votes_likelier(sizes):
     p, q, r = sizes
     fewer, more = bad_votes(p, q - 1, r), bad_votes(p, q, r)
     assert bad_group(p, q - 1, r) <= bad_group(p, q, r)
@@ -79,9 +79,9 @@ def test_simulated_steps_of_a_run_have_this_distribution(p, q, r):
     steps, placement = 3000, Placement("random", p, q, seed=1)
     counts = Counter()
     for step in range(steps):
-        liars = placement.byzantine(step)
+        byzantine = placement.byzantine(step)
         groups = RedrawnGroups(r, 2).draw(step, range(p)).holders
-        counts[sum(2 * len(liars.intersection(group)) > r for group in groups)] += 1
+        counts[sum(2 * len(byzantine.intersection(group)) > r for group in groups)] += 1
     for k, share in enumerate(map(float, bad_votes(p, q, r))):
         assert abs(counts[k] / steps - share) < 5 * math.sqrt(share * (1 - share) / steps) + 1e-9
 

@@ -267,7 +267,7 @@ def test_worker_momentum_goes_with_groups_that_stay_and_with_the_vanilla_system(
 
 
 @pytest.mark.parametrize(("q", "r"), [(0, 1), (1, 3), (2, 5), (3, 9)])
-def test_draco_needs_twice_as_many_workers_a_group_as_there_are_liars_and_one_more(read, q, r):
+def test_draco_needs_twice_as_many_workers_in_a_group_as_are_byzantine_and_one_more(read, q, r):
     config = read(f'p = 45\nq = {q}\nr = {r}\n[aggregator]\nname = "draco"')
     assert config.f == 0
 

@@ -207,7 +207,7 @@ def test_an_interrupted_run_and_one_killed_at_its_start_leave_the_earlier_one(jo
     assert job.content() == before
 
 
-def test_a_run_that_stands_has_replaced_the_earlier_one(job):
+def test_a_run_that_has_made_a_step_has_replaced_the_earlier_one(job):
     job.finish()
 
     def train():

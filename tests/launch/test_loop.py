@@ -22,7 +22,7 @@ RANK = 1  # hosts all workers
 
 
 class Loop:
-    """A run of `config`; `lies` maps liars to what becomes of their vectors."""
+    """A run of `config`; `lies` maps Byzantine workers to what becomes of their vectors."""
 
     def __init__(self, config, folder, lies):
         self.config = config
@@ -96,7 +96,7 @@ def most(name, n):
 
 
 @pytest.mark.parametrize("name", [*RULES, *PAIRS, *BASELINES])
-def test_every_aggregator_trains_against_two_liars_or_as_many_as_it_bears(loop, name):
+def test_every_aggregator_trains_against_two_bad_votes_or_as_many_as_it_tolerates(loop, name):
     n = 10 if name == "d-multi-krum" else 7
     f = 0 if name in BASELINES else min(2, most(name, n))
     lies = {worker: lambda vector: -20 * vector for worker in range(f)}
@@ -244,7 +244,7 @@ class Counting(Classification):
 
 
 @pytest.mark.parametrize("vote", ["digest", "full", "tolerance"])
-def test_counters_flags_and_unused_parameters_pass_the_vote_whatever_liars_say(loop, tmp_path, monkeypatch, vote):
+def test_counters_flags_and_unused_parameters_pass_the_vote_whatever_others_say(loop, tmp_path, monkeypatch, vote):
     (tmp_path / "counting.py").write_text(COUNTING)
     monkeypatch.syspath_prepend(tmp_path)
     options = {
@@ -264,7 +264,7 @@ def test_counters_flags_and_unused_parameters_pass_the_vote_whatever_liars_say(l
         assert module.unused.tolist() == [1, 1, 1]
 
 
-def test_liars_about_signs_are_outvoted_and_named_and_no_nan_gets_through(loop):
+def test_wrong_signs_are_outvoted_and_named_and_no_nan_gets_through(loop):
     options = {"p": 9, "r": 3, "aggregator": {"name": "d-signsgd"}, "compression": SIGNS, "optimizer": {"lr": 0.01}}
     honest, attacked = loop(**options), loop({0: lambda v: -v, 4: lambda v: v * np.nan}, **options)
     honest.steps(1, 5)

@@ -16,8 +16,8 @@ FEW = st.integers(0, 5)
 def graphs(draw, most=8):
     p = draw(st.integers(2, most))
     edges = draw(st.sets(st.sampled_from(list(combinations(range(p), 2)))))
-    liars = draw(st.sets(st.integers(0, p - 1), max_size=3))
-    return edges, liars
+    byzantine = draw(st.sets(st.integers(0, p - 1), max_size=3))
+    return edges, byzantine
 
 
 def neighbours(edges):
@@ -62,13 +62,13 @@ def _star(centre, *others):
 
 
 def test_more_neighbours_than_q_prove_and_q_follows():
-    # 0 has three neighbours; without it one liar is left, and 1 has two.
+    # 0 has three neighbours; without it one Byzantine worker is left, and 1 has two.
     edges = _star(0, 5, 6, 7) | _star(1, 5, 6)
     assert conclude(neighbours(edges), 2).proven == {0: (5, 6, 7), 1: (5, 6)}
     assert conclude(neighbours(edges), 3).proven == {}
 
 
-def test_as_many_neighbours_as_q_prove_where_another_liar_is_needed():
+def test_as_many_neighbours_as_q_prove_where_another_byzantine_worker_is_needed():
     edges = _star(0, 5, 6) | {(1, 7)}
     assert conclude(neighbours(edges), 2).proven == {0: (5, 6)}
 

@@ -21,7 +21,7 @@ from detox.tasks.samples import Files
 
 P, Q = 45, 5
 RANKS = [1 + worker // 5 for worker in range(P)]
-LIARS = (3, 11, 12, 30, 44)
+BYZANTINE = (3, 11, 12, 30, 44)
 
 
 @pytest.fixture
@@ -52,15 +52,15 @@ def make(tmp_path):
 @pytest.mark.parametrize("vote", ["digest", "full"])
 def test_all_that_always_lie_are_proven_within_seven_steps_and_nobody_else(make, lazy, vote):
     for seed in range(5):
-        server, _, _ = make(dict.fromkeys(LIARS, lambda v: -v), lazy=lazy, vote=vote, seed=seed)
+        server, _, _ = make(dict.fromkeys(BYZANTINE, lambda v: -v), lazy=lazy, vote=vote, seed=seed)
         list(server.train(1, 12))
-        assert set(server.quarantine.out) == set(LIARS)
+        assert set(server.quarantine.out) == set(BYZANTINE)
         assert max(server.quarantine.out.values()) <= 7 + 2
         assert server.roster.q == 0
 
 
 def test_once_they_are_out_every_vote_is_unanimous_and_asks_nobody_further(make):
-    server, workers, _ = make(dict.fromkeys(LIARS, lambda v: -v), lazy=True)
+    server, workers, _ = make(dict.fromkeys(BYZANTINE, lambda v: -v), lazy=True)
     list(server.train(1, 10))
     workers.work.clear()
     list(server.train(11, 12))
@@ -68,18 +68,18 @@ def test_once_they_are_out_every_vote_is_unanimous_and_asks_nobody_further(make)
 
 
 def test_the_ledger_names_the_neighbours_that_prove_a_worker(make, tmp_path):
-    server, _, _ = make(dict.fromkeys(LIARS, lambda v: -v))
+    server, _, _ = make(dict.fromkeys(BYZANTINE, lambda v: -v))
     list(server.train(1, 12))
     lines = [json.loads(line) for line in (tmp_path / "0.jsonl").read_text().splitlines()]
     proven = {line["worker"]: line["others"] for line in lines if line["kind"] == "proven"}
-    assert proven.keys() == set(LIARS)
+    assert proven.keys() == set(BYZANTINE)
     assert all(len(others) == len(set(others)) > 0 for others in proven.values())
-    assert all(server.ledger.counts[worker][EventKind.PROVEN] == 1 for worker in LIARS)
+    assert all(server.ledger.counts[worker][EventKind.PROVEN] == 1 for worker in BYZANTINE)
 
 
 @pytest.mark.parametrize("stop", [3, 5, 8])
 def test_a_resumed_run_leaves_out_the_same_in_the_same_steps(make, stop):
-    lies = dict.fromkeys(LIARS, lambda v: -v)
+    lies = dict.fromkeys(BYZANTINE, lambda v: -v)
     server, _, model = make(lies)
     list(server.train(1, stop))
     list(server.train(stop + 1, 12))
@@ -93,20 +93,20 @@ def test_a_resumed_run_leaves_out_the_same_in_the_same_steps(make, stop):
 
 
 def test_where_more_than_q_lie_that_is_said_once_and_the_honest_stay(make):
-    server, _, _ = make({worker: lambda v, w=worker: v + w for worker in (1, *LIARS, 20)}, q=2)
+    server, _, _ = make({worker: lambda v, w=worker: v + w for worker in (1, *BYZANTINE, 20)}, q=2)
     warnings = [line for record in server.train(1, 12) for line in record.warnings if "more workers" in line]
     assert len(warnings) == 1
-    assert set(server.quarantine.out) <= {1, *LIARS, 20}
+    assert set(server.quarantine.out) <= {1, *BYZANTINE, 20}
 
 
 def test_a_run_that_fails_closed_ends_there(make):
-    server, _, _ = make({worker: lambda v, w=worker: v + w for worker in (1, *LIARS, 20)}, q=2, fail_closed=True)
+    server, _, _ = make({worker: lambda v, w=worker: v + w for worker in (1, *BYZANTINE, 20)}, q=2, fail_closed=True)
     with pytest.raises(ServerError, match=r"more workers are Byzantine than q: .*fail_closed"):
         list(server.train(1, 12))
 
 
 def test_nobody_is_out_for_crashing_or_for_silence(make):
-    server, workers, _ = make(dict.fromkeys(LIARS, lambda v: None))
+    server, workers, _ = make(dict.fromkeys(BYZANTINE, lambda v: None))
     workers.network.kill(2)
     list(server.train(1, 4))
     assert not server.quarantine.out
@@ -125,11 +125,11 @@ class Schemers(Workers):
 
     def vector(self, header):
         honest = self.honest(header)
-        lies = header.worker in LIARS and self._holders(header.step, header.file) >= self.needed
+        lies = header.worker in BYZANTINE and self._holders(header.step, header.file) >= self.needed
         return -honest if lies else honest
 
     def _holders(self, step, file):
-        return sum(worker in LIARS for worker in self.server.roster.assignment(step).holders[file])
+        return sum(worker in BYZANTINE for worker in self.server.roster.assignment(step).holders[file])
 
     def bad(self, votes):
         """Files whose vote, (d,), is not the honest gradient."""
@@ -181,20 +181,20 @@ class CountingAggregation:
 def test_lies_only_where_they_win_cost_fourteen_bad_votes_in_the_whole_run_at_most(scheme):
     bad, server = scheme(2, 150)
     assert 0 < bad <= 14
-    assert set(server.quarantine.out) <= set(LIARS)
+    assert set(server.quarantine.out) <= set(BYZANTINE)
 
 
 @pytest.mark.parametrize("lazy", [False, True])
 def test_groups_that_are_all_byzantine_are_found_by_the_pss_own_computation(scheme, lazy):
     bad, server = scheme(2 if lazy else 3, 200, lazy=lazy, audits=1)
     assert bad <= 22
-    assert set(server.quarantine.out) <= set(LIARS)
+    assert set(server.quarantine.out) <= set(BYZANTINE)
     if lazy:  # where two win unseen, which is often
         assert len(server.quarantine.out) >= 2
 
 
 def test_with_one_auditor_all_that_always_lie_are_found_and_out(tmp_path):
-    workers, files = Workers(RANKS, lies=dict.fromkeys(LIARS, lambda v: -v)), AuditedFiles(1, 2)
+    workers, files = Workers(RANKS, lies=dict.fromkeys(BYZANTINE, lambda v: -v)), AuditedFiles(1, 2)
     model = GlobalModel(Line(), seed=0, steps=1000, arguments={"lr": 1.0})
     ledger, quarantine = Ledger(tmp_path / "ledger.jsonl", RANKS, {}), GraphQuarantine(Q)
     server = Server(
@@ -204,6 +204,6 @@ def test_with_one_auditor_all_that_always_lie_are_found_and_out(tmp_path):
     )  # fmt: skip
     records = list(server.train(1, 400))
     ledger.close()
-    assert set(quarantine.out) == set(LIARS)
+    assert set(quarantine.out) == set(BYZANTINE)
     assert not any(record.skipped for record in records)
     assert records[-1].copies == pytest.approx((P - Q) / (P - Q - 1))

@@ -95,9 +95,9 @@ def test_all_workers_of_a_group_get_the_same_file_and_seed_and_only_they(make):
 
 
 @pytest.mark.parametrize("vote", ["digest", "full"])
-def test_liars_are_outvoted_and_named(make, vote):
-    liars = {0: lambda v: -100 * v, 4: lambda v: v + 1, 8: lambda v: v * np.nan}
-    server, _, model = make(liars, vote=vote)
+def test_byzantine_workers_are_outvoted_and_named(make, vote):
+    byzantine = {0: lambda v: -100 * v, 4: lambda v: v + 1, 8: lambda v: v * np.nan}
+    server, _, model = make(byzantine, vote=vote)
     before = model.weights.copy()
     list(server.train(1, 3))
     assert np.allclose(model.weights, before - 3 * np.array([2, -1]))
@@ -463,17 +463,17 @@ def cluster(tmp_path):
     ledger.close()
 
 
-def test_in_a_thousand_steps_no_honest_worker_is_convicted_and_every_liar_is(cluster):
-    liars = sorted(np.random.default_rng(3).choice(45, 5, replace=False).tolist())
-    server = cluster(Workers(CLUSTER, lies=dict.fromkeys(liars, lambda v: -100 * v)), minimum=0)
+def test_in_a_thousand_steps_all_byzantine_workers_are_convicted_and_no_honest_one(cluster):
+    byzantine = sorted(np.random.default_rng(3).choice(45, 5, replace=False).tolist())
+    server = cluster(Workers(CLUSTER, lies=dict.fromkeys(byzantine, lambda v: -100 * v)), minimum=0)
     list(server.train(1, 1000))
     counts = server.ledger.counts
-    assert sorted(server.quarantine.out) == liars
-    assert [worker for worker in range(45) if any(counts[worker][kind] for kind in kinds(Trait.PROOF))] == liars
-    assert sum(counts[worker]["dissented"] for worker in range(45) if worker not in liars) > 0
+    assert sorted(server.quarantine.out) == byzantine
+    assert [worker for worker in range(45) if any(counts[worker][kind] for kind in kinds(Trait.PROOF))] == byzantine
+    assert sum(counts[worker]["dissented"] for worker in range(45) if worker not in byzantine) > 0
 
 
-def test_liars_that_are_drawn_anew_are_convicted_of_steps_in_which_they_lied_alone(cluster, tmp_path):
+def test_byzantine_workers_drawn_anew_are_convicted_of_steps_they_lied_alone_in(cluster, tmp_path):
     workers = Drawn(CLUSTER)
     server = cluster(workers, minimum=45)
     list(server.train(1, 1000))

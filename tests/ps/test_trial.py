@@ -489,7 +489,7 @@ def test_a_parameter_has_no_gradient_where_more_than_all_but_f_votes_say_so():
 
 
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "int8", "int32", "int64", "float32"])
-def test_exact_buffers_agree_on_a_value_among_the_honest_whatever_liars_say(dtype):
+def test_exact_buffers_agree_on_a_value_among_the_honest_ones_whatever_others_say(dtype):
     rng = np.random.default_rng(3)
     votes = (rng.normal(size=(7, 5)) * 100).clip(-120, 120).astype(dtype)
     if dtype == "float32":
@@ -508,8 +508,8 @@ def test_exact_buffers_agree_on_a_value_among_the_honest_whatever_liars_say(dtyp
         out = torch.empty(model.words)
         model._flat.exact.read(out)
         rows.append(np.concatenate([np.zeros(model.b - model.words), out.numpy()]).astype(np.float32))
-    for liar in (1e30, -1e30, 12345.5):
-        rows[2] = rows[5] = np.full(model.b, liar, np.float32)
+    for sent in (1e30, -1e30, 12345.5):
+        rows[2] = rows[5] = np.full(model.b, sent, np.float32)
         model.apply(np.zeros(model.d, np.float32), model.agree(np.stack(rows), 2))
         honest = np.sort(votes[[0, 1, 3, 4, 6]], axis=0)
         assert (honest[0] <= held.numpy()).all()

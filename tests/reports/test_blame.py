@@ -86,7 +86,7 @@ def test_fixed_groups_make_nobody_suspect_and_say_why(tmp_path, capsys):
     assert _cells(out)[4][-4:] == ["no", "proof", "quarantined", "50"]
 
 
-def test_one_dissent_is_suspect_where_liars_are_too_few_for_a_majority(tmp_path, capsys):
+def test_one_dissent_is_suspect_where_q_is_too_small_for_a_majority(tmp_path, capsys):
     folder = _run(tmp_path, [_entry(1, "dissented", 3)], CONFIG.model_copy(update={"groups": "fixed", "q": 1}))
     blame([str(folder.path)])
     assert _cells(capsys.readouterr().out)[2][-1] == "suspect"
@@ -224,13 +224,13 @@ def test_what_a_rank_calls_its_host_cannot_write_to_the_terminal(tmp_path, capsy
     assert "\\x1b[2J\\udc80\\n" in capsys.readouterr().out
 
 
-def _true_run(tmp_path, liars, steps=200, **fields):
-    """A run whose liars collude in every step, with all that the vote makes of it."""
+def _true_run(tmp_path, byzantine, steps=200, **fields):
+    """A run whose Byzantine workers collude in every step, with all that the vote makes of it."""
     config = Config(p=15, q=0, r=3, steps=1000, **fields)
     entries = []
     for step in range(1, steps + 1):
         for group in RedrawnGroups(3, 7).draw(step, range(15)).holders:
-            bad = set(group) & liars
+            bad = set(group) & byzantine
             outvoted = set(group) - bad if len(bad) == 2 else bad if len(bad) == 1 else set()
             entries += [_entry(step, "dissented", worker) for worker in sorted(outvoted)]
     return _run(tmp_path, entries, config, steps)
@@ -256,7 +256,7 @@ def test_where_more_workers_lie_than_were_assumed_that_is_said_and_nobody_named(
 
 
 @pytest.mark.parametrize("q", [1, 2])
-def test_an_understated_q_names_nobody_and_the_true_one_names_the_liars(tmp_path, capsys, q):
+def test_an_understated_q_names_nobody_and_the_true_one_names_the_byzantine(tmp_path, capsys, q):
     folder = _true_run(tmp_path, {2, 8, 11})
     told, named = _verdicts(folder, capsys, "-q", str(q))
     assert (told["q_assumed"], told["explained"], told["q_at_least"], named) == (q, False, 3, set())
@@ -266,22 +266,22 @@ def test_an_understated_q_names_nobody_and_the_true_one_names_the_liars(tmp_path
     assert _verdicts(folder, capsys, "-q", "99")[0]["q_assumed"] == 15
 
 
-def test_what_the_aggregator_stands_is_assumed_where_q_is_0_and_said(tmp_path, capsys):
+def test_what_the_aggregator_tolerates_is_assumed_where_q_is_0_and_said(tmp_path, capsys):
     folder = _true_run(tmp_path, {2, 8, 11}, aggregator={"name": "median", "f": 1})
     told, named = _verdicts(folder, capsys)
-    # f = 1 bad vote stands 3 liars wherever they are: a second bad vote would take 4.
+    # f = 1 bad vote tolerates 3 Byzantine workers wherever they are: a second bad vote would take 4.
     assert (told["q_assumed"], told["explained"], named) == (3, True, {2, 8, 11})
     blame([str(folder.path)])
     assert "at most q = 3 of 15 workers are Byzantine, as many as aggregator.f tolerates" in capsys.readouterr().out
 
 
-def test_a_drill_that_draws_other_liars_in_each_step_is_said_to_have_more_than_q(tmp_path, capsys):
+def test_a_drill_that_draws_others_in_each_step_is_said_to_have_more_than_q(tmp_path, capsys):
     entries = [_entry(step, "dissented", step % 9) for step in range(1, 10)]
     assert blame([str(_run(tmp_path, entries, CONFIG.model_copy(update={"q": 1})).path)]) == 0
     assert 'attack.placement = "random" draws other workers in each step' in capsys.readouterr().out
 
 
-def test_a_proof_stands_whatever_was_assumed(tmp_path, capsys):
+def test_a_proof_holds_whatever_was_assumed(tmp_path, capsys):
     folder = _run(tmp_path, [_entry(1, "lied", 3), _entry(2, "dissented", 4)], CONFIG.model_copy(update={"q": 0}))
     told, named = _verdicts(folder, capsys)
     assert (told["explained"], named) == (False, {3})

@@ -15,10 +15,10 @@ from detox.reports.evidence import find, judge, outvoted, pattern_of, suspicious
 @pytest.mark.parametrize(
     ("p", "q", "r"), [(9, 3, 3), (9, 1, 3), (9, 8, 3), (10, 4, 5), (7, 3, 7), (6, 2, 1), (3, 3, 3)]
 )
-def test_the_chance_to_be_outvoted_is_the_share_of_groups_with_a_majority_of_liars(p, q, r):
-    liars = set(range(1, 1 + q))  # worker 0 is honest
+def test_the_chance_to_be_outvoted_is_the_share_of_groups_with_a_bad_majority(p, q, r):
+    byzantine = set(range(1, 1 + q))  # worker 0 is honest
     groups = list(combinations(range(1, p), r - 1))
-    lost = sum(2 * len(liars & set(fellows)) > r for fellows in groups)
+    lost = sum(2 * len(byzantine & set(fellows)) > r for fellows in groups)
     assert outvoted(p, q, r, redrawn=True) == pytest.approx(lost / len(groups))
 
 
@@ -73,7 +73,7 @@ def test_dissents_make_suspect_from_the_threshold_on_and_a_step_counts_once():
     assert judge({"dissented": [*range(least - 1)] * 2}, 100, 0.03) == "no proof"
 
 
-def test_dissents_alone_suspect_nobody_in_fixed_groups_that_liars_may_hold():
+def test_dissents_alone_suspect_nobody_in_fixed_groups_that_may_be_byzantine():
     assert judge({"dissented": range(1, 101)}, 100, outvoted(15, 2, 3, redrawn=False)) == "no proof"
     assert judge({"dissented": [17]}, 100, outvoted(15, 1, 3, redrawn=False)) == "suspect"
 
@@ -94,13 +94,13 @@ def test_other_entries_prove_nothing():
     assert judge(others, 100, 0.0) == "no proof"
 
 
-def _votes(p, r, liars, steps, seed):
-    """Entries of a run in which the liars collude in every step."""
+def _votes(p, r, byzantine, steps, seed):
+    """Entries of a run in which the Byzantine workers collude in every step."""
     for step in range(1, steps + 1):
         for group in RedrawnGroups(r, seed).draw(step, range(p)).holders:
             ballot = Tally(group)
             for worker in group:
-                ballot.claim(worker, "lie" if worker in liars else "gradient")
+                ballot.claim(worker, "lie" if worker in byzantine else "gradient")
             for worker in group:
                 kind = ballot.says_of(worker).value
                 if kind != "agreed":
@@ -108,12 +108,12 @@ def _votes(p, r, liars, steps, seed):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_redrawn_groups_find_all_five_liars_of_45_and_suspect_no_honest_worker(seed):
-    liars = set(np.random.default_rng(seed).choice(45, 5, replace=False).tolist())
-    findings = find(_votes(45, 3, liars, 1000, seed), 1000, outvoted(45, 5, 3, redrawn=True))
-    assert {finding.worker for finding in findings if finding.verdict == "suspect"} == liars
-    assert {finding.pattern for finding in findings if finding.worker in liars} == {"persistent"}
-    assert any(finding.counts["dissented"] for finding in findings if finding.worker not in liars)
+def test_redrawn_groups_find_all_five_byzantine_workers_of_45_and_no_honest_one(seed):
+    byzantine = set(np.random.default_rng(seed).choice(45, 5, replace=False).tolist())
+    findings = find(_votes(45, 3, byzantine, 1000, seed), 1000, outvoted(45, 5, 3, redrawn=True))
+    assert {finding.worker for finding in findings if finding.verdict == "suspect"} == byzantine
+    assert {finding.pattern for finding in findings if finding.worker in byzantine} == {"persistent"}
+    assert any(finding.counts["dissented"] for finding in findings if finding.worker not in byzantine)
 
 
 def _entry(step, kind, worker=0, rank=1, **more):

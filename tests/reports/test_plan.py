@@ -26,7 +26,7 @@ def test_the_page_shows_what_the_command_prints(capsys):
 
 
 @pytest.mark.parametrize("name", ["median", "bulyan", "d-multi-krum", "mean"])
-def test_what_an_aggregator_stands_is_the_greatest_f_that_it_accepts(name):
+def test_what_an_aggregator_tolerates_is_the_greatest_f_that_it_accepts(name):
     f = tolerated(name, 15)
     create_hierarchy(name).check(15, f)
     for more in range(f + 1, 16):
@@ -36,14 +36,14 @@ def test_what_an_aggregator_stands_is_the_greatest_f_that_it_accepts(name):
 
 def test_where_votes_are_too_few_nothing_is_stood():
     found = forecast(Setting(15, 3, 3), "d-multi-krum")
-    assert (found.stands, found.any_placement, found.failure) == (-1, -1, 1.0)
+    assert (found.tolerates, found.any_placement, found.failure) == (-1, -1, 1.0)
 
 
 def test_the_placement_that_fails_is_the_first_beyond_what_any_placement_may_have():
     setting = Setting(45, 5, 3)
     found = forecast(setting, "median")
-    assert Setting(45, found.any_placement, 3).worst == found.stands
-    assert Setting(45, found.any_placement + 1, 3).worst == found.stands + 1
+    assert Setting(45, found.any_placement, 3).worst == found.tolerates
+    assert Setting(45, found.any_placement + 1, 3).worst == found.tolerates + 1
 
 
 def test_a_failure_in_many_steps_is_one_in_any_of_them():
@@ -72,7 +72,7 @@ def test_the_bytes_are_those_of_the_messages(r):
     assert bytes_into_ps(setting, d) == (mine, 9 * gradient)
 
 
-def test_votes_that_liars_withhold_can_leave_too_few_as_the_page_says():
+def test_votes_that_byzantine_workers_withhold_can_leave_too_few_as_the_page_says():
     assert (tolerated("d-multi-krum", 15), tolerated("d-multi-krum", 13)) == (2, 1)
 
 
@@ -136,7 +136,7 @@ def test_json_says_all_that_the_tables_say_in_numbers(capsys):
     # With delta = exp(-1/2), at most 1 + 2 ln(1/delta) = 2 bad votes; with any greater delta, fewer than 2.
     assert facts["paper_tail_bound"][:3] == pytest.approx([1, 1, math.exp(-1 / 2)])
     median, bulyan = facts["aggregators"]
-    assert (median["stands"], median["least_r"], bulyan["stands"]) == (2, 1, 0)
+    assert (median["tolerates"], median["least_r"], bulyan["tolerates"]) == (2, 1, 0)
     assert median["seconds"] > 0
     assert bulyan["vanilla_seconds"] > 0
 

@@ -50,12 +50,14 @@ def _finished(path, config, accuracies=(0.3, 0.6, 0.9), dissents=()):
 
 @pytest.fixture
 def run(tmp_path):
-    """A finished run in which step 1 names both liars, and step 2 one liar and one honest worker."""
+    """A finished run in which step 1 names both Byzantine workers, and step 2 one of them and an honest one."""
     config = Config(name="tried", p=9, q=2, r=3, steps=3)
-    liars = [sorted(create_placement(config).byzantine(step)) for step in (1, 2)]
-    honest = next(worker for worker in range(9) if worker not in liars[1])
+    byzantine = [sorted(create_placement(config).byzantine(step)) for step in (1, 2)]
+    honest = next(worker for worker in range(9) if worker not in byzantine[1])
     return _finished(
-        tmp_path / "run", config, dissents=[(1, liars[0][0]), (1, liars[0][1]), (2, liars[1][0]), (2, honest)]
+        tmp_path / "run",
+        config,
+        dissents=[(1, byzantine[0][0]), (1, byzantine[0][1]), (2, byzantine[1][0]), (2, honest)],
     )
 
 

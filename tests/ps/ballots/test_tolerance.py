@@ -104,7 +104,7 @@ def test_the_centre_is_preferred_to_the_edges_of_a_chain():
     assert (ballot.majority, ballot.supporters) == (2, [1, 2, 3])
 
 
-def test_liars_who_pull_the_centre_away_do_not_make_an_honest_worker_dissent():
+def test_who_pulls_the_centre_away_does_not_make_an_honest_worker_dissent():
     # Seven workers: 4, 5 and 6 lie, on the far side of 0, 1 and 2 from 3, a quarter of the bound from its fellows.
     direction = np.zeros(D, np.float32)
     direction[0] = BOUND * LENGTH
@@ -132,17 +132,17 @@ def test_it_is_the_definition_whatever_the_order_of_arrival(factors, random):
 
 @given(st.sampled_from([(3, 1), (5, 2), (7, 3)]), st.integers(0, 10**6), st.floats(0, 3), st.floats(0.01, 0.49))
 def test_a_minority_neither_moves_the_vote_far_nor_makes_an_honest_worker_dissent(sizes, seed, lie, noise):
-    r, liars = sizes
+    r, byzantine = sizes
     rng = np.random.default_rng(seed)
-    # In a plane and at all lengths up to 3 bounds: where liars can do most.
+    # In a plane and at all lengths up to 3 bounds: where Byzantine workers can do most.
     plane = np.linalg.qr(rng.standard_normal((D, 2)))[0].T * BOUND * LENGTH
     places = [rng.standard_normal(2) for _ in range(r)]
-    lengths = [noise] * (r - liars) + [lie] * liars
+    lengths = [noise] * (r - byzantine) + [lie] * byzantine
     copies = [
         (HONEST + (length * place / np.linalg.norm(place)) @ plane).astype(np.float32)
         for place, length in zip(places, lengths, strict=True)
     ]
-    honest = range(r - liars)
+    honest = range(r - byzantine)
     # The noise keeps honest copies within the bound of each other, which is the condition.
     assert all(distance(copies[i], copies[j], D) <= BOUND for i, j in itertools.combinations(honest, 2))
     ballot = _vote(dict(enumerate(copies)), range(r))
