@@ -1,4 +1,4 @@
-"""Audits: which files of a step the PS computes itself, so that no group of liars can count on going unseen."""
+"""Audits: which files of a step the PS computes itself, so that no Byzantine group can count on going unseen."""
 
 from collections.abc import Iterable
 

@@ -26,8 +26,8 @@ from detox.reports.records import RunError, read_ledger, read_run, read_steps
 from detox.reports.terminal import printer
 
 _LEGEND = """\
-proven: two of its own messages contradict each other, or the PS's own computation contradicts its claim, or q liars
-without it cannot explain who contradicts whom.
+proven: two of its own messages contradict each other, or the PS's own computation contradicts its claim, or q Byzantine
+workers without it cannot explain who contradicts whom.
 suspect: outvoted more often than an honest worker is by chance. absent: dead, or silent most of the time.
 no proof: all else; where Byzantine workers are the majority of a group, it is the honest that dissent.
 Only the first few malformed and late messages of a rank in a step are written, and counted here."""
