@@ -46,7 +46,7 @@ def _misfit(own: dict[str, torch.Tensor], given: Mapping[str, torch.Tensor]) -> 
         for name, tensor in own.items()
         if name in given and not _fits(given[name], tensor)
     ]
-    unknown = [name for name in given if name not in own]
+    unknown = sorted(given.keys() - own.keys())  # safetensors gives them in no order
     parts = [
         f"lacks {_few(missing)}" if missing else "",
         f"has {_few(unknown)}, which the model has not" if unknown else "",

@@ -60,4 +60,4 @@ def test_the_weights_of_a_run_are_evaluated_again_and_started_from(here, capsys)
     assert abs(fine.summary["test_loss"] - job.summary["test_loss"]) < 1e-4
     other = here.start("--steps", "1", "--model", "softmax", "--init", str(file))
     assert other.status == 2
-    assert "is of another model: it has 3.weight, 3.bias, which the model has not" in " ".join(other.text.split())
+    assert "is of another model: it has 3.bias, 3.weight, which the model has not" in " ".join(other.text.split())

@@ -122,7 +122,7 @@ def test_weights_of_a_lower_precision_and_without_names_of_ties_can_be_started_f
         ({"head.bias": torch.ones(5)}, r"has head.bias, float32 \(5,\) where the model has float32 \(7,\)"),
         ({"small": torch.ones(2)}, r"has small, float32 \(2,\) where the model has uint8 \(2,\)"),
         ({"mask": torch.ones(3, 3).int()}, r"has mask, int32"),
-        ({"a": torch.ones(1), "b": torch.ones(1), "c": torch.ones(1), "d": torch.ones(1), "e": torch.ones(1)},
+        ({"c": torch.ones(1), "b": torch.ones(1), "a": torch.ones(1), "e": torch.ones(1), "d": torch.ones(1)},
          "has a, b, c and 2 more, which the model has not"),
         ({"flag": None, "gate": torch.ones(1)}, "lacks flag; has gate, which"),
     ],
