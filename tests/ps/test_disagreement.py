@@ -44,6 +44,7 @@ def test_who_is_in_every_explanation_is_proven_and_none_is_more_than_q(drawn, q)
     assert conclusion.proven.keys() == (set.intersection(*explained) if explained else known)
 
 
+@settings(max_examples=50)
 @given(graphs(), FEW)
 def test_the_neighbours_named_are_workers_that_cannot_all_have_lied(drawn, q):
     edges, known = drawn
@@ -134,7 +135,7 @@ def test_disagreements_and_acts_count_for_a_window_from_the_last_time_on():
     assert (graph.proven(7), graph.exceeded(7)) == ({}, "")
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(st.randoms(use_true_random=False))
 def test_no_honest_worker_is_ever_proven_and_q_never_exceeded(random):
     _honest_are_never_proven(History.draw(random, largest=8))
