@@ -34,7 +34,7 @@ def test_a_run_whose_ps_is_killed_again_and_again_resumes_to_the_same_bits(jobs,
     job = jobs.start(*LONG, "--restarts", "9", n=2)
     random = Random(5)
     for count in (1, 2):
-        job.wait_for("ranks on", count)  # the start is over, and steps begin
+        job.wait_for(" on 1 host", count)  # the start is over, and steps begin
         time.sleep(random.uniform(0, 1.2))
         os.kill(job.pid_of_rank(0), signal.SIGKILL)
         job.wait_for("starting it again", count)
