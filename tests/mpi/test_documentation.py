@@ -13,10 +13,9 @@ from pathlib import Path
 import pytest
 
 from detox.config import check
-from detox.launch.sweep import configs, sweep
+from detox.launch import commands
+from detox.launch.sweep import configs
 from detox.launch.train import parse
-from detox.reports.blame import blame
-from detox.reports.report import report
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -112,16 +111,13 @@ def checkout(tmp_path_factory):
     return folder
 
 
-COMMAND = {"sweep": sweep, "report": report, "blame": blame}
-
-
 def _call(line, folder, capsys):
     """What a command that starts no ranks prints in a folder; the globs are for a shell."""
     program, command, *words = shlex.split(line)
     assert program == "detox-ps"
     with chdir(folder):
         found = [sorted(map(str, Path().glob(word))) if "*" in word else [word] for word in words]
-        assert COMMAND[command](list(chain.from_iterable(found))) == 0
+        assert commands.COMMANDS[command].run(command)(list(chain.from_iterable(found))) == 0
     return capsys.readouterr().out
 
 
