@@ -104,6 +104,13 @@ def test_the_arrows_between_packages_make_no_circle():
     assert all(package not in below(package) for package in MAY_IMPORT)
 
 
+def test_no_module_starts_mpi_when_it_is_imported_but_the_transport():
+    modules = _modules()
+    assert [
+        name for name, path in modules.items() if "detox.wire.transport" in _imports(path, modules, at_start=True)
+    ] == []
+
+
 def test_no_module_is_in_a_circle_of_imports():
     modules = _modules()
     graph = {
