@@ -36,16 +36,18 @@ def worst_case(q: int, r: int, votes: int) -> int:
     return min(votes, q // ((r + 1) // 2))
 
 
-def lazy_worst_case(q: int, r: int, votes: int) -> int:
+def lazy_worst_case(q: int, r: int, votes: int, circles: int = 1) -> int:
     """The most bad votes that q Byzantine workers can make where copies are lazy, see Groups.
 
     Each bad vote takes m = (r+1)/2 of a file's r holders. A worker holds two files at most, and two neighbouring files
-    share m - 1 of them: so B files that are neighbours take q with 2q >= mB, and q >= B + m - 1 unless B is all files.
+    share m - 1 of them: so B files that are neighbours take q with 2q >= mB, and q >= B + m - 1 unless B is all files
+    of a circle; with several circles, of which one may be small, only the first counts.
     """
     m = (r + 1) // 2
     if q < m:
         return 0
-    return votes if 2 * q >= m * votes else min(votes, 2 * q // m, q - m + 1)
+    most = min(votes, 2 * q // m)
+    return most if circles > 1 or 2 * q >= m * votes else min(most, q - m + 1)
 
 
 class Groups(ABC):
@@ -100,7 +102,7 @@ class Groups(ABC):
 
     def worst_case(self, q: int, files: int) -> int:
         """floor(q / ((r+1)/2)): a bad vote takes a strict majority of its group; for lazy ones see lazy_worst_case."""
-        return lazy_worst_case(q, self._r, files) if self._lazy else worst_case(q, self._r, files)
+        return lazy_worst_case(q, self._r, files, len(self._classes)) if self._lazy else worst_case(q, self._r, files)
 
     def _circles(self, parts: Sequence[list[int]]) -> Assignment:
         m = (self._r + 1) // 2

@@ -79,6 +79,14 @@ def _objection(config: Config) -> str:
         )
     ):
         return why
+    if config.copies == "lazy" and config.r == 1:
+        return 'copies = "lazy": with r = 1 each file has one copy anyway; set copies = "all"'
+    if config.audit.ps > config.votes:
+        return (
+            f"audit.ps = {config.audit.ps}: a step has {counted(config.votes, 'file')}; set audit.ps = {config.votes}"
+        )
+    if config.quarantine.fail_closed and config.quarantine_policy != "graph":
+        return 'quarantine.fail_closed goes by the graph of disagreements; set quarantine.policy = "graph"'
     if config.audit.workers and (why := _unaudited(config)):
         return f"audit.workers = {config.audit.workers}: {why}"
     if config.quarantine.policy == "graph" and (why := unsound(config)):

@@ -25,7 +25,8 @@ class AggregatorConfig(Section):
     k: Count | None = None
     """Votes in a vote group, at most; overrides the one that `name` implies."""
     f: Natural | None = None
-    """Bad votes to tolerate per step; unset: the worst case, floor(q / ((r+1)/2))."""
+    """Bad votes to tolerate per step; unset: the worst case of q: floor(q / ((r+1)/2)), with lazy copies up to q - 1 at
+    r = 3, with auditors q."""
     pre: Annotated[tuple[str, ...], Strict(False)] = ()
     """Pre-aggregators, applied to the votes in this order."""
     options: dict[str, dict[str, int | float | str]] = Field(default={})

@@ -54,12 +54,12 @@ class Config(Section):
     r: Count = 3
     """Workers in a group, odd; they compute the same gradient. 1: no groups, the vanilla system."""
     batch_size: Count = 32
-    """Samples per worker, b/p: a step draws p * batch_size, a file has r * batch_size of them; with lazy copies
-    (r+1)/2 * batch_size."""
+    """Samples per worker, b/p: a file has r * batch_size of them, p * batch_size in a step; with lazy copies a file has
+    (r+1)/2 * batch_size, which in a step is as many where (r+1)/2 divides p."""
     copies: Literal["all", "lazy"] = "all"
     """all: the r holders of a file compute it at once. lazy: (r+1)/2 of them do, and the next one where these disagree
-    or one is late. So a step has p / ((r+1)/2) files in place of p/r, of as many samples together; a vote is bad as
-    often."""
+    or one is late. So a step has p / ((r+1)/2) files in place of p/r, each of fewer samples. A vote is bad as often;
+    where all that are asked first lie alike nobody sees it: see audit.ps."""
     micro_batch_size: Count | None = None
     """Samples of a file in one forward and backward pass, at most, where memory is short: the gradients of a file are
     summed in its order, which gives a group equal bits. Unset: a file at once."""
@@ -74,9 +74,9 @@ class Config(Section):
     """File of weights to start from, as for fine-tuning: safetensors, or what torch.load(weights_only=True) takes,
     under the names of the model's state_dict(). The PS and detox-ps launch read it; its content names the run."""
     secret_seed: Annotated[int, Field(ge=0, lt=2**128)] | None = None
-    """Seed of what no worker may foresee: redrawn groups and the shuffle of the votes. Unset: `seed` where
-    groups are fixed or random, and fresh from the operating system where they are redrawn (kept in the
-    run's folder)."""
+    """Seed of what no worker may foresee: redrawn groups, audits and the shuffle of the votes. Unset: `seed` where
+    groups are fixed or random and nothing is audited, and else fresh from the operating system (kept in the run's
+    folder)."""
     vote: VoteName = "digest"
     """digest: workers claim a BLAKE3 digest, one copy per group travels. full: every copy travels and is
     compared bit by bit (the paper's protocol). tolerance: every copy travels, and copies that are nearly equal
@@ -272,7 +272,7 @@ class Config(Section):
 
 def unsound(config: Config) -> str:
     """Why disagreements prove nothing in a run, with what to do; empty where they do."""
-    if config.r == 1 and not config.audit.workers:
+    if config.r == 1 and not (config.audit.workers or config.audit.ps):
         return "with r = 1 no two workers compute the same; set r = 3, or audit.workers = 1"
     if config.vote == "tolerance":
         return 'nearly equal gradients disagree in bits, whoever is honest; set vote = "digest"'
@@ -288,7 +288,8 @@ def unsound(config: Config) -> str:
 
 def known_secret(config: Config) -> int | None:
     """The seed of what no worker may foresee, as far as the config says it."""
-    return config.seed if config.secret_seed is None and config.groups != "redrawn" else config.secret_seed
+    public = config.groups != "redrawn" and not config.audit.ps
+    return config.seed if config.secret_seed is None and public else config.secret_seed
 
 
 def secret_seed(config: Config) -> int:

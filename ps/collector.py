@@ -36,7 +36,6 @@ class Collector:
         create_ballot: makes the ballot of (step, file, holders, row).
         roster: tells whether so many votes are enough.
         promises: whom to ask for a gradient first, and how long each has.
-        stragglers: who is not waited for.
         on_tie: whether a file without a vote is left out ("drop"), or computed here ("recompute").
         deadline: seconds that a step may take until it goes on with the votes that it has.
         tell: is given events.
@@ -55,7 +54,6 @@ class Collector:
         create_ballot: CreateBallot,
         roster: Roster,
         promises: Promises,
-        stragglers: Stragglers,
         on_tie: Literal["drop", "recompute"],
         deadline: float,
         tell: Callable[[Iterable[Event]], None],
@@ -70,14 +68,16 @@ class Collector:
         self._create_ballot = create_ballot
         self._roster = roster
         self._promises = promises
-        self._stragglers = stragglers
+        self._stragglers = Stragglers(EventKind.MISSED)
         self._on_tie = on_tie
         self._deadline = deadline
         self._tell = tell
         self._stopping = stopping
         self._pace = Pace(_QUICKEST, deadline / 2)
         self._rows = host_rows(files.count, model.d + model.b, model.device)
+        self._late = Stragglers(EventKind.OVERDUE)
         self._ready: set[int] = set()  # ranks that have got the weights of the step
+        self._samples: list[np.ndarray] = []  # of each of its files
         self._digest = b""  # of these weights
 
     def send_work(self, step: int, assignment: Assignment) -> Round:
@@ -91,6 +91,9 @@ class Collector:
             promises=self._promises,
             clock=Stopwatch(self._session.clock),
         )
+        for earlier in self._inbox.rounds:
+            self._pace.heard(earlier.pop_seconds())
+        self._samples = self._files.draw(step, len(assignment.holders))
         with round_.clock.part("transfer"):
             weights = self._model.weights
             self._digest = digest_of(weights)
@@ -103,12 +106,12 @@ class Collector:
 
     def _ask(self, round_: Round, edges: Iterable[Edge]) -> None:
         """Sends workers, on ranks that have the step's weights, the files that they are to compute."""
-        samples, packed, sent = self._files.draw(round_.step, len(round_.ballots)), dict[int, bytes](), list[Edge]()
+        packed, sent = dict[int, bytes](), list[Edge]()
         for worker, file in edges:
             if (rank := self._ranks[worker]) in self._ready:
                 direct, seed = round_.ballots[file].direct, self._files.file_seed(round_.step, file)
                 if file not in packed:
-                    packed[file] = Work(self._digest, seed, not direct, samples[file]).pack()
+                    packed[file] = Work(self._digest, seed, not direct, self._samples[file]).pack()
                 answer = Kind.GRADIENT if direct else Kind.CLAIM
                 self._session.ask(rank, Header(Kind.WORK, round_.step, worker, file), answer, packed[file])
                 sent.append((worker, file))
@@ -116,8 +119,8 @@ class Collector:
 
     def recompute(self, round_: Round, file: int) -> None:
         """Computes a file here, which settles its vote, and convicts whoever claims otherwise."""
-        samples = self._files.draw(round_.step, len(round_.ballots))[file]
-        round_.decide(file, self._model.compute(samples, self._files.file_seed(round_.step, file)))
+        seed = self._files.file_seed(round_.step, file)
+        round_.decide(file, self._model.compute(self._samples[file], seed))
 
     def collect(self, round_: Round) -> np.ndarray:
         """The votes that there are when nothing more can come, or at the deadline: (m, d + b) float32."""
@@ -128,7 +131,6 @@ class Collector:
         deadline = self._session.clock() + self._deadline
         if not self._session.wait(collected, self._inbox.take, deadline=deadline, then=lambda: self._go_on(round_)):
             self._tell(Event(EventKind.MISSED, round_.step, worker) for worker in round_.unheard())
-        self._pace.heard(round_.claim_seconds)
         self._inbox.note_deaths(round_.step)
         if self._on_tie == "recompute":
             for file in round_.undecided():
@@ -141,10 +143,9 @@ class Collector:
     def _go_on(self, round_: Round) -> bool:
         """Calls further holders where those that were asked do not agree, and fetches what majorities claim."""
         now, gone = self._session.clock(), self._inbox.gone
-        late = set(round_.overdue(now - self._pace.patience)) - self._stragglers.workers
-        self._tell(Event(EventKind.MISSED, round_.step, worker) for worker in sorted(late))
-        unreached = {worker for worker, rank in enumerate(self._ranks) if rank not in self._ready}
-        called = round_.call(self._stragglers.workers | unreached, gone)
+        late = set(round_.overdue(now - self._pace.patience)) - self._late.workers
+        self._tell(Event(EventKind.OVERDUE, round_.step, worker) for worker in sorted(late))
+        called = round_.call(self._late.workers | self._absent, gone)
         if called:
             self._ask(round_, called)
         fetched = round_.ask(now, gone, self._stragglers.workers)
@@ -153,9 +154,25 @@ class Collector:
         return bool(called or fetched)
 
     def _collected(self, round_: Round) -> bool:
-        """Whether to wait no longer; for workers that missed a deadline only if there are too few votes without."""
-        gone, stragglers = self._inbox.gone, self._stragglers.workers
+        """Whether to wait no longer; for those that are absent only if there are too few votes without."""
+        gone, absent = self._inbox.gone, self._absent
         if round_.finished(gone):
             return True
         votes = len(round_.ballots) - len(round_.undecided())
-        return bool(stragglers) and round_.finished(gone | stragglers) and not self._roster.too_few(votes)
+        return bool(absent) and round_.finished(gone | absent) and not self._roster.too_few(votes)
+
+    @property
+    def stragglers(self) -> frozenset[int]:
+        """Workers that have missed a deadline, and not answered enough since."""
+        return self._stragglers.workers
+
+    @property
+    def _absent(self) -> frozenset[int]:
+        """Workers that have missed a deadline, or got no work, for their ranks have not taken the weights."""
+        unreached = (worker for worker, rank in enumerate(self._ranks) if rank not in self._ready)
+        return self._stragglers.workers.union(unreached)
+
+    def observe(self, event: Event) -> None:
+        """Takes an event of the run."""
+        self._stragglers.observe(event)
+        self._late.observe(event)

@@ -42,6 +42,7 @@ class EventKind(StrEnum):
         return kind
 
     HEARD = "heard", Trait.BLAMELESS | Trait.UNWRITTEN, "a message of its came in time to be counted"
+    OVERDUE = "overdue", Trait.BLAMELESS | Trait.UNWRITTEN, "later than the others, so that the next was asked"
     MISSED = "missed", Trait.BLAMELESS | Trait.UNWRITTEN, "had not answered at the deadline"
     TARRIED = "tarried", Trait.BLAMELESS | Trait.UNWRITTEN, "had not answered a moment after the last step"
     AGREED = "agreed", Trait.BY_VOTE | Trait.BLAMELESS, "with its group's majority, or no file"

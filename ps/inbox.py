@@ -84,8 +84,10 @@ class Inbox:
             return [_from_rank(newest, message.source, detail)]
         for round_ in self._open:
             if round_.step == header.step:
-                heard = Event(EventKind.HEARD, header.step, header.worker, header.file)
-                return [heard, *round_.take(header, message.payload, self._session.clock())]
+                events = round_.take(header, message.payload, self._session.clock())
+                if any(event.kind == EventKind.MALFORMED for event in events):
+                    return events
+                return [Event(EventKind.HEARD, header.step, header.worker, header.file), *events]
         if header.step == self._given_up:
             return []
         detail = f"{header.kind.name} for step {header.step}"

@@ -6,11 +6,12 @@ from collections.abc import Iterable
 
 _KEPT = 512  # answers
 _FEW = 8  # answers, from which on there is a pace
-_DEVIATIONS = 8.0  # from the median, of the median absolute deviation
+_MEDIANS = 2.0  # who was late with one file computes the next one after it: twice is not late
+_DEVIATIONS = 8.0  # median absolute deviations beyond these
 
 
 class Pace:
-    """When an answer is late: after the median of the last ones and eight of their median absolute deviations.
+    """When an answer is late: after twice the median of the last ones and eight of their median absolute deviations.
 
     A minority, however slow or quick, moves neither beyond what the others take.
 
@@ -35,4 +36,4 @@ class Pace:
             return self._ceiling
         median = statistics.median(self._seconds)
         deviation = statistics.median(abs(seconds - median) for seconds in self._seconds)
-        return min(max(self._floor, median + _DEVIATIONS * deviation), self._ceiling)
+        return min(max(self._floor, _MEDIANS * median + _DEVIATIONS * deviation), self._ceiling)

@@ -203,7 +203,9 @@ class GraphQuarantine(Quarantine):
         super().__init__(1, minimum, fail_closed)
         self._q = q
         self._forgets = window is not None
+        self._window = window
         self._graph = Disagreements(q, window)
+        self._kept: dict[int, list[Event]] = {}  # of steps that do not count yet
 
     @property
     def proven(self) -> int:
@@ -212,27 +214,49 @@ class GraphQuarantine(Quarantine):
 
     def observe(self, step: int, events: Iterable[Event]) -> None:
         """Takes who contradicted whom, and who contradicted itself."""
-        self._graph.observe(step, events)
+        told = [event for event in events if event.others or event.kind.has(Trait.PROOF)]
+        self._kept.setdefault(step, []).extend(told)
+        for old in [at for at in self._kept if at < max(self._kept) - self.lag]:
+            self._graph.observe(old, self._kept.pop(old))
 
     def due(self, step: int) -> list[int]:
         """The proven that are not out yet."""
-        return [worker for worker in self._graph.proven(step) if worker not in self.out]
+        return [worker for worker in self._as_of(step).proven(step) if worker not in self.out]
 
     def proof(self, worker: int, step: int) -> Event | None:
         """Its neighbours in the graph; None where its own messages prove it, of which there is an event already."""
-        others = self._graph.proven(step)[worker]
+        others = self._as_of(step).proven(step)[worker]
         detail = f"q = {self._q} Byzantine workers without it cannot explain who contradicts whom"
         return Event(EventKind.PROVEN, step, worker, detail=detail, others=others) if others else None
 
     def exceeded(self, step: int) -> str:
         """Why q is too small."""
-        return self._graph.exceeded(step)
+        return self._as_of(step).exceeded(step)
+
+    def _as_of(self, step: int) -> Disagreements:
+        """The graph of what counts at `step`: where a job ends more is known, and a resumed one must not differ."""
+        graph = Disagreements(self._q, self._window)
+        graph.restore(self._graph.state())
+        for at, events in self._kept.items():
+            if at < step - self.lag:
+                graph.observe(at, events)
+        return graph
 
     def state(self) -> dict[str, Any]:
         """All of it, for a checkpoint."""
-        return {"out": dict(self.out), "graph": self._graph.state()}
+        return {"out": dict(self.out), "graph": self._graph.state(), "kept": self._packed()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """The inverse of state."""
         self.out = dict(state["out"])
         self._graph.restore(state["graph"])
+        self._kept = {
+            step: [Event(EventKind(kind), step, worker, others=tuple(others)) for kind, worker, others in events]
+            for step, events in state["kept"].items()
+        }
+
+    def _packed(self) -> dict[int, list[tuple[str, int | None, tuple[int, ...]]]]:
+        return {
+            step: [(event.kind.value, event.worker, event.others) for event in events]
+            for step, events in self._kept.items()
+        }

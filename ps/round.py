@@ -31,8 +31,6 @@ class Round:
     Attributes:
         ballots: one per file, in their order.
         events: all that there was to say of workers so far.
-        claim_seconds: from when a worker was asked to its claim, or to its gradient where there are no claims; of all
-            that came in time.
     """
 
     def __init__(
@@ -55,12 +53,12 @@ class Round:
         for ballot, first in zip(self.ballots, assignment.first, strict=False):
             ballot.defer(first)
         self.events: list[Event] = []
-        self.claim_seconds: list[float] = []
         self._rows: np.ndarray | None = rows
         self._codec = codec
         self._promises = promises
         self._asked_at: dict[Edge, float] = {}
         self._called_at: dict[Edge, float] = {}
+        self._seconds: list[float] = []
         self._answered: list[set[int]] = [set() for _ in self.ballots]
 
     def take(self, header: Header, payload: memoryview, now: float) -> list[Event]:
@@ -70,7 +68,17 @@ class Round:
             header, payload: the message, of a worker in whose name its rank may speak.
             now: seconds on a monotonic clock.
         """
-        return self._remember(self._route(header, payload, now))
+        edge = header.worker, header.file
+        waited = edge in self._called_at and edge[0] not in self.ballots[edge[1]].tally.claims
+        events = self._route(header, payload, now)
+        if waited and edge[0] in self.ballots[edge[1]].tally.claims:
+            self._seconds.append(now - self._called_at[edge])
+        return self._remember(events)
+
+    def pop_seconds(self) -> list[float]:
+        """How long workers took from when they were asked to their claim, or gradient; since this was called last."""
+        seconds, self._seconds = self._seconds, []
+        return seconds
 
     def ask(self, now: float, gone: Set[int] = frozenset(), stragglers: Set[int] = frozenset()) -> list[Edge]:
         """The (worker, file) to send FETCH to now: one of each majority, the next where one did not deliver.
@@ -182,8 +190,6 @@ class Round:
         ballot = self.ballots[file]
         if not ballot.expects(worker, header.kind == Kind.CLAIM):
             return [Event(EventKind.MALFORMED, self.step, worker, file, f"{header.kind.name} was not asked for")]
-        if worker not in ballot.tally.claims and (worker, file) in self._called_at:
-            self.claim_seconds.append(now - self._called_at[worker, file])
         if header.kind == Kind.CLAIM:
             return ballot.claim(worker, bytes(payload))
         repeated = worker in self._answered[file]

@@ -116,7 +116,6 @@ class Server:
         self._deadline = deadline
         self._answers = {Kind.CLAIM: DIGEST_BYTES, Kind.GRADIENT: codec.limit, Kind.BYE: BYE_LIMIT}
         self._inbox = Inbox(session, ranks, self._tell)
-        self._stragglers = Stragglers(EventKind.MISSED)
         self._dawdlers = Stragglers(EventKind.TARRIED)
         self._collector = Collector(
             session,
@@ -128,7 +127,6 @@ class Server:
             create_ballot=create_ballot,
             roster=self.roster,
             promises=Promises(ledger, fetch_deadline),
-            stragglers=self._stragglers,
             on_tie=on_tie,
             deadline=deadline,
             tell=self._tell,
@@ -179,7 +177,7 @@ class Server:
         if not self._inbox.rounds:
             return
         *earlier, newest = self._inbox.rounds
-        silent = self._stragglers.workers | (earlier[-1].unheard() if earlier else frozenset())
+        silent = self._collector.stragglers | (earlier[-1].unheard() if earlier else frozenset())
         deadline = self._session.clock() + min(self._deadline, _MOMENT)
 
         def heard() -> bool:
@@ -252,7 +250,7 @@ class Server:
         """Tells all that follow the events of a run."""
         for event in events:
             self.ledger.record(event)
-            self._stragglers.observe(event)
+            self._collector.observe(event)
             self._dawdlers.observe(event)
 
     def _close(self, keep: int) -> None:

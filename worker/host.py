@@ -117,14 +117,15 @@ class WorkerRank:
             self._session.send([PS], header, pulse.pack() + bytes(message.payload))
 
     def _next(self) -> tuple[Header, Work] | None:
-        """The next file whose weights are here; WORK, being short, can overtake them."""
+        """The next file of the newest step whose weights are here; WORK, being short, can overtake them."""
         oldest = min(self._weights, default=0)
         self._queue = deque(item for item in self._queue if item[0].step >= oldest)
-        for place, item in enumerate(self._queue):
-            if item[0].step in self._weights:
-                del self._queue[place]
-                return item
-        return None
+        ready = [item for item in self._queue if item[0].step in self._weights]
+        if not ready:
+            return None
+        item = max(ready, key=lambda item: item[0].step)  # the first of these
+        self._queue.remove(item)
+        return item
 
     def _compute(self, header: Header, work: Work) -> None:
         """The gradient of a file; a Byzantine worker computes it too, and hands it to the adversary."""

@@ -50,9 +50,10 @@ class FullBallot(Ballot):
         return [self._event(EventKind.MALFORMED, worker, why)]
 
     def finished(self, gone: Set[int]) -> bool:
-        """Every copy has come that still can."""
-        holders = self.tally.called if self.settled else self.tally.holders
-        return self.failed or all(w in self.tally.claims or w in gone for w in holders)
+        """Every copy has come that still can; or a vote has, where copies are lazy."""
+        if self.failed or (self.settled and self.tally.lazy):
+            return True
+        return all(w in self.tally.claims or w in gone for w in self.tally.holders)
 
     def decide(self, vector: np.ndarray) -> None:
         """The PS's own vector is the vote, and a copy like the others."""

@@ -28,16 +28,19 @@ class Tally:
 
     Attributes:
         called: the holders that have been asked; all, unless some are deferred.
+        lazy: whether holders are asked one after the other, so that a vote needs no further copy.
     """
 
     def __init__(self, holders: Iterable[int]) -> None:
         self.holders = tuple(holders)
         self.called = self.holders
+        self.lazy = False
         self.claims: dict[int, Hashable | None] = {}
         self.truth: Hashable | None = None
 
     def defer(self, first: int) -> None:
         """Only the first holders have been asked; the others wait until they are called."""
+        self.lazy = True
         self.called = self.holders[:first]
 
     def call(self, count: int, gone: Set[int]) -> list[int]:

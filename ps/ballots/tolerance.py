@@ -179,9 +179,10 @@ class ToleranceBallot(Ballot):
         return [self._event(EventKind.MALFORMED, worker, why)]
 
     def finished(self, gone: Set[int]) -> bool:
-        """Every copy has come that still can."""
-        holders = self.tally.called if self.settled else self.tally.holders
-        return all(w in self.tally.claims or w in gone for w in holders)
+        """Every copy has come that still can; or a vote has, where copies are lazy."""
+        if self.settled and self.tally.lazy:
+            return True
+        return all(w in self.tally.claims or w in gone for w in self.tally.holders)
 
     def decide(self, vector: np.ndarray) -> None:
         """Nothing is decided: the PS computes other bits than workers may.

@@ -1,6 +1,6 @@
 from collections import Counter
 from fractions import Fraction
-from itertools import chain, combinations
+from itertools import chain, combinations, pairwise
 
 import numpy as np
 import pytest
@@ -212,3 +212,15 @@ def test_all_workers_audit_equally_often_and_all_files_are_audited():
                 files[file] += 1
     assert all(abs(count - 2000 / 9) < 80 for count in (auditors[worker] for worker in range(9)))
     assert all(abs(count - 2000 / 8) < 80 for count in (files[file] for file in range(8)))
+
+
+@pytest.mark.parametrize("sizes", [(4, 6), (3, 5, 4), (5, 7)])
+@pytest.mark.parametrize("r", [3, 5])
+def test_the_worst_case_of_lazy_copies_holds_within_classes(sizes, r):
+    ends = np.cumsum((0, *sizes))
+    classes = [range(begin, end) for begin, end in pairwise(ends)]
+    scheme = SCHEMES["fixed"](r, 0, classes, lazy=True)
+    holders = scheme.draw(1, range(sum(sizes))).holders
+    for q in range(5):
+        most = max(bad_files(holders, r, set(chosen)) for chosen in combinations(range(sum(sizes)), q))
+        assert most <= scheme.worst_case(q, len(holders))

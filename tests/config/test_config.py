@@ -92,6 +92,9 @@ def test_the_command_line_overrides_any_field(read):
         ("[data]\nalpha = 0", r"data\.alpha: .*greater than 0"),
         ('on_tie = "recompute"\n' + MOMENTUM, "worker_momentum: the PS cannot compute what a worker sends"),
         (MOMENTUM + '[quarantine]\npolicy = "recompute"', "worker_momentum: the PS cannot compute"),
+        ('r = 1\ncopies = "lazy"', 'copies = "lazy": with r = 1 each file has one copy anyway'),
+        ("[audit]\nps = 6", "audit.ps = 6: a step has 5 files; set audit.ps = 5"),
+        ("q = 2\n[quarantine]\nfail_closed = true", "quarantine.fail_closed goes by the graph"),
         ("r = 3\n[audit]\nworkers = 1", "audit.workers = 1: with r = 3 each file has copies already"),
         ('r = 1\ngroups = "fixed"\n[audit]\nworkers = 1', "audit.workers = 1: who audits is drawn in secret"),
         (
@@ -538,6 +541,7 @@ def test_what_is_shipped_is_toml():
         ({"q": 2, "attack": {"placement": "fixed"}, "copies": "lazy"}, "graph"),
         ({"q": 2, "attack": {"placement": "fixed"}, "r": 1}, "never"),
         ({"q": 2, "attack": {"placement": "fixed"}, "r": 1, "audit": {"workers": 1}}, "graph"),
+        ({"q": 2, "attack": {"placement": "fixed"}, "r": 1, "audit": {"ps": 1}}, "graph"),
         ({"q": 2, "attack": {"placement": "fixed"}, "vote": "tolerance"}, "never"),
         ({"q": 2, "attack": {"placement": "fixed"}, "worker_momentum": 0.5, "groups": "fixed"}, "never"),
         ({"q": 2, "attack": {"placement": "fixed"}, "quarantine": {"policy": "majority"}}, "majority"),

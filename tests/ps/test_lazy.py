@@ -1,6 +1,7 @@
 """Lazy copies: further holders of a file are asked only where the first do not agree, or do not answer."""
 
 from collections import Counter
+from functools import partial
 
 import numpy as np
 import pytest
@@ -155,3 +156,60 @@ def test_without_a_vote_of_all_holders_the_ps_computes_the_file_where_it_may(mak
     list(server.train(1, 1))
     assert np.allclose(model.weights, before - UPDATE)
     assert server.ledger.counts[2]["convicted"] == 1
+
+
+def test_claims_that_are_none_do_not_say_how_long_claims_take(make):
+    server, workers, _ = make()
+    workers.computing = 1.0
+
+    def hear(rank, message):
+        if message.header.kind == Kind.WORK and message.header.worker == 5:
+            for _ in range(600):
+                workers.send(3, Header(Kind.CLAIM, message.header.step, 5, message.header.file), b"?")
+        Workers.hear(workers, rank, message)
+
+    workers.hear = hear
+    records = list(server.train(1, 4))
+    assert [record.copies for record in records] == [2.0] * 4
+    assert server.ledger.counts[5]["malformed"] == 2400
+
+
+def test_one_slow_step_of_a_worker_does_not_make_the_others_late(make):
+    server, workers, _ = make()
+    workers.computing = 2.0
+    list(server.train(1, 4))
+    workers.computing = 3.9  # all of them, as after one that had an old file to finish first
+    records = list(server.train(5, 6))
+    assert [record.copies for record in records] == [2.0, 2.0]
+
+
+def test_a_copy_that_is_not_needed_is_not_waited_for(make):
+    server, _, _ = make({7: lambda v: None}, r=5, vote="full")  # the last file is asked of five at once
+    (record,) = server.train(1, 1)
+    assert record.seconds["wait"] == 0
+    assert not record.skipped
+
+
+def test_who_was_sent_nothing_is_not_waited_for(make):
+    server, workers, _ = make()
+    sending = workers.session.sending
+    workers.session.sending = lambda rank: int(rank == 2) or sending(rank)
+    (record,) = server.train(1, 1)
+    assert record.seconds["wait"] == 0
+    assert (1, 4) in asked(workers)
+    assert all(worker not in (2, 3) for _, worker in asked(workers))
+
+
+def test_a_slow_host_is_asked_for_less_but_its_votes_are_not_lost(make):
+    server, workers, _ = make()
+    workers.computing = 0.3
+    list(server.train(1, 4))
+    slow = dict.fromkeys((6, 7), 1.3)
+
+    def answer(seconds, rank, header, payload):
+        workers.network.later(slow.get(header.worker, 0.3), partial(workers.send, rank, header, payload))
+
+    workers._answer = answer
+    records = list(server.train(5, 20))
+    assert not any(record.skipped for record in records)
+    assert server.outcomes["none"] == 0
