@@ -21,6 +21,7 @@ RANKS = 4
 COMMON = {
     "task": "digits", "model": "softmax", "p": 15, "q": 2, "r": 3, "batch_size": 8, "steps": 24, "secret_seed": 5,
     "eval_every": 24, "log_every": 24, "checkpoint_every": 8, "aggregator": {"name": "median"},
+    "quarantine": {"policy": "never"},
 }  # fmt: skip
 _WORST = {"placement": "worst", "knowledge": "omniscient"}
 JOBS: dict[str, dict[str, object]] = {

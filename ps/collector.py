@@ -77,7 +77,7 @@ class Collector:
         self._rows = host_rows(files.count, model.d + model.b, model.device)
         self._late = Stragglers(EventKind.OVERDUE)
         self._ready: set[int] = set()  # ranks that have got the weights of the step
-        self._samples: list[np.ndarray] = []  # of each of its files
+        self._samples = np.empty((0, 0), np.int64)  # of each of its files
         self._digest = b""  # of these weights
 
     def send_work(self, step: int, assignment: Assignment) -> Round:

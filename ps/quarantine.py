@@ -251,12 +251,12 @@ class GraphQuarantine(Quarantine):
         self.out = dict(state["out"])
         self._graph.restore(state["graph"])
         self._kept = {
-            step: [Event(EventKind(kind), step, worker, others=tuple(others)) for kind, worker, others in events]
+            step: [Event(EventKind[kind], step, worker, others=tuple(others)) for kind, worker, others in events]
             for step, events in state["kept"].items()
         }
 
     def _packed(self) -> dict[int, list[tuple[str, int | None, tuple[int, ...]]]]:
         return {
-            step: [(event.kind.value, event.worker, event.others) for event in events]
+            step: [(event.kind.name, event.worker, event.others) for event in events]
             for step, events in self._kept.items()
         }

@@ -1,0 +1,70 @@
+"""What integrity costs: seconds per step and copies of a file with all copies, lazy ones, auditors, and none.
+
+python -m benchmarks.copies [--rounds ROUNDS] [--steps STEPS]
+
+Real jobs on this machine without an attacker, interleaved: each round runs each setting once. A step is as many samples
+in all settings, so that seconds per step compare; with r = 1 nobody checks anything.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from argparse import ArgumentParser
+from pathlib import Path
+from statistics import median
+
+from benchmarks.measure import machine
+
+RANKS = 3
+COMMON = {
+    "task": "fashion-mnist", "model": "lenet", "p": 45, "q": 0, "eval_every": 10**6, "checkpoint_every": 10**6,
+    "log_every": 10**6, "aggregator": {"name": "median"},
+}  # fmt: skip
+SETTINGS: dict[str, dict[str, object]] = {
+    "r = 3, all copies": {"r": 3, "batch_size": 8},
+    "r = 3, lazy copies": {"r": 3, "batch_size": 8, "copies": "lazy"},
+    "r = 3, lazy, one file audited by the PS": {"r": 3, "batch_size": 8, "copies": "lazy", "audit": {"ps": 1}},
+    "r = 1": {"r": 1, "batch_size": 8},
+    "r = 1, one auditor of 45": {"r": 1, "batch_size": 8, "audit": {"workers": 1}},
+}
+
+
+def run(fields: dict[str, object], steps: int) -> tuple[float, float]:
+    """Median seconds per step of one job, the first two left out, and copies per file."""
+    import tomli_w
+
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder) / "run.toml"
+        config.write_text(tomli_w.dumps(COMMON | fields | {"steps": steps, "output": folder}))
+        line = [sys.executable, "-m", "detox.launch", "launch", "-n", str(RANKS), str(config)]
+        subprocess.run(line, cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
+        (found,) = Path(folder).glob("*/summary.json")
+        metrics = [json.loads(text) for text in (found.parent / "metrics.jsonl").read_text().splitlines()]
+        seconds = [sum(line["seconds"].values()) for line in metrics if "seconds" in line][2:]
+        return median(seconds), json.loads(found.read_text())["copies_per_file"]
+
+
+def main() -> None:
+    """Runs all settings in turn, and prints a table."""
+    parser = ArgumentParser("benchmarks.copies", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=20)
+    options = parser.parse_args()
+    seconds: dict[str, list[float]] = {name: [] for name in SETTINGS}
+    copies = dict.fromkeys(SETTINGS, 0.0)
+    for _ in range(options.rounds):
+        for name, fields in SETTINGS.items():
+            found, copies[name] = run(fields, options.steps)
+            seconds[name].append(found)
+    print(f"{machine()}\n\np = 45 on {RANKS - 1} ranks, LeNet, {options.rounds} jobs of {options.steps} steps each\n")
+    print("| setting | copies per file | seconds per step | of r = 3, all copies | of r = 1 |")
+    print("|---|---|---|---|---|")
+    whole, none = (median(seconds[name]) for name in ("r = 3, all copies", "r = 1"))
+    for name, found in seconds.items():
+        own = median(found)
+        print(f"| {name} | {copies[name]:.2f} | {own:.3f} | {own / whole:.2f} | {own / none:.2f} |")
+
+
+if __name__ == "__main__":
+    main()
