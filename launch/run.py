@@ -129,6 +129,8 @@ class Run:
             self._rescue(error)
             raise
         step = self._step
+        if step >= first:
+            self._folder.amend_metrics(step, {"votes": self._votes()})  # all accounts are settled
         if step > self._saved:
             self._save()
         if self._stuck(step):
@@ -173,6 +175,7 @@ class Run:
                 self._reporter.warn(f"step {step}: {sentence}")
             interval.count(record)
             line: dict[str, Any] = {"step": step, "seconds": record.seconds, "bytes_in": record.bytes_in}
+            line["votes"] = self._votes()
             if config.copies == "lazy":
                 line["copies"] = record.copies
             if record.skipped:
@@ -196,6 +199,10 @@ class Run:
             if step % config.checkpoint_every == 0 and step < config.steps:
                 self._server.settle_accounts()
                 self._save()
+
+    def _votes(self) -> dict[str, int]:
+        """How files were voted on in the steps that are closed."""
+        return {name.value: self._server.outcomes[name] for name in Outcome}
 
     def _tell(self, step: int, line: Mapping[str, Any]) -> None:
         if self._callback is not None:
@@ -278,7 +285,7 @@ class Run:
             "seconds_per_step": {"total": sum(mean.values()), **mean},
             "bytes_into_ps": tally.bytes_in,
             "copies_per_file": tally.copies / self._step,
-            "votes": {name: self._server.outcomes[name] for name in Outcome},
+            "votes": self._votes(),
             "dissents": ledger.dissents(),
             "ledger": [dict(counts) for counts in ledger.counts],
             "hosts": ledger.host_of,

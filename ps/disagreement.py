@@ -49,8 +49,8 @@ def conclude(graph: Graph, q: int, byzantine: Iterable[int] = ()) -> Conclusion:
         return Conclusion(known, f"{len(known)} workers are proven to have lied: {_few(known)}")
     besides = f"besides {_few(known)}, who are proven to have lied, " if known else ""
     if len(pairs := matching(graph)) > q:
-        named = _few(f"{one}-{other}" for one, other in pairs)
-        return Conclusion(known, f"{besides}one of each of these {len(pairs)} pairs has lied: {named}")
+        named = _few(f"{one} and {other}" for one, other in pairs)
+        return Conclusion(known, f"{besides}one of each of these has lied: {named}")
     proven, rest = frozenset[int](), graph
     while found := {worker for worker, others in rest.items() if len(others) > max(0, q - len(proven))}:
         proven, rest = proven | found, without(rest, found)

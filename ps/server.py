@@ -43,7 +43,8 @@ class StepRecord:
         seconds: by part, see stopwatch.PARTS.
         bytes_in: bytes into the PS, headers included.
         copies: of a file, that workers were asked to compute, on average.
-        warnings: a sentence for each worker that was put into quarantine before the step, and for q that is exceeded.
+        warnings: a sentence for each worker that was put into quarantine before the step, for each rank that was lost
+            in it, and where more than q must be Byzantine.
     """
 
     step: int
@@ -109,6 +110,7 @@ class Server:
         )
         self.stopping = False
         self._exceeded = False
+        self._lost_workers: list[int] = []  # of which nothing has been said yet
         self._audit = audit or Audit(0, 0, quarantine)
         self._session = session
         self._ranks = ranks
@@ -165,6 +167,7 @@ class Server:
                 break
             skipped = self._update(step, votes, round_)
             bytes_in = self._session.bytes_received - received
+            warnings += self._losses()
             yield StepRecord(step, skipped, round_.clock.read(), bytes_in, round_.copies, warnings)
         self.settle_accounts()
 
@@ -234,6 +237,17 @@ class Server:
         self._exceeded = bool(exceeded)
         return tuple(said)
 
+    def _losses(self) -> tuple[str, ...]:
+        """A sentence for each rank that has been lost since this was called last."""
+        by_rank: dict[int, list[int]] = {}
+        for worker in self._lost_workers:
+            by_rank.setdefault(self._ranks[worker], []).append(worker)
+        self._lost_workers = []
+        return tuple(
+            f"rank {rank} on {self.ledger.host_of[workers[0]] or 'its host'} is lost, with {_named(workers)}"
+            for rank, workers in by_rank.items()
+        )
+
     def _update(self, step: int, votes: np.ndarray, round_: Round) -> str:
         """Aggregates the votes and makes the optimizer's step; returns why not, where it cannot."""
         if why := self.roster.too_few(len(votes)):
@@ -251,6 +265,8 @@ class Server:
         for event in events:
             self.ledger.record(event)
             self._collector.observe(event)
+            if event.kind == EventKind.DEAD and event.worker is not None:
+                self._lost_workers.append(event.worker)
             self._dawdlers.observe(event)
 
     def _close(self, keep: int) -> None:
@@ -258,3 +274,7 @@ class Server:
         for round_ in self._inbox.close(keep):
             self.outcomes.update(outcome.value for outcome in round_.outcomes())
             self.quarantine.observe(round_.step, round_.events)
+
+
+def _named(workers: Sequence[int]) -> str:
+    return f"worker{'s' * (len(workers) > 1)} {', '.join(map(str, workers))}"

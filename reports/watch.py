@@ -18,7 +18,6 @@ from rich.text import Text
 from detox.config import Config
 from detox.config.adversary import adversary_in_words
 from detox.errors.words import counted
-from detox.ps.events import EventKind, Trait, kinds
 from detox.ps.folder import RunFolder
 from detox.ps.lock import is_held
 from detox.ps.stopwatch import PARTS
@@ -30,7 +29,6 @@ _NEWEST = 20  # steps of which the pace is told
 _SHOWN = 5  # evaluations, and workers
 _PAUSE = 1.0  # seconds between two looks
 _SHARE = 0.1  # of the time, at most, for reading the folder
-_SPLIT = [kind for kind in kinds(Trait.BY_VOTE) if kind != EventKind.AGREED]  # of files that not all holders agreed on
 
 
 @dataclass(frozen=True)
@@ -83,18 +81,8 @@ class Progress:
 
     @property
     def votes(self) -> dict[str, int]:
-        """How files were voted on, as far as the ledger tells: all holders agreed, a majority did, or none."""
-        out = [entry["step"] for entry in self.entries if entry["kind"] == EventKind.QUARANTINED]
-        files = sum(
-            (self.config.p - sum(first <= step["step"] for first in out)) // self.config.r for step in self.steps
-        )
-        split: dict[tuple[int, int], bool] = {}
-        for entry in self.entries:
-            if entry.get("file") is not None and entry["step"] <= self.step and entry["kind"] in _SPLIT:
-                place = entry["step"], entry["file"]
-                split[place] = split.get(place, False) or entry["kind"] == EventKind.UNDECIDED
-        none = sum(split.values())
-        return {"unanimous": files - len(split), "by a majority": len(split) - none, "none": none}
+        """How files were voted on in the steps that are closed, eight behind the newest until the run ends."""
+        return dict(self.steps[-1].get("votes", {})) if self.steps else {}
 
 
 def watch(argv: list[str]) -> int:
@@ -177,13 +165,15 @@ def _facts(progress: Progress) -> dict[str, str]:
         if finding.worker is not None and finding.verdict in ("proven", "suspect")
     ]
     out = sorted((f.quarantined, f.worker) for f in log.findings if f.quarantined is not None)
+    dead = sorted((f.dead, f.worker) for f in log.findings if f.dead is not None)
     return {
         "state": _state(progress),
         "per step": f"{1000 * sum(progress.pace.values()):.1f} ms = {seconds}; the last {counted(len(newest), 'step')}",
         "into the PS": f"{mean(step['bytes_in'] for step in newest) / 1e6:.3f} MB per step",
-        "votes": ", ".join(f"{count} {how}" for how, count in progress.votes.items()),
+        "votes": ", ".join(f"{count} {how}" for how, count in progress.votes.items()) or "none yet",
         **({"no update": counted(skipped, "step")} if skipped else {}),
         "suspects": _few(accused),
+        **({"lost": _few([f"worker {worker} in step {step}" for step, worker in dead])} if dead else {}),
         "quarantine": _few([f"worker {worker} from step {step}" for step, worker in out]),
     }
 

@@ -127,8 +127,10 @@ def test_a_group_without_a_majority_ends_at_the_deadline_and_is_dropped(make):
 def test_the_dead_are_not_waited_for_at_all(make):
     server, workers, _ = make({w: lambda v: None for w in (0, 1, 2)}, deadline=30)
     workers.network.kill(1)
-    (record,) = server.train(1, 1)
+    (record, after) = server.train(1, 2)
     assert record.seconds["wait"] == 0
+    assert record.warnings == ("rank 1 on its host is lost, with workers 0, 1, 2",)
+    assert not after.warnings
 
 
 def test_without_any_rank_left_training_ends_with_an_error(make):

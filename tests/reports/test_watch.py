@@ -58,22 +58,18 @@ def test_pace_and_eta_are_those_of_the_newest_steps(tmp_path):
     assert progress.eta == pytest.approx(60 * len(PARTS) * mean)
 
 
-def test_votes_are_counted_from_the_files_that_the_ledger_names(tmp_path):
-    entries = [
-        _entry(1, "dissented", 0, 0),
-        _entry(1, "silent", 1, 0),  # the same file
-        _entry(1, "dissented", 4, 2),
-        *(_entry(2, "undecided", worker, 1) for worker in (3, 4, 5)),
-        _entry(2, "late", 8),
-        _entry(3, "quarantined", 0),  # 8 workers in 2 groups from here on
-        _entry(6, "dissented", 1, 1),  # of a step that metrics.jsonl has not yet
-    ]
-    progress = Progress.read(_folder(tmp_path, 5, entries).path)
-    assert progress.votes == {"unanimous": 2 * 3 + 3 * 2 - 3, "by a majority": 2, "none": 1}
+def test_votes_are_those_that_the_run_has_counted(tmp_path):
+    folder = _folder(tmp_path, 5)
+    assert Progress.read(folder.path).votes == {}
+    votes = {"unanimous": 7, "majority": 2, "none": 1, "recomputed": 0}
+    folder.append_metrics(_line(6, votes=votes))
+    assert Progress.read(folder.path).votes == votes
+    assert "7 unanimous, 2 majority, 1 none, 0 recomputed" in _text(Progress.read(folder.path))
 
 
 def test_the_view_says_scores_seconds_votes_suspects_and_what_is_left(tmp_path):
     entries = [_entry(step, "dissented", 7, 0) for step in range(1, 40)] + [_entry(40, "quarantined", 7)]
+    entries.append(_entry(41, "dead", 8))
     text = " ".join(_text(Progress.read(_folder(tmp_path, 40, entries).path)).split())
     for words in (
         "tried: digits, 9 workers in 3 groups of r = 3, q = 1 Byzantine (reversed, random placement)",
@@ -83,7 +79,7 @@ def test_the_view_says_scores_seconds_votes_suspects_and_what_is_left(tmp_path):
         "state running",
         "wait 305.0 + transfer 305.0",
         "1.000 MB per step",
-        "39 by a majority, 0 none",
+        "lost worker 8 in step 41",
         "suspects worker 7 on one (suspect)",
         "quarantine worker 7 from step 40",
     ):
