@@ -121,12 +121,20 @@ def _weiszfeld(gram: Floats, s: Floats) -> Floats:
     products = about(gram, best)
     to = distances[best, apart]
     pull = (products[np.ix_(apart, apart)] / (to[:, None] * to[None, :])).sum()
-    if pull < (n - len(to)) ** 2 * (1 - 1e-9):
+    here = n - len(to)
+    if pull < here**2 * (1 - 1e-9):
         return average(n, [best])
     # Start at the mean of the half that lies closest together: a vector at 1e38 need not be left behind.
     close = np.argsort(np.sort(s, axis=1)[:, n // 2], kind="stable")[: n // 2 + 1]
     w = average(n, close)
     smoothing, scale = 1e-12 * to.min(), float(np.median(to))
+    if distances_to(products, w).min() <= TOLERANCE * scale:
+        # That is one of the vectors, which Weiszfeld's step alone never leaves. So the first step leaves the best of
+        # them, those at its place holding it back; the sum of distances only falls, and no other is met.
+        held = min(1.0, here / np.sqrt(pull))
+        w = np.where(apart, 1 / np.where(apart, distances[best], np.inf), 0.0)
+        w *= (1 - held) / w.sum()
+        w[best] = held
     for _ in range(ITERATIONS):
         new = 1 / np.maximum(distances_to(products, w), smoothing)
         new /= new.sum()
