@@ -4,6 +4,7 @@ from typing import Any
 
 from detox.assignment import SCHEMES
 from detox.config.schema import Config
+from detox.errors.words import counted
 from detox.worker.adversary import Adversary
 from detox.worker.attacks import ATTACKS
 from detox.worker.defence import Defence
@@ -42,6 +43,15 @@ def create_adversary(config: Config, ranks: list[int], rank: int, fellows: Any, 
         majority={"always": 0, "majority": (config.r + 1) // 2, "unanimous": config.copies_at_first}[attack.when],
         defence=Defence(config.hierarchy, config.f, config.votes, config.r, d),
     )
+
+
+def groups_in_words(config: Config) -> str:
+    """How the workers share the files of a step."""
+    if config.audit.workers:
+        return f"on {counted(config.votes, 'file')}, {counted(config.audit.workers, 'auditor')} among them"
+    if config.copies == "lazy":
+        return f"on {counted(config.votes, 'file')}, {config.copies_at_first} to r = {config.r} copies of each"
+    return f"in {counted(config.votes, 'group')} of r = {config.r}"
 
 
 def adversary_in_words(config: Config) -> str:

@@ -5,7 +5,7 @@ import signal
 
 from detox.aggregators import AggregatorError
 from detox.config import Config, ConfigError, known_secret, secret_seed
-from detox.config.adversary import adversary_in_words
+from detox.config.adversary import adversary_in_words, groups_in_words
 from detox.errors.words import counted
 from detox.launch import failure
 from detox.launch.callback import Callback
@@ -161,10 +161,10 @@ def _train(session: Session, config: Config, options: Options, ranks: list[int],
     if config.recomputes:
         check_own_bits(digests, ranks, model, files)
     buffers = f" and {model.b} buffers" if model.b else ""
-    workers, groups = counted(config.p, "worker"), counted(config.votes, "group")
+    workers, groups = counted(config.p, "worker"), groups_in_words(config)
     where = f"{counted(len(set(ranks)), 'rank')} on {counted(len(set(hosts.values())), 'host')}"
     reporter.say(
-        f"{config.task}: d = {model.d} parameters{buffers}; p = {workers} in {groups} of r = {config.r}, "
+        f"{config.task}: d = {model.d} parameters{buffers}; p = {workers} {groups}, "
         f"{adversary_in_words(config)}; {where}"
     )
     if config.share_compute:

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from detox.config import Config
-from detox.config.adversary import adversary_in_words
+from detox.config.adversary import adversary_in_words, groups_in_words
 from detox.errors.words import counted
 from detox.ps.folder import RunFolder
 from detox.ps.lock import is_held
@@ -126,8 +126,8 @@ def follow(path: Path, console: Console, pause: Callable[[float], object]) -> Pr
 def view(progress: Progress) -> RenderableType:
     """All of it, for a terminal of any width."""
     config = progress.config
-    workers, groups = counted(config.p, "worker"), counted(config.votes, "group")
-    title = f"{config.name}: {config.task}, {workers} in {groups} of r = {config.r}, {adversary_in_words(config)}"
+    workers = f"{counted(config.p, 'worker')} {groups_in_words(config)}"
+    title = f"{config.name}: {config.task}, {workers}, {adversary_in_words(config)}"
     parts: list[RenderableType] = [Text(title, style="bold"), _bar(progress), ""]
     if scores := [(line["step"], found) for line in progress.steps if (found := scores_in(line))]:
         parts += [_scores(scores), ""]

@@ -155,7 +155,7 @@ def test_schedule_warm_up_and_clipping_are_those_of_a_loop_in_torch_also_resumed
 
 
 @pytest.mark.parametrize("resumed", [0, 3])
-def test_the_mean_of_the_weights_is_that_of_torchs_averaged_model_and_is_what_is_evaluated(resumed):
+def test_the_mean_of_the_weights_is_torchs_and_is_what_is_evaluated(resumed):
     class Telling(Normed):
         def evaluate(self, model):
             return {"loss": sum(p.sum().item() for p in model.parameters()), "mean": model[1].running_mean.sum()}
