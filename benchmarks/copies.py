@@ -1,6 +1,6 @@
 """What integrity costs: seconds per step and copies of a file with all copies, lazy ones, auditors, and none.
 
-python -m benchmarks.copies [--rounds ROUNDS] [--steps STEPS]
+python -m benchmarks.copies [--rounds ROUNDS] [--steps STEPS] [--batch-size SAMPLES]
 
 Real jobs on this machine without an attacker, interleaved: each round runs each setting once. A step is as many samples
 in all settings, so that seconds per step compare; with r = 1 nobody checks anything.
@@ -22,11 +22,11 @@ COMMON = {
     "log_every": 10**6, "aggregator": {"name": "median"},
 }  # fmt: skip
 SETTINGS: dict[str, dict[str, object]] = {
-    "r = 3, all copies": {"r": 3, "batch_size": 8},
-    "r = 3, lazy copies": {"r": 3, "batch_size": 8, "copies": "lazy"},
-    "r = 3, lazy, one file audited by the PS": {"r": 3, "batch_size": 8, "copies": "lazy", "audit": {"ps": 1}},
-    "r = 1": {"r": 1, "batch_size": 8},
-    "r = 1, one auditor of 45": {"r": 1, "batch_size": 8, "audit": {"workers": 1}},
+    "r = 3, all copies": {"r": 3},
+    "r = 3, lazy copies": {"r": 3, "copies": "lazy"},
+    "r = 3, lazy, one file audited by the PS": {"r": 3, "copies": "lazy", "audit": {"ps": 1}},
+    "r = 1": {"r": 1},
+    "r = 1, one auditor of 45": {"r": 1, "audit": {"workers": 1}},
 }
 
 
@@ -49,15 +49,19 @@ def main() -> None:
     """Runs all settings in turn, and prints a table."""
     parser = ArgumentParser("benchmarks.copies", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--batch-size", type=int, default=32, help="samples per worker")
     options = parser.parse_args()
     seconds: dict[str, list[float]] = {name: [] for name in SETTINGS}
     copies = dict.fromkeys(SETTINGS, 0.0)
     for _ in range(options.rounds):
         for name, fields in SETTINGS.items():
-            found, copies[name] = run(fields, options.steps)
+            found, copies[name] = run(fields | {"batch_size": options.batch_size}, options.steps)
             seconds[name].append(found)
-    print(f"{machine()}\n\np = 45 on {RANKS - 1} ranks, LeNet, {options.rounds} jobs of {options.steps} steps each\n")
+    print(f"{machine()}\n")
+    print(
+        f"p = 45 on {RANKS - 1} ranks, LeNet, batch_size {options.batch_size}, {options.rounds} jobs of {options.steps} steps each\n"
+    )
     print("| setting | copies per file | seconds per step | of r = 3, all copies | of r = 1 |")
     print("|---|---|---|---|---|")
     whole, none = (median(seconds[name]) for name in ("r = 3, all copies", "r = 1"))
