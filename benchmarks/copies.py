@@ -59,9 +59,8 @@ def main() -> None:
             found, copies[name] = run(fields | {"batch_size": options.batch_size}, options.steps)
             seconds[name].append(found)
     print(f"{machine()}\n")
-    print(
-        f"p = 45 on {RANKS - 1} ranks, LeNet, batch_size {options.batch_size}, {options.rounds} jobs of {options.steps} steps each\n"
-    )
+    size, jobs = options.batch_size, f"{options.rounds} jobs of {options.steps} steps"
+    print(f"p = 45 on {RANKS - 1} ranks, LeNet, {size} samples per worker, {jobs} each\n")
     print("| setting | copies per file | seconds per step | of r = 3, all copies | of r = 1 |")
     print("|---|---|---|---|---|")
     whole, none = (median(seconds[name]) for name in ("r = 3, all copies", "r = 1"))
