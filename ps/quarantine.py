@@ -202,7 +202,6 @@ class GraphQuarantine(Quarantine):
     def __init__(self, q: int, window: int | None = None, minimum: int = 0, fail_closed: bool = False) -> None:
         super().__init__(1, minimum, fail_closed)
         self._q = q
-        self._forgets = window is not None
         self._window = window
         self._graph = Disagreements(q, window)
         self._kept: dict[int, list[Event]] = {}  # of steps that do not count yet
@@ -210,7 +209,7 @@ class GraphQuarantine(Quarantine):
     @property
     def proven(self) -> int:
         """All that are out; with a window none counts, for once their faults are past, q others may be wrong."""
-        return 0 if self._forgets else len(self.out)
+        return len(self.out) if self._window is None else 0
 
     def observe(self, step: int, events: Iterable[Event]) -> None:
         """Takes who contradicted whom, and who contradicted itself."""

@@ -11,30 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from one_process import CONFIG
 
 from detox.launch.mpirun import MpirunError, find_mpirun
 
 SECONDS = 240
 os.environ["PATH"] += ":/usr/sbin:/sbin"  # of ip, sshd and Slurm's daemons
-
-CONFIG = """
-task = "digits"
-model = "softmax"
-p = 9
-q = 2
-r = 3
-batch_size = 16
-steps = 20
-groups = "random"
-log_every = 10
-eval_every = 20
-
-[aggregator]
-name = "median"
-
-[optimizer]
-momentum = 0.9
-"""
 
 
 def pytest_collection_modifyitems(items):
