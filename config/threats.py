@@ -3,12 +3,13 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Strict
+from pydantic import Field, Strict
 
 from detox.config.fields import Count, Natural, Seconds, Section, Seed
 from detox.errors.words import counted
 from detox.wire import Channel, Codec
 from detox.worker.attacks import ATTACKS
+from detox.worker.corruption import CORRUPTIONS, Corruptor, Times
 from detox.worker.faults import FaultKind, Faults
 from detox.worker.knowledge import Perturbation
 from detox.worker.placement import How
@@ -57,6 +58,13 @@ class FaultConfig(Section):
     """Last step with faults; 0: the end."""
     every: Count = 1
     """Steps from one fault to the next."""
+    mean_steps: Annotated[float, Field(ge=1, le=1e9)] | None = None
+    """Steps from one fault to the next on average, where they come at random. Unset: as `every` says."""
+    repeatable: bool = False
+    """Whether silent corruption (bit_flip, nan, inf, nullify, stripe, sdc) is the same, or none, whenever the same
+    gradient is computed, so that computing it twice does not show it."""
+    seed: Seed = 0
+    """Seed of what is corrupted, and of when where that is random."""
     seconds: Seconds = 2.0
     """How long stop, straggle, late and floods last."""
 
@@ -71,14 +79,19 @@ class FaultConfig(Section):
             return "fault.kind without fault.worker: name the workers with the fault"
         if len(set(self.worker)) < len(self.worker):
             return "fault.worker: a worker is named twice; it has one fault at a time"
+        if self.mean_steps is not None and self.every > 1:
+            return f"fault.mean_steps = {self.mean_steps:g} and fault.every = {self.every}: one of them, please"
+        if self.repeatable and not set(self.kind) <= CORRUPTIONS.keys():
+            other = next(kind for kind in self.kind if kind not in CORRUPTIONS)
+            return f"fault.repeatable is for {', '.join(CORRUPTIONS)}; fault.kind has {other}"
         if 0 < self.last < self.first:
             return f"fault.last = {self.last} is before fault.first = {self.first}"
         return ""
 
-    def create(
+    def create_channel(
         self, channel: Channel, codec: Codec, rank: int, ranks: Sequence[int], abort: Callable[[], None]
-    ) -> Faults | None:
-        """The faults of a rank's workers, around its channel; None where it has none.
+    ) -> Channel:
+        """The rank's channel, with the faults of its workers around it if they break down or send faulty messages.
 
         Args:
             channel: carries the rank's messages.
@@ -87,18 +100,34 @@ class FaultConfig(Section):
             ranks: rank of each worker.
             abort: ends the rank the way that MPI has for it.
         """
-        kinds = self.kind * len(self.worker) if len(self.kind) == 1 else self.kind
-        own = {worker: kind for worker, kind in zip(self.worker, kinds, strict=True) if ranks[worker] == rank}
+        own = {worker: kind for worker, kind in self._kinds(rank, ranks).items() if kind not in CORRUPTIONS}
         if not own:
-            return None
+            return channel
         return Faults(
             channel,
             codec,
             own,
             others=next((worker for worker, other in enumerate(ranks) if other != rank), len(ranks)),
-            first=self.first,
-            last=self.last,
-            every=self.every,
+            times=self._times,
+            seed=self.seed,
             seconds=self.seconds,
             abort=abort,
         )
+
+    def create_corruptor(self, rank: int, ranks: Sequence[int]) -> Corruptor | None:
+        """The silent corruption of a rank's workers; None where it has none.
+
+        Args:
+            rank: the rank.
+            ranks: rank of each worker.
+        """
+        own = {worker: kind for worker, kind in self._kinds(rank, ranks).items() if kind in CORRUPTIONS}
+        return Corruptor(own, self._times, self.seed, repeatable=self.repeatable) if own else None
+
+    def _kinds(self, rank: int, ranks: Sequence[int]) -> dict[int, FaultKind]:
+        kinds = self.kind * len(self.worker) if len(self.kind) == 1 else self.kind
+        return {worker: kind for worker, kind in zip(self.worker, kinds, strict=True) if ranks[worker] == rank}
+
+    @property
+    def _times(self) -> Times:
+        return Times(self.first, self.last, self.every, self.mean_steps)

@@ -87,10 +87,9 @@ def _create_worker_rank(
 ) -> WorkerRank:
     size = model.d + model.b
     codec = config.compression.create(model.d, model.b)
-    faults = config.fault.create(session.channel, codec, rank, ranks, abort)
     session.poll = config.transport.poll
-    if faults is not None:
-        session.channel = faults
+    session.channel = config.fault.create_channel(session.channel, codec, rank, ranks, abort)
+    corruptor = config.fault.create_corruptor(rank, ranks)
     work = Work.limit(config.file_size)
     session.expect({Kind.WEIGHTS: 4 * size, Kind.WORK: work, Kind.FETCH: 0, Kind.ECHO: ECHO_LIMIT, Kind.QUIT: 0})
     adversary = None
@@ -106,7 +105,7 @@ def _create_worker_rank(
         codec,
         adversary,
         momentum=Momentum(config.worker_momentum, model.d) if config.worker_momentum else None,
-        corrupt=faults.corrupt if faults else None,
+        corrupt=corruptor.corrupt if corruptor else None,
         share_compute=config.share_compute,
         silence=config.transport.silence,
     )

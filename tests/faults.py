@@ -11,6 +11,7 @@ CONTENTS = {
     "duplicate": {"agreed", "malformed"}, "equivocate": {"agreed", "equivocated"}, "lie": {"agreed", "lied"},
     "bomb": {"agreed", "malformed", "withheld"}, "withhold": {"agreed", "withheld"},
     "bit_flip": {"dissented"}, "nan": {"dissented"}, "inf": {"dissented"},
+    "nullify": {"dissented"}, "stripe": {"dissented"}, "sdc": {"dissented"},
 }  # fmt: skip
 RANKS = [("kill", "segfault", "stop"), ("exit", "exception", "straggle"), ("abort", "flood_small", "flood_large")]
 

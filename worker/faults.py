@@ -1,13 +1,10 @@
-"""Faults on purpose: workers that break down, or send what no protocol allows, for tests and drills.
+"""Faults on purpose: workers that break down, send what no protocol allows, or compute wrongly, for tests and drills.
 
 An attack is a wrong gradient in proper messages (detox.worker.attacks); a fault is all else that can go wrong between
-a worker and the PS, and the silent corruption of data.
+a worker and the PS (here; a whole rank's in detox.worker.breakdowns), and silent corruption (detox.worker.corruption).
 """
 
-import ctypes
 import os
-import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -17,19 +14,13 @@ import numpy as np
 
 from detox.assignment.seeds import stream
 from detox.wire import Channel, Codec, Header, Kind
-from detox.worker.blatant import flip_bits
+from detox.worker.breakdowns import BREAKDOWNS, break_down
+from detox.worker.corruption import CORRUPTIONS, Times
 
 PS = 0
 _BIG = 2**20  # bytes of each message of a flood, and of what is too long
 
-FAULTS = {
-    "kill": "The rank ends by SIGKILL.",
-    "segfault": "The rank reads address 0.",
-    "exit": "The rank ends with status 1.",
-    "exception": "The rank raises an exception.",
-    "abort": "The rank ends the way that MPI has for it.",
-    "stop": "The rank stands still for `seconds`, by SIGSTOP.",
-    "straggle": "The rank sleeps for `seconds` before it answers.",
+MESSAGES = {
     "silent": "The worker sends nothing.",
     "late": "The worker's answers go out `seconds` later.",
     "magic": "A header that does not begin as the protocol's.",
@@ -50,10 +41,8 @@ FAULTS = {
     "bomb": "A gradient that says it is 2 GiB when decompressed.",
     "flood_small": "Empty messages without end, for `seconds`.",
     "flood_large": "Messages of a MiB without end, for `seconds`.",
-    "bit_flip": "A gradient with flipped bits in one entry.",
-    "nan": "A gradient with one NaN.",
-    "inf": "A gradient with one infinity.",
 }
+FAULTS = {**BREAKDOWNS, **MESSAGES, **{name: corruption.__doc__ or "" for name, corruption in CORRUPTIONS.items()}}
 if TYPE_CHECKING:
     FaultKind = str
 else:
@@ -61,14 +50,15 @@ else:
 
 
 class Faults:
-    """The transport of a rank some of whose workers are faulty; all other messages pass unchanged.
+    """The transport of a rank some of whose workers break down or send faulty messages; all else passes unchanged.
 
     Args:
         transport: the channel that carries the messages.
         codec: how gradients travel.
-        kinds: the fault of each faulty worker of this rank.
+        kinds: the fault of each faulty worker of this rank, by its name in BREAKDOWNS or MESSAGES.
         others: a worker of another rank, to speak for.
-        first, last, every: steps with faults; last = 0 is the end.
+        times: when they show.
+        seed: of when, where that is random.
         seconds: how long stop, straggle, late and the floods last.
         abort: ends this rank the way that MPI has for it.
     """
@@ -80,9 +70,8 @@ class Faults:
         kinds: dict[int, FaultKind],
         *,
         others: int,
-        first: int,
-        last: int,
-        every: int,
+        times: Times,
+        seed: int,
         seconds: float,
         abort: Callable[[], None],
     ) -> None:
@@ -94,9 +83,8 @@ class Faults:
         self._codec = codec
         self._kinds = kinds
         self._others = others
-        self._first = first
-        self._last = last
-        self._every = every
+        self._times = times
+        self._seed = seed
         self._seconds = seconds
         self._abort = abort
         self._held: list[tuple[float, Header, bytes]] = []
@@ -122,19 +110,10 @@ class Faults:
 
     def fault(self, worker: int, step: int) -> FaultKind | None:
         """The worker's fault in this step."""
-        due = step >= self._first and (step - self._first) % self._every == 0
-        return self._kinds.get(worker) if due and not 0 < self._last < step else None
-
-    def corrupt(self, header: Header, vector: np.ndarray) -> np.ndarray:
-        """The worker's vector as its memory has it: nan, inf, or flipped bits in one entry."""
-        kind = self.fault(header.worker, header.step)
-        if kind not in ("bit_flip", "nan", "inf"):
-            return vector
-        if kind == "bit_flip":
-            return flip_bits(vector, 1, stream(header.worker, "fault", header.step))  # two of a group do not agree
-        vector = vector.copy()
-        vector[(header.step + header.worker) % vector.size] = np.nan if kind == "nan" else np.inf
-        return vector
+        kind = self._kinds.get(worker)
+        if kind is None or not self._times.due(step, stream(self._seed, "faulty message", worker, step)):
+            return None
+        return kind
 
     def receive(self) -> Iterator[Any]:
         """What has arrived; first, answers that were held back go out when it is time."""
@@ -154,28 +133,11 @@ class Faults:
         kind = self.fault(header.worker, header.step) if answers else None
         if kind is None:
             self._transport.send(peers, header, payload)
-        elif kind in ("kill", "segfault", "exit", "exception", "abort", "stop", "straggle"):
-            self._break_down(kind)
+        elif kind in BREAKDOWNS:
+            break_down(kind, self._seconds, self._abort)
             self._transport.send(peers, header, payload)
         else:
             self._mangle(kind, header, bytes(payload))
-
-    def _break_down(self, kind: FaultKind) -> None:
-        if kind == "kill":
-            os.kill(os.getpid(), signal.SIGKILL)
-        elif kind == "segfault":
-            ctypes.string_at(0)
-        elif kind == "exit":
-            os._exit(1)
-        elif kind == "exception":
-            raise RuntimeError("a fault on purpose")
-        elif kind == "abort":
-            self._abort()
-        elif kind == "stop":
-            subprocess.Popen(["sh", "-c", f"sleep {self._seconds}; kill -CONT {os.getpid()}"])
-            os.kill(os.getpid(), signal.SIGSTOP)
-        else:
-            time.sleep(self._seconds)
 
     def _mangle(self, kind: FaultKind, header: Header, payload: bytes) -> None:
         claims = header.kind == Kind.CLAIM

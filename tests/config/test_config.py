@@ -437,6 +437,11 @@ def test_what_is_not_finite_is_refused_in_tables_of_options_too(path, value):
         ),
         ('[fault]\nkind = ["kill"]', "fault.kind without fault.worker"),
         ('[fault]\nworker = [3, 3]\nkind = ["kill", "stop"]', "fault.worker: a worker is named twice"),
+        (
+            '[fault]\nworker = [3]\nkind = ["sdc"]\nmean_steps = 9.0\nevery = 3',
+            "fault.mean_steps = 9 and fault.every = 3",
+        ),
+        ('[fault]\nworker = [3]\nkind = ["kill"]\nrepeatable = true', "fault.repeatable is for bit_flip, nan, inf, "),
         ('[fault]\nworker = [3]\nkind = ["kill"]\nlast = 1', "fault.last = 1 is before fault.first = 2"),
         ("[optimizer]\nmilestones = [3]", "milestones go with schedule"),
         ('[optimizer]\nschedule = "step"', "milestones go with schedule"),

@@ -25,6 +25,17 @@ def test_a_tie_is_settled_by_the_ps(here):
     assert summary["votes"] == {"unanimous": 321, "majority": 0, "none": 0, "recomputed": 39}
 
 
+def test_a_processor_that_fails_now_and_then_changes_no_bit_and_dissents_as_often(here):
+    honest = ("--q", "0", "--groups", "fixed", "--steps", "60")
+    rate = ("--fault.mean-steps", "4", "--fault.repeatable")
+    summary = here.run(*honest, *faults((4,), ["sdc"]), *rate, n=2)
+    assert summary["weights_digest"] == here.run(*honest, n=2)["weights_digest"]
+    dissents = summary["ledger"][4]["dissented"]
+    assert abs(dissents - 59 / 4) < 4 * (59 * 3 / 16) ** 0.5
+    assert summary["ledger"][4]["agreed"] == 60 - dissents
+    assert all(counts == {"agreed": 60} for worker, counts in enumerate(summary["ledger"]) if worker != 4)
+
+
 def test_a_worker_with_a_broken_memory_ends_in_quarantine_and_nobody_else(here):
     options = ("--q", "1", "--attack.kind", "constant", "--attack.placement", "fixed", "--groups", "redrawn")
     job = here.start(*options, "--steps", "60", "--quarantine.policy", "recompute", "--aggregator.name", "mean")
