@@ -11,8 +11,8 @@ from filelock import OwnerRecord, SoftFileLease, Timeout
 from detox.errors import UserError
 
 _NAME = "lock"
-_BEAT = 2.0  # seconds between two signs of life
-_LEASE = 60.0  # seconds without one until a holder on another host counts as gone
+BEAT = 2.0  # seconds between two signs of life
+LEASE = 60.0  # seconds without one until a holder on another host counts as gone
 
 
 class LockedError(UserError):
@@ -36,8 +36,8 @@ class Lock:
         self._say = say
         self._lease = SoftFileLease(
             self._path,
-            lease_duration=_LEASE,
-            heartbeat_interval=_BEAT,
+            lease_duration=LEASE,
+            heartbeat_interval=BEAT,
             thread_local=False,
             on_compromise=lambda _: None,
         )
@@ -71,12 +71,12 @@ class Lock:
         if owner is not None and _runs_here(owner):
             raise LockedError(_in_words(self._folder, owner))
         if owner is not None:
-            self._say(f"{_in_words(self._folder, owner)} Waiting for a sign of life, for {_LEASE:g} s at most")
+            self._say(f"{_in_words(self._folder, owner)} Waiting for a sign of life, for {LEASE:g} s at most")
         first = _seen(self._path)
         if owner is None and first is not None and not first[1]:
             self._remove_empty(first)
         try:
-            self._lease.acquire(timeout=2 * _LEASE, cancel_check=lambda: _seen(self._path) != first)
+            self._lease.acquire(timeout=2 * LEASE, cancel_check=lambda: _seen(self._path) != first)
         except Timeout:
             owner = self._lease.owner or owner
             raise LockedError(
@@ -85,7 +85,7 @@ class Lock:
 
     def _remove_empty(self, first: tuple[int, int]) -> None:
         """Removes a lock whose content was lost with the power; its writer would have filled it long ago."""
-        time.sleep(_BEAT)
+        time.sleep(BEAT)
         if _seen(self._path) == first:
             self._path.unlink(missing_ok=True)
 
@@ -104,13 +104,13 @@ def is_locked(folder: Path, say: Callable[[str], object]) -> None:
 def is_held(folder: Path) -> bool:
     """Whether a job works in the folder, as far as that can be seen at once: on another host, by its signs of life."""
     path = folder / _NAME
-    owner = SoftFileLease(path, lease_duration=_LEASE).owner if path.exists() else None
+    owner = SoftFileLease(path, lease_duration=LEASE).owner if path.exists() else None
     if owner is None:
         return False
     if owner.hostname.partition("?")[0] == platform.node():
         return _runs_here(owner)
     seen = _seen(path)
-    return seen is not None and time.time() - seen[0] / 1e9 < _LEASE
+    return seen is not None and time.time() - seen[0] / 1e9 < LEASE
 
 
 def _seen(path: Path) -> tuple[int, int] | None:

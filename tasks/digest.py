@@ -14,8 +14,8 @@ from torch import nn
 
 from detox.tasks.task import Task
 
-_WHOLE = 2**30  # bytes; of what is longer, rows in even distances are read
-_ROWS = 4096
+WHOLE = 2**30  # bytes; of what is longer, rows in even distances are read
+ROWS = 4096
 _DEPTH = 12
 _SCALARS = (bool, int, float, complex, str, type(None))
 _NO_DATA = (nn.Module, torch.Generator, np.random.Generator, np.random.RandomState, type)
@@ -89,9 +89,9 @@ class _Walk:
         self.hasher.update(f"{kind} {len(text)} {text}\n".encode(errors="surrogatepass"))
 
     def _array(self, array: np.ndarray, rows: int) -> None:
-        if array.nbytes > _WHOLE:
+        if array.nbytes > WHOLE:
             pieces = array.reshape(rows, -1) if array.flags.c_contiguous and rows else array
-            array = pieces[np.unique(np.linspace(0, len(pieces) - 1, _ROWS).astype(np.int64))]
+            array = pieces[np.unique(np.linspace(0, len(pieces) - 1, ROWS).astype(np.int64))]
         self.hasher.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
 
 

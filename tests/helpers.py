@@ -38,6 +38,7 @@ class Workers:
         ranks: rank of each worker.
         computing: seconds from WORK to its answer.
         delays: by worker, seconds from FETCH to its answer.
+        slow: by worker, seconds that each of its answers takes longer.
         withholding: workers that claim and never deliver.
         work: all that was asked for, as (header, Work).
         computed: what the PS computed itself.
@@ -45,7 +46,7 @@ class Workers:
 
     def __init__(self, ranks, codec=None, lies=None):
         self.ranks, self.codec, self.lies = ranks, codec or Codec(2, "none"), lies or {}
-        self.computing, self.delays, self.withholding = 0, {}, set()
+        self.computing, self.delays, self.slow, self.withholding = 0, {}, {}, set()
         self.work, self.truth, self.computed = [], {}, []
         self.network = Network()
         peers = sorted(set(ranks))
@@ -84,6 +85,7 @@ class Workers:
             self._answer(self.delays.get(header.worker, 0), rank, replace(header, kind=Kind.GRADIENT), payload)
 
     def _answer(self, seconds, rank, header, payload):
+        seconds += self.slow.get(header.worker, 0)
         if seconds:
             self.network.later(seconds, partial(self.send, rank, header, payload))
         else:

@@ -56,11 +56,12 @@ class _Files:
         self._of(key).save(key, data)
 
     def _of(self, key: Any) -> Any:
-        return IndexDataCacheFile(self._folder, f"{self._name}.{_digest(repr(key).encode())}", _STAMP)
+        return IndexDataCacheFile(self._folder, f"{self._name}.{_digest(repr(key).encode())}", STAMP)
 
 
 def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:16]
 
 
-_STAMP = _digest(b"".join(Path(__file__).with_name(f"{name}.py").read_bytes() for name in SOURCES))
+STAMP = _digest(b"".join(Path(__file__).with_name(f"{name}.py").read_bytes() for name in SOURCES))
+"""Of the sources: what was compiled from others is compiled anew."""

@@ -1,3 +1,6 @@
+import re
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -28,7 +31,10 @@ def rng():
     ],
 )
 def test_vote_groups_are_nearly_equal(hierarchy, n, sizes):
-    assert hierarchy._group(n, 0)[0] == sizes
+    """A vote weighs 1 / (groups x size of its group) in a mean of means."""
+    means = replace(hierarchy, a0="mean", a1="mean", options={})
+    weights = [1 / (len(sizes) * size) for size in sizes for _ in range(size)]
+    np.testing.assert_allclose(np.sort(means(np.eye(n), f=0, rng=rng())), np.sort(weights), rtol=1e-12)
 
 
 def test_pair_is_what_the_paper_says():
@@ -134,12 +140,18 @@ def test_what_cannot_be_served_is_said_in_words(hierarchy, n, f, message):
         hierarchy(votes(n), f=f, rng=rng())
 
 
-def test_adversary_spoils_the_cheapest_groups_first():
-    """Groups of 4 and 3: Krum tolerates 0 of each, median 1."""
-    assert Hierarchy("median", groups=2)._group(7, 4) == ([4, 3], [1, 1], 2)
-    assert Hierarchy("median", groups=2)._group(7, 3)[2] == 1
-    assert Hierarchy("median", groups=2)._group(9, 2) == ([5, 4], [2, 1], 1)
-    assert Hierarchy("median", groups=2)._group(9, 1)[2] == 0
+@pytest.mark.parametrize(
+    ("n", "f", "spoilt", "sizes"),
+    [(7, 1, 0, "4 + 3"), (7, 2, 1, "4 + 3"), (7, 3, 1, "4 + 3"), (7, 4, 2, "4 + 3"), (9, 1, 0, "5 + 4"),
+     (9, 2, 1, "5 + 4"), (9, 4, 1, "5 + 4"), (9, 5, 2, "5 + 4")],
+)  # fmt: skip
+def test_adversary_spoils_the_cheapest_groups_first(n, f, spoilt, sizes):
+    """The median tolerates one of 3 or 4 votes and two of 5, so that two spoil a group, or three; the mean none."""
+    hierarchy = Hierarchy("median", groups=2)
+    if not spoilt:
+        return hierarchy.check(n, f)
+    with pytest.raises(AggregatorError, match=rf"can spoil {spoilt} of the 2 vote groups \(sizes {re.escape(sizes)}\)"):
+        hierarchy.check(n, f)
 
 
 @pytest.mark.parametrize("name", PAIRS)

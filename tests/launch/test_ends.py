@@ -108,7 +108,6 @@ def test_a_second_job_in_the_folder_is_refused_and_the_first_is_undisturbed(job,
     job.folder.write_status("running")
     before = (job.folder.path / "status.json").read_bytes()
     with Lock(job.folder.path, pytest.fail).held():
-        monkeypatch.setattr("detox.ps.lock._runs_here", lambda owner: True)
         for words in ([], ["--no-resume"]):
             assert job.serve(*words) == 2
             assert "another job works in" in job.printed
@@ -257,7 +256,6 @@ def test_an_earlier_run_comes_back_where_the_whole_job_was_killed_at_its_start(j
 def test_a_second_launch_does_not_start_mpirun(job, mpirun, monkeypatch, tmp_path):
     mpirun(f"touch {tmp_path}/started")
     with Lock(job.folder.path, pytest.fail).held():
-        monkeypatch.setattr("detox.ps.lock._runs_here", lambda owner: True)
         try:
             status = launch(["-n", "3", "run.toml"])
         except LockedError:  # which main puts into words

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import detox
+from detox.config import Config, read_config
 from detox.launch import from_python
 from detox.launch.mpirun import program
 from detox.tasks import Task
@@ -51,11 +52,22 @@ def test_the_launcher_gets_the_config_as_a_file_and_the_rest_as_options(launcher
     told = detox.train(file, **{"attack.kind": "reversed"}, resume=False, accept_changes=True, quiet=True)
     assert capsys.readouterr().out == ""
     assert told.path == run.path == tmp_path / file.removesuffix(".toml")
-    config = from_python._config(file, {})
+    config = read_config(file, [])
     assert (config.name, config.p, config.steps, config.attack.kind) == ("base", 9, 7, "reversed")
     assert config.attack.placement == "fixed"  # the section of the file is not lost
-    assert from_python._config(config, {"steps": 8}) == config.model_copy(update={"steps": 8})
-    assert from_python._config({"p": 9, "r": 3}, {"r": 1}).r == 1
+
+
+def test_a_config_may_be_an_object_or_fields_and_those_by_name_are_stronger(launcher, capsys):
+    launcher("print(words[-1])")
+
+    def sent(config, **fields):
+        detox.train(config, **fields)
+        return read_config(capsys.readouterr().out.strip(), [])
+
+    config = Config(p=9, q=2, steps=7, aggregator={"name": "median"})
+    assert sent(config, steps=8) == config.model_copy(update={"steps": 8})
+    assert sent({"p": 9, "r": 3}, r=1).r == 1
+    assert sent(None, task=MyTask).task == f"{__name__}:MyTask"
 
 
 @pytest.mark.parametrize(
@@ -72,10 +84,6 @@ def test_a_config_that_cannot_be_run_is_refused_before_anything_starts(launcher,
     launcher("sys.exit('started')")
     with pytest.raises(detox.UserError, match=words):
         detox.train(config, **fields)
-
-
-def test_a_task_may_be_a_class_of_a_module():
-    assert from_python._config(None, {"task": MyTask}).task == f"{__name__}:MyTask"
 
 
 @pytest.mark.parametrize(

@@ -54,10 +54,11 @@ class Loop:
             fetch_deadline=config.transport.fetch_deadline,
         )
         beta = config.worker_momentum
-        self.host = employ(
+        self.momentum = Momentum(beta, self.model.d) if beta else None
+        employ(
             network, RANK, self.model.d + self.model.b, self.task,
             FlatModel(self.task.build_model(), config.computing), codec,
-            momentum=Momentum(beta, self.model.d) if beta else None,
+            momentum=self.momentum,
             corrupt=lambda header, vector: lies[header.worker](vector) if header.worker in lies else vector,
             share_compute=config.share_compute,
         )  # fmt: skip
@@ -308,7 +309,7 @@ def test_momentum_at_the_workers_is_that_of_the_definition(loop, r, share_comput
 def test_who_misses_a_step_has_another_momentum_and_dissents_from_then_on(loop):
     run = loop(p=6, r=3, worker_momentum=0.9, aggregator={"name": "mean"}, optimizer={"lr": 0.1})
     run.steps(1, 2)
-    run.host._momentum._means[4] *= np.float32(0.5)  # as if its last steps had been others
+    run.momentum.add(4, np.ones(run.model.d + run.model.b, np.float32))  # as of a step that the others never saw
     run.steps(3, 8)
     assert run.ledger.dissents() == {4: 6}
 
@@ -329,18 +330,35 @@ def test_the_self_test_compares_gradients_where_signs_travel(loop):
     check_own_bits(digests, list(range(1, 1 + len(digests))), run.model, run.files)
 
 
+WATCHED = """
+from detox.tasks.classification import Classification
+from detox.tasks.datasets import load_digits
+from detox.tasks.models import softmax
+
+
+class Watched(Classification):
+    def __init__(self, *, device):
+        super().__init__(load_digits(None), softmax, device)
+        self.computed = []
+
+    def loss(self, model, indices, generator):
+        self.computed.append((generator.initial_seed(), set(self.train_labels[indices].tolist())))
+        return super().loss(model, indices, generator)
+"""
+
+
 @pytest.mark.parametrize("groups", ["fixed", "redrawn"])
-def test_split_by_label_a_file_stays_with_its_few_labels_whichever_group_works_on_it(loop, groups):
-    run = loop(p=10, groups=groups, data={"split": "label"}, aggregator={"name": "mean"})
+def test_split_by_label_a_file_keeps_its_few_labels_whichever_group_has_it(loop, groups, tmp_path, monkeypatch):
+    (tmp_path / "watched.py").write_text(WATCHED)
+    monkeypatch.syspath_prepend(tmp_path)
+    options = {"task": "watched:Watched", "model": None, "data": {"split": "label"}, "aggregator": {"name": "mean"}}
+    run = loop(p=10, groups=groups, **options)
     files = {run.files.file_seed(step, file): file for step in range(1, 6) for file in range(10)}
-    seen, compute = [set() for _ in range(10)], run.host._model.compute
-
-    def watched(task, indices, seed):
-        seen[files[seed]] |= set(task.train_labels[indices].tolist())
-        return compute(task, indices, seed)
-
-    run.host._model.compute = watched
+    seen = [set() for _ in range(10)]
     run.steps(1, 5)
+    assert len(run.task.computed) == 5 * 10
+    for seed, labels in run.task.computed:
+        seen[files[seed]] |= labels
     assert all(1 <= len(labels) <= 3 for labels in seen)
     assert set().union(*seen) == set(range(10))
 

@@ -91,7 +91,9 @@ def test_a_longer_run_goes_on_with_the_schedule_of_its_own_length(step):
         rates = []
         for _ in range(steps):
             model.apply(np.ones(model.d, np.float32), np.zeros(model.b, np.float32))
-            rates.append({k: v for k, v in model._optimizer.param_groups[0].items() if k in ("lr", "momentum")})
+            rates.append(
+                {k: v for k, v in model.state()["optimizer"]["param_groups"][0].items() if k in ("lr", "momentum")}
+            )
         return rates
 
     for name, options in (("cosine", {}), ("OneCycleLR", {"max_lr": 0.5}), ("ExponentialLR", {"gamma": 0.9})):

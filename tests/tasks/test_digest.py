@@ -7,7 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from detox.tasks import Task, create_task
+from detox.tasks import MODELS, Task, create_task
+from detox.tasks.classification import Classification
+from detox.tasks.datasets import load_digits
 from detox.tasks.digest import data_digest, source_digests
 
 
@@ -76,8 +78,8 @@ def test_a_task_says_better_itself_what_its_data_are():
 
 
 def test_of_very_long_arrays_rows_count(monkeypatch):
-    monkeypatch.setattr("detox.tasks.digest._WHOLE", 1000)
-    monkeypatch.setattr("detox.tasks.digest._ROWS", 10)
+    monkeypatch.setattr("detox.tasks.digest.WHOLE", 1000)
+    monkeypatch.setattr("detox.tasks.digest.ROWS", 10)
     for array in (np.arange(2000), np.arange(2000).reshape(1000, 2), np.asfortranarray(np.ones((100, 20)))):
         first, last = array.copy(), array.copy()
         first[0], last[-1] = -1, -1
@@ -88,8 +90,9 @@ def test_of_very_long_arrays_rows_count(monkeypatch):
 def test_built_in_data_have_a_digest_that_repeats():
     one, other = (create_task("digits", model="softmax") for _ in range(2))
     assert data_digest(one) == data_digest(other)
-    other._train_labels[0] += 1
-    assert data_digest(one) != data_digest(other)
+    images = load_digits(None)
+    images.train_labels[0] += 1
+    assert data_digest(one) != data_digest(Classification(images, MODELS["softmax"], torch.device("cpu")))
 
 
 @pytest.fixture

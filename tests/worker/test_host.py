@@ -1,5 +1,7 @@
 """A rank's loop, driven by hand."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -7,21 +9,24 @@ from helpers import employ
 from torch import nn
 
 from detox.tasks import FlatModel, Task
-from detox.wire import Codec, Header, Kind, Pulse, Work
+from detox.wire import Codec, Header, Kind, Pulse, Work, digest_of
 from detox.wire.memory import Network
 from detox.worker import host as module
+from detox.worker.adversary import Adversary
+
+WEIGHTS = np.zeros(2, np.float32)
 
 
-class Nothing(Task):
-    """The vectors of this test are not computed."""
+class Line(Task):
+    """The gradient of a sample is its number, twice."""
 
-    train_size, device = 1, torch.device("cpu")
+    train_size, device = 9, torch.device("cpu")
 
     def build_model(self):
         return nn.Linear(2, 1, bias=False)
 
     def loss(self, model, indices, generator):
-        raise AssertionError
+        return model.weight.sum() * float(indices.mean())
 
     def evaluate(self, model):
         raise AssertionError
@@ -41,34 +46,67 @@ def network(heard):
 
 
 @pytest.fixture
-def host(network):
-    task = Nothing()
-    return employ(network, 1, 2, task, FlatModel(task.build_model()), Codec(2, "none"))
+def employed(network):
+    def _employed(adversary=None):
+        task = Line()
+        return employ(network, 1, 2, task, FlatModel(task.build_model()), Codec(2, "none"), adversary)
+
+    return _employed
 
 
-def test_a_late_claim_for_an_old_step_does_not_displace_what_was_claimed_since(host, network, heard):
-    work = Work(bytes(32), 0, True, np.arange(1))
-    new, old = np.array([5, 5], np.float32), np.array([4, 4], np.float32)
-    host._submit(Header(Kind.WORK, 5, 7, 2), work, new)
-    host._submit(Header(Kind.WORK, 4, 7, 1), work, old)
-    network.ps.send([1], Header(Kind.FETCH, 5, 7, 2))
+@pytest.fixture
+def host(employed):
+    return employed()
+
+
+def ask(network, step, worker, *files):
+    """The PS sends a step's weights and asks a worker for files, each of the sample of its number."""
+    network.ps.send([1], Header(Kind.WEIGHTS, step), WEIGHTS.data.cast("B"))
+    for file in files:
+        work = Work(digest_of(WEIGHTS), 0, True, np.array([file]))
+        network.ps.send([1], Header(Kind.WORK, step, worker, file), work.pack())
+
+
+def run(host):
+    while host.turn():
+        pass
+
+
+def claimed(heard):
+    """(step, file) of the claims, as they came."""
+    return [(m.header.step, m.header.file) for m in heard if m.header.kind == Kind.CLAIM]
+
+
+def test_a_late_claim_for_an_old_step_does_not_displace_what_was_claimed_since(employed, network, heard):
+    colluders = Network()
+    fellow, session = colluders.channel(1, [0]), colluders.session(0, [1])
+    session.expect({Kind.COLLUDE: 8})
+    placement = SimpleNamespace(byzantine=lambda step: frozenset({0, 1}))
+    host = employed(Adversary("alie", 0.0, placement, [0, 1], 0, session, wait=1e9, seed=0))
+    ask(network, 4, 0, 1)
+    run(host)
+    ask(network, 5, 0, 2)
+    run(host)
+    assert claimed(heard) == []
+    for step in (5, 4):
+        fellow.send([0], Header(Kind.COLLUDE, step, 1, 8), np.full(2, 8, np.float32).data.cast("B"))
+        run(host)
+    assert claimed(heard) == [(5, 2), (4, 1)]
+    network.ps.send([1], Header(Kind.FETCH, 5, 0, 2))
     host.turn()
-    header, payload = heard[-1].header, heard[-1].payload
-    assert header == Header(Kind.GRADIENT, 5, 7, 2)
-    out = np.empty(2, np.float32)
-    Codec(2, "none").decode(payload, out)
-    assert np.array_equal(out, new)
+    assert heard[-1].header == Header(Kind.GRADIENT, 5, 0, 2)
+    assert np.frombuffer(heard[-1].payload, np.float32).tolist() == [5, 5]  # the mean of files 2 and 8
 
 
 def test_what_a_worker_claimed_of_several_files_is_kept_file_by_file(host, network, heard):
-    work, claimed = Work(bytes(32), 0, True, np.arange(1)), {file: np.array([file, 1], np.float32) for file in (2, 5)}
-    for file, vector in claimed.items():
-        host._submit(Header(Kind.WORK, 3, 7, file), work, vector)
+    ask(network, 3, 7, 2, 5)
+    run(host)
+    assert claimed(heard) == [(3, 2), (3, 5)]
     for file in (5, 2, 4):
         network.ps.send([1], Header(Kind.FETCH, 3, 7, file))
     host.turn()
     sent = {m.header.file: bytes(m.payload) for m in heard if m.header.kind == Kind.GRADIENT}
-    assert sent == {file: vector.tobytes() for file, vector in claimed.items()}
+    assert sent == {file: np.full(2, file, np.float32).tobytes() for file in (2, 5)}
 
 
 def test_an_echo_comes_back_with_clock_and_memory_in_front(host, network, heard, monkeypatch):
