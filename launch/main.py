@@ -35,10 +35,11 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # None where it is closed
             stream.reconfigure(errors="backslashreplace")
-    sys.exit(_run(command, argv))
+    sys.exit(run(command, argv))
 
 
-def _run(command: str, argv: list[str]) -> int:
+def run(command: str, argv: list[str]) -> int:
+    """Runs a command, and puts into words what it raises; returns its exit status."""
     try:
         environment.apply()
         if command in COMMANDS:

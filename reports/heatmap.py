@@ -12,7 +12,7 @@ from detox.reports.figures import figure_of
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_COLOURS = {
+COLOURS = {
     "agreed": "#eef3ee",
     "quarantined": "#b9bec4",
     "spared": "#d9d3c7",
@@ -29,6 +29,7 @@ _COLOURS = {
     "convicted": "#6b0010",
     "proven": "#000000",
 }
+"""By kind of verdict, see evidence.KINDS."""
 _COLUMNS = 400  # of the picture; where there are more steps, several share one
 
 
@@ -66,7 +67,7 @@ def heatmap(
         draw(grid_of_axes[0, 1], contradictions, q, config.p)
     axes.imshow(
         grid,
-        cmap=ListedColormap([_COLOURS[kind] for kind in KINDS]),
+        cmap=ListedColormap([COLOURS[kind] for kind in KINDS]),
         vmin=-0.5,
         vmax=len(KINDS) - 0.5,
         extent=(0.5, 0.5 + width * grid.shape[1], len(names) - 0.5, -0.5),
@@ -83,7 +84,7 @@ def heatmap(
     axes.set(xlabel=f"step{shared}", ylabel="worker")
     axes.set_title(f"{config.name}: {steps} steps, p = {config.p}, q = {config.q}", parse_math=False)
     patches = [
-        Patch(facecolor=_COLOURS[kind], edgecolor="#999999", label=f"{kind}: {KINDS[kind]}")
+        Patch(facecolor=COLOURS[kind], edgecolor="#999999", label=f"{kind}: {KINDS[kind]}")
         for level, kind in reversed(list(enumerate(KINDS)))
         if (grid == level).any()
     ]

@@ -5,27 +5,27 @@ import json
 import os
 import shutil
 import signal
-from types import SimpleNamespace
+from contextlib import suppress
 
 import pytest
 
 from detox.config import ConfigError, read_config
-from detox.launch import serve as module
 from detox.launch.launcher import launch
 from detox.launch.provenance import facts_of, place_of
 from detox.launch.scores import EvaluationError
+from detox.launch.serve import serve
 from detox.ps.folder import CheckpointError, RunFolder
 from detox.ps.lock import Lock, LockedError
 from detox.ps.selftest import StartError, UnequalError
 from detox.ps.server import ServerError
 from detox.tasks import TaskError, create_task
+from detox.wire.memory import Network
 
 SUMMARY = {
     "steps": 3, "test_accuracy": 0.5, "test_loss": 1.0, "bytes_into_ps": 5, "skipped_steps": 0, "dissents": {},
     "quarantined": {}, "votes": {"unanimous": 3, "majority": 0, "none": 0},
     "seconds_per_step": dict.fromkeys(("total", "wait", "transfer", "vote", "aggregate", "update"), 0.1),
 }  # fmt: skip
-WIRE = SimpleNamespace(peers=(1, 2))
 
 
 class Job:
@@ -38,12 +38,14 @@ class Job:
         (tmp_path / "run.toml").write_text('model = "softmax"\np = 9\nsteps = 3\n[aggregator]\nname = "median"\n')
         self.config = read_config("run.toml", [])
         self.folder = RunFolder(self.config.folder)
-        monkeypatch.setattr(module, "dismiss", lambda _: True)
-        monkeypatch.setattr(module, "_train", lambda *_: self.train())
+        network = Network()
+        self._session = network.session(0, [1, 2])
+        for rank in (1, 2):
+            network.kill(rank)
         monkeypatch.setattr("detox.launch.failure.users_line", lambda _: "")  # or this file would be the user's
 
     def serve(self, *words):
-        status, _ = module.serve(WIRE, ["run.toml", *words])
+        status, _ = serve(self._session, ["run.toml", *words], lambda *_: self.train())
         printed = self._capsys.readouterr()
         self.printed = printed.out + printed.err
         return status
@@ -57,9 +59,10 @@ class Job:
         self.folder.write_provenance(facts | changed)
         self.folder.finish(SUMMARY)
 
-    def content(self):
-        files = (path for path in self.folder.path.rglob("*") if path.is_file() and path.name != "status.json")
-        return {path: path.read_bytes() for path in files}
+    def content(self, folder=None):
+        folder = folder or self.folder.path
+        files = (path for path in folder.rglob("*") if path.is_file() and path.name not in ("status.json", "lock"))
+        return {path.relative_to(folder): path.read_bytes() for path in files}
 
 
 @pytest.fixture
@@ -175,35 +178,35 @@ def test_an_output_that_cannot_be_made_is_told_in_one_sentence(job, tmp_path, wo
     assert "file/runs" in job.printed
 
 
-def test_an_interrupted_run_and_one_killed_at_its_start_leave_the_earlier_one(job):
+def test_an_interrupted_run_and_one_killed_at_its_start_leave_the_earlier_one(job, tmp_path):
     job.finish()
-    before = job.content()
+    before, left = job.content(), RunFolder(tmp_path / "left")
 
     def interrupted():
-        raise module.Interruption
+        shutil.copytree(job.folder.path, left.path)  # as it would be if the job were killed now
+        signal.raise_signal(signal.SIGUSR1)
 
     job.train = interrupted
     assert job.serve("--no-resume") == 3
     assert job.content() == before
+    assert not left.done
+    left.bring_back()
+    assert left.done
+    assert job.content(left.path) == before
 
-    class Killed(BaseException):
-        pass
 
-    def killed():
-        raise Killed
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_passes_every_net_for_errors_and_a_second_one_changes_nothing(job, number):
+    def train():
+        with suppress(Exception):  # as a library may do
+            signal.raise_signal(number)
+        pytest.fail("the signal was lost")
 
-    original, RunFolder.end = RunFolder.end, lambda *_: None
-    try:
-        job.train = killed
-        with pytest.raises(Killed):
-            job.serve("--no-resume")
-    except pytest.fail.Exception:
-        pass  # a PS that tells of whatever ends it
-    finally:
-        RunFolder.end = original
-    assert not job.folder.done
-    job.folder.bring_back()
-    assert job.content() == before
+    job.train = train
+    assert job.serve() == 3
+    assert job.folder.read_status()["status"] == "interrupted"
+    for again in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.raise_signal(again)
 
 
 def test_a_run_that_has_made_a_step_has_replaced_the_earlier_one(job):
@@ -292,14 +295,14 @@ def test_a_task_that_changes_the_current_folder_takes_no_file_along(job, monkeyp
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
 
-    def train(session, config, options, ranks, folder):
+    def train():
         os.chdir(elsewhere)
-        folder.append_metrics({"step": 1})
-        folder.save_checkpoint(1, {})
-        folder.finish(SUMMARY)
+        job.folder.append_metrics({"step": 1})
+        job.folder.save_checkpoint(1, {})
+        job.folder.finish(SUMMARY)
         return True
 
-    monkeypatch.setattr(module, "_train", train)
+    job.train = train
     assert job.serve() == 0
     assert not list(elsewhere.iterdir())
     assert job.folder.done

@@ -11,7 +11,7 @@ import pytest
 
 from detox.launch.commands import COMMANDS
 from detox.launch.environment import folders
-from detox.launch.main import _run as _run_here
+from detox.launch.main import run
 from detox.launch.path import leave_current_folder_out
 
 MODULES = ("json", "copy", "statistics", "token", "numbers", "random", "typing", "logging", "tomllib", "tempfile")
@@ -128,7 +128,7 @@ def test_folders_that_cannot_be_written_are_replaced_by_temporary_ones(tmp_path,
 
 @pytest.mark.parametrize(("command", "words"), [("reprot", "; did you mean report?"), ("xyz", ""), ("--versoin", "")])
 def test_a_command_that_does_not_exist_is_told_with_the_nearest_that_does(command, words, capsys):
-    assert _run_here(command, []) == 2
+    assert run(command, []) == 2
     assert capsys.readouterr().err.startswith(f"detox-ps: there is no command {command}{words}\n\ndetox-ps: an MPI")
 
 
@@ -144,9 +144,7 @@ sys.meta_path.insert(0, Heavy())
 
 def test_the_help_of_commands_waits_for_no_heavy_import_and_fits_a_narrow_terminal():
     commands = sorted(name for name, known in COMMANDS.items() if not known.of_ranks)
-    code = (
-        f"{HELP}\nfrom detox.launch.main import _run\nfor command in {commands}: assert _run(command, ['--help']) == 0"
-    )
+    code = f"{HELP}\nfrom detox.launch.main import run\nfor command in {commands}: assert run(command, ['--help']) == 0"
     done = _run(code, "--help", COLUMNS="20", LC_ALL="POSIX", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count("usage: ") == len(commands)

@@ -1,5 +1,3 @@
-import signal
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
@@ -10,14 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detox.config import Config, ConfigError
-from detox.launch.environment import handle_signals
 from detox.launch.mpirun import assign_ranks
 from detox.launch.ranks import read_facts
-from detox.launch.serve import (
-    Interruption,
-    _interrupt,
-    check_classes,
-)
+from detox.launch.training import check_classes
 from detox.ps.selftest import StartError, UnequalError, check_answers, check_own_bits, classes_of, probe, unequal
 from detox.tasks.samples import Files
 from detox.wire import Kind, digest_of
@@ -114,19 +107,6 @@ def test_a_ps_that_is_to_judge_has_to_compute_the_bits_of_every_worker():
     check_own_bits(dict.fromkeys(range(6), own), ranks, Model(), files)
     with pytest.raises(UnequalError, match=r"1 of 6 workers \(rank 2\)"):
         check_own_bits(dict.fromkeys(range(6), own) | {3: bytes(32)}, ranks, Model(), files)
-
-
-def test_a_signal_passes_every_net_for_errors_and_a_second_one_changes_nothing():
-    former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
-    try:
-        handle_signals(_interrupt)
-        with pytest.raises(Interruption), suppress(Exception):  # as a library may do
-            signal.raise_signal(signal.SIGUSR1)
-        for number in former:
-            signal.raise_signal(number)
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
 
 
 def test_the_self_test_names_the_dead_and_not_those_that_answered():

@@ -10,7 +10,7 @@ from detox.config.defences import AggregatorConfig
 from detox.ps.folder import RunFolder
 from detox.reports.blame import Log, blame
 from detox.reports.evidence import KINDS
-from detox.reports.heatmap import _COLOURS, heatmap, severity
+from detox.reports.heatmap import COLOURS, heatmap, severity
 
 CONFIG = Config(name="tried", p=9, q=2, r=3, steps=100, aggregator=AggregatorConfig(name="median"))
 
@@ -302,8 +302,8 @@ def test_a_cell_of_the_picture_shows_the_worst_of_its_steps_and_quarantine_lasts
 
 
 def test_every_kind_has_a_colour_of_its_own():
-    assert set(_COLOURS) == set(KINDS)
-    assert len(set(_COLOURS.values())) == len(KINDS)
+    assert set(COLOURS) == set(KINDS)
+    assert len(set(COLOURS.values())) == len(KINDS)
 
 
 def test_the_picture_is_made_even_of_a_host_with_a_strange_name(tmp_path, capsys):

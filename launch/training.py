@@ -1,0 +1,139 @@
+"""The training of a run: what has to be right before the first step, and the objects that make the steps."""
+
+import contextlib
+
+from detox.aggregators import AggregatorError
+from detox.config import Config, ConfigError, known_secret, secret_seed
+from detox.config.adversary import adversary_in_words, groups_in_words
+from detox.errors.words import counted
+from detox.launch.callback import Callback
+from detox.launch.console import Reporter, summary_lines
+from detox.launch.environment import handle_signals
+from detox.launch.provenance import check, facts_of, place_of, workers_of
+from detox.launch.ranks import await_ready, send_start
+from detox.launch.run import Run
+from detox.launch.train import Options
+from detox.ps.aggregation import Aggregation
+from detox.ps.audit import Audit
+from detox.ps.folder import RunFolder
+from detox.ps.ledger import Ledger
+from detox.ps.selftest import check_answers, check_own_bits, classes_of, probe, unequal
+from detox.ps.server import Server
+from detox.ps.trial import try_out
+from detox.tasks import Task, create_task
+from detox.wire import Session
+
+
+def run_training(session: Session, config: Config, options: Options, ranks: list[int], folder: RunFolder) -> bool:
+    """Starts the ranks, tries out the task, compares bits, trains, and says what came of it.
+
+    Args:
+        session: the conversation with all other ranks.
+        config: of the run.
+        options: of the command.
+        ranks: rank of each worker.
+        folder: of the run; this job's alone.
+
+    Returns:
+        False where a signal ended it.
+
+    Raises:
+        UserError, JobError: what the start, the task, the folder or the steps failed of.
+    """
+    reporter = Reporter(options.progress, config.steps)
+    callback = Callback(config.metrics, reporter.warn) if config.metrics is not None else None
+    task = _start(session, config, ranks)
+    check(folder, facts_of(config, task) | place_of(config, len(session.peers) + 1), options.accept, reporter.warn)
+    model = config.create_model(task)
+    files = config.create_files(task)
+    signs = config.compression.kind == "sign"
+    metrics = try_out(task, model, files, bits=config.compares_bits, signs=signs, warn=reporter.warn)
+    config.check_metrics(metrics)
+    config.hierarchy.rehearse(config.votes, config.f, model.d)  # compiles, while the ranks load
+    fingerprints = await_ready(session, config.transport.start_deadline)
+    hosts = {rank: facts["host"] for rank, facts in fingerprints.items()}
+    check(folder, workers_of(fingerprints), options.accept, reporter.warn)
+    digests = probe(session, ranks, model, files, config.transport.start_deadline)
+    check_answers(digests, ranks, hosts)
+    for line in unequal(digests, ranks, fingerprints):
+        reporter.warn(line)
+    classes = classes_of(digests) if config.groups_within == "class" else ()
+    if classes:
+        reporter.say(check_classes(config, classes))
+    if config.recomputes:
+        check_own_bits(digests, ranks, model, files)
+    buffers = f" and {model.b} buffers" if model.b else ""
+    workers, groups = counted(config.p, "worker"), groups_in_words(config)
+    where = f"{counted(len(set(ranks)), 'rank')} on {counted(len(set(hosts.values())), 'host')}"
+    reporter.say(
+        f"{config.task}: d = {model.d} parameters{buffers}; p = {workers} {groups}, "
+        f"{adversary_in_words(config)}; {where}"
+    )
+    if config.share_compute:
+        reporter.say("share_compute: workers of one rank that hold the same file compute it once")
+    checkpoint = folder.load_checkpoint(reporter.warn)
+    folder.rewind(checkpoint[0] if checkpoint else 0, reporter.warn)
+    ledger = Ledger(folder.ledger, ranks, hosts)
+    secret = folder.keep_secret(lambda: secret_seed(config), known_secret(config))
+    scheme = config.create_scheme(secret, classes)
+    quarantine = config.create_quarantine()
+    server = Server(
+        session,
+        ranks,
+        model,
+        config.compression.create(model.d, model.b),
+        files=files,
+        scheme=scheme,
+        create_ballot=config.create_ballot(model.d, model.words),
+        aggregation=Aggregation(config.hierarchy, scheme, config.aggregator.f, secret),
+        ledger=ledger,
+        quarantine=quarantine,
+        audit=Audit(config.audit.ps, secret, quarantine),
+        q=config.q,
+        on_tie=config.on_tie,
+        deadline=config.transport.deadline,
+        fetch_deadline=config.transport.fetch_deadline,
+    )
+    run = Run(config, folder, reporter, server, model, session.channel.library, callback)
+    first = run.resume(checkpoint)
+    handle_signals(lambda *_: server.stop())
+    try:
+        finished = run.train(first)
+    finally:
+        reporter.close()
+        if callback is not None:
+            callback.close()
+        with contextlib.suppress(OSError):  # which came with the line that could not be written
+            ledger.close()
+    if finished:
+        for line in summary_lines(folder.summary(), str(folder.path)):
+            reporter.say(line)
+    return finished
+
+
+def check_classes(config: Config, classes: tuple[tuple[int, ...], ...]) -> str:
+    """Says what groups within classes leave of the votes.
+
+    Raises:
+        ConfigError: too few for the aggregation.
+    """
+    sizes, scheme = [len(members) for members in classes], config.create_scheme(classes=classes)
+    assignment = scheme.draw(1, range(config.p))
+    votes, busy = len(assignment.holders), {worker for worker, _ in assignment.edges}
+    found = (
+        f"classes of {', '.join(map(str, sizes))} workers with equal bits make {votes} groups of {config.r}; "
+        f"{config.p - len(busy)} workers have nothing to do"
+    )
+    f = scheme.worst_case(config.q, votes) if config.aggregator.f is None else config.aggregator.f
+    try:
+        config.hierarchy.rehearse(votes, f)
+    except AggregatorError as error:
+        raise ConfigError(f"groups_within = class: {found}, and the aggregator: {error}") from None
+    return found
+
+
+def _start(session: Session, config: Config, ranks: list[int]) -> Task:
+    """Starts all ranks, and loads the task meanwhile."""
+    session.poll = config.transport.poll
+    send_start(session, config, ranks)
+    return create_task(config.task, model=config.model, data_dir=config.data_dir, device=config.device)
