@@ -10,11 +10,10 @@ from pathlib import Path
 from statistics import median
 from typing import Literal
 
-import numpy as np
-
 import detox.aggregators
 from detox.config import Config
 from detox.errors.words import counted, named
+from detox.launch.patients import Patient
 from detox.ps.ballots.tolerance import distance
 
 Level = Literal["green", "yellow", "red"]
@@ -40,36 +39,6 @@ class Check:
     what: str
     found: str
     advice: str = ""
-
-
-@dataclass
-class Patient:
-    """What is known of one rank of workers.
-
-    Attributes:
-        rank: the rank.
-        facts: what it says of itself (detox.launch.environment.fingerprint, or "error").
-        latency: seconds of half a round trip, the median; None, like the rest: not measured.
-        bandwidth: bytes per second, there and back, the best.
-        clock: seconds that its clock is ahead of the PS's.
-        memory: bytes that are available.
-        digest: BLAKE3 of its gradient of the probe, 32 bytes.
-        gradient: that gradient, (d + b,) float32, kept of one rank of each class of equal bits.
-    """
-
-    rank: int
-    facts: dict[str, str]
-    latency: float | None = None
-    bandwidth: float | None = None
-    clock: float | None = None
-    memory: int | None = None
-    digest: bytes | None = None
-    gradient: np.ndarray | None = None
-
-    @property
-    def host(self) -> str:
-        """Its host's name for itself."""
-        return self.facts.get("host", "?")
 
 
 def of_mpi(library: str, lost: str) -> Check:

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from detox.config import Config
-from detox.launch.checkup import Patient, of_bits, of_folder, of_memory, of_mpi, of_network, of_ranks
+from detox.launch.checkup import of_bits, of_folder, of_memory, of_mpi, of_network, of_ranks
+from detox.launch.patients import Patient
 
 FACTS = {"host": "a", "torch": "2.13", "cpu_capability": "AVX2", "threads": "1", "python": "3.11", "machine": "x86_64"}
 

@@ -6,22 +6,22 @@ import pytest
 from rich.console import Console
 
 from detox.config import Config, ConfigError
-from detox.launch.checkup import Patient
-from detox.launch.examine import _plain, _table
+from detox.launch.measure import plain
+from detox.launch.patients import Patient, table
 from detox.launch.train import config_first
 
 
 def test_the_probe_has_as_many_samples_as_a_file_of_the_run():
     config = Config(p=15, r=3, batch_size=8, quarantine={"policy": "recompute"})
-    plain = _plain(config, 4)
-    assert plain.r * plain.batch_size == 24
-    assert (plain.p, plain.votes, plain.q) == (4, 4, 0)
+    honest = plain(config, 4)
+    assert honest.r * honest.batch_size == 24
+    assert (honest.p, honest.votes, honest.q) == (4, 4, 0)
 
 
 def test_what_a_rank_says_of_itself_is_no_markup():
     out = io.StringIO()
     patients = [Patient(1, {"host": "n[/]", "torch": "[red]2.13"})]
-    Console(file=out, width=160).print(_table(patients))
+    Console(file=out, width=160).print(table(patients))
     assert "n[/]" in out.getvalue()
     assert "[red]2.13" in out.getvalue()
 
@@ -31,7 +31,7 @@ def test_where_ranks_have_gpus_the_table_says_which():
     gpus = [
         Patient(n, {"host": "n", "gpu": "NVIDIA H100", "gpu_number": str(n), "gpu_driver": "570.86"}) for n in (0, 1)
     ]
-    Console(file=out, width=160).print(_table([*gpus, Patient(2, {"host": "n"})]))
+    Console(file=out, width=160).print(table([*gpus, Patient(2, {"host": "n"})]))
     assert "0 NVIDIA H100 570.86" in out.getvalue()
     assert "1 NVIDIA H100 570.86" in out.getvalue()
 
