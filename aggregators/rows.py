@@ -183,14 +183,14 @@ class Rows(Stored):
         return self.xp.sum(self._wide(s) * scale, axis=0) / (s.shape[0] * scale)
 
     def _per_coordinate(self, reduce: Any) -> Array:
-        """Concatenate reduce(sorted chunk) over the chunks, in the input's dtype."""
+        """reduce(sorted chunk) over the chunks, one behind the other, in the input's dtype."""
         xp = self.xp
 
         def reduced(start: int, stop: int) -> Array:
             with np.errstate(all="ignore"):
                 return xp.astype(reduce(xp.sort(self._chunk(start, stop), axis=0)), self.dtype)
 
-        return xp.concat(list(self._chunks(reduced)))
+        return xp.concat(list(self._chunks(reduced)), axis=-1)
 
 
 def _central(g: Floats) -> tuple[int, float]:

@@ -55,7 +55,7 @@ def _run(session: Session, rank: int, fellows: Callable[[], Session], abort: Cal
             _ready(session, error=failure.in_words(error))
             _await(session, Kind.QUIT)
         else:
-            _ready(session, **fingerprint(model.weights.device))
+            _ready(session, **fingerprint(model.device))
             host = _create_worker_rank(session, rank, config, told["ranks"], task, model, fellows, abort)
             if not host.serve():
                 return False

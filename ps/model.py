@@ -83,7 +83,7 @@ class GlobalModel:
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self._flat.weights.device
+        return self._flat.device
 
     def compute(self, indices: np.ndarray, seed: int) -> np.ndarray:
         """(d + b,) float32: what an honest worker sends for this file; see FlatModel.compute."""
@@ -131,7 +131,7 @@ class GlobalModel:
             without: parameters, by index, that have no gradient: the optimizer leaves them alone.
             remember: whether to keep the update as `previous`.
         """
-        self._flat.gradient.copy_(torch.as_tensor(update))
+        self._flat.write_gradient(torch.as_tensor(update))
         self._flat.attach_gradient(without)
         if self._clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self._flat.trained, self._clip_norm)

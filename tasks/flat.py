@@ -12,6 +12,7 @@ from detox.tasks.computing import Computing
 from detox.tasks.devices import to_host
 from detox.tasks.exact import ExactBuffers
 from detox.tasks.named import load_named
+from detox.tasks.packing import Packing
 from detox.tasks.task import Task, TaskError
 from detox.tasks.users import users_code
 
@@ -19,11 +20,12 @@ _NEGATIVE_ZERO = np.uint32(0x80000000)
 
 
 class FlatModel:
-    """A module whose weights and gradient are views into two flat float32 vectors.
+    """A module whose weights and gradient are two flat float32 vectors.
 
     Args:
-        module: the model.
+        module: the model; its tensors become views.
         computing: how gradients are computed; None: a file at once, in float32.
+        alignment: of its tensors, see Packing.
 
     The vector of weights holds the d trainable parameters in the order of `module.parameters()`, a tied one
     once, and behind them the b entries that have to agree without having a gradient: frozen parameters, then
@@ -32,8 +34,6 @@ class FlatModel:
 
     Attributes:
         module: the model.
-        weights: (d + b,) float32 on the module's device.
-        gradient: (d,) float32, what every trained parameter's `.grad` is a view of.
         d, b, words: sizes; the words are the last of the b entries.
         exact: the exact buffers.
 
@@ -41,7 +41,7 @@ class FlatModel:
         TaskError: the model cannot be flat, see check_model.
     """
 
-    def __init__(self, module: nn.Module, computing: Computing | None = None) -> None:
+    def __init__(self, module: nn.Module, computing: Computing | None = None, alignment: int | None = None) -> None:
         check_model(module)
         self.module = module
         self._computing = computing or Computing()
@@ -52,18 +52,20 @@ class FlatModel:
         self.words = self.exact.words
         self.d = sum(t.numel() for t in self._trained.values())
         self.b = sum(t.numel() for t in kept.values()) + self.words
-        self.weights = torch.zeros(self.d + self.b, dtype=torch.float32, device=device)
-        self.gradient = torch.zeros(self.d, dtype=torch.float32, device=device)
-        self._words = self.weights[self.d + self.b - self.words :]
+        sizes = [t.numel() for t in everything]
+        self._weights = Packing([*sizes, self.words], device, alignment)
+        self._gradient = Packing(sizes[: len(self._trained)], device, alignment)
+        *parts, self._words = self._weights.parts
         aliases = list(find_aliases(module))
-        for tensor, view in zip(everything, _views(self.weights, everything), strict=True):
+        for tensor, part in zip(everything, parts, strict=True):
+            view = part.view(tensor.shape)
             view.copy_(tensor.detach())
             tensor.data = view
         for alias in aliases:
             alias.follow()
         self.exact.read(self._words)
         self._tensors = [(t, t.data, t.requires_grad) for t in (*everything, *exact.values())]
-        self._gradients = list(_views(self.gradient, self._trained.values()))
+        self._gradients = self._gradient_views()
         self._before: torch.Tensor | None = None  # kept, for fresh memory is slow
         self._reached: set[int] = set()
         for index, parameter in enumerate(self._trained.values()):
@@ -86,6 +88,21 @@ class FlatModel:
         return cls(module, computing)
 
     @property
+    def weights(self) -> torch.Tensor:
+        """(d + b,) float32 on the module's device; a copy where the module is on a GPU."""
+        return self._weights.vector
+
+    @property
+    def gradient(self) -> torch.Tensor:
+        """(d,) float32, of which every trained parameter's `.grad` is a part; a copy where the module is on a GPU."""
+        return self._gradient.vector
+
+    @property
+    def device(self) -> torch.device:
+        """Where the module is."""
+        return self._words.device
+
+    @property
     def trained(self) -> list[torch.Tensor]:
         """The trainable parameters, in the order of their entries."""
         return list(self._trained.values())
@@ -106,10 +123,14 @@ class FlatModel:
         self.exact.read(self._words)
 
     def write(self, begin: int, values: torch.Tensor) -> None:
-        """Sets the weights from entry `begin` to the last, and the buffers that are made of them."""
+        """Sets the weights from entry `begin`, which is 0 or d, to the last, and the buffers that are made of them."""
         with torch.no_grad():
-            self.weights[begin:].copy_(values)
+            self._weights.write(values, begin)
             self.exact.write(self._words)
+
+    def write_gradient(self, values: torch.Tensor) -> None:
+        """Makes (d,) the gradient."""
+        self._gradient.write(values)
 
     def put_back(self, weights: torch.Tensor) -> None:
         """Makes of all tensors again what they were made at the start, views that are trained or not, and sets them."""
@@ -117,7 +138,7 @@ class FlatModel:
             if (tensor.data_ptr(), tensor.shape, tensor.dtype) != (view.data_ptr(), view.shape, view.dtype):
                 tensor.data = view
             tensor.requires_grad_(requires_grad)
-        self._gradients = list(_views(self.gradient, self._trained.values()))  # a module's to() moves these too
+        self._gradients = self._gradient_views()  # a module's to() moves these too
         self.attach_gradient()
         self.write(0, weights)
 
@@ -140,7 +161,7 @@ class FlatModel:
         before = self._before = self.weights.clone() if self._before is None else self._before.copy_(self.weights)
         self._reached.clear()
         self.module.train()
-        _seed(self.weights.device, seed)
+        _seed(self.device, seed)
         generator = torch.Generator().manual_seed(seed)
         total: torch.Tensor | None = None
         reached: set[int] = set()
@@ -150,7 +171,7 @@ class FlatModel:
             if part < 1:  # apart from the gradients, which the next loss may clear
                 total = self.gradient.clone() if total is None else total.add_(self.gradient)
         if total is not None:
-            self.gradient.copy_(total)
+            self._gradient.write(total)
         self._check_places()
         self._check_parameters(before)
         self.exact.read(self._words)
@@ -163,9 +184,9 @@ class FlatModel:
 
     def _differentiate(self, task: Task, indices: np.ndarray, part: float, generator: torch.Generator) -> None:
         """Makes the gradient that of `part` times the loss of these samples."""
-        self.gradient.zero_()
+        self._gradient.zero()
         with torch.enable_grad():
-            with users_code("the loss"), self._computing.forward(self.weights.device):
+            with users_code("the loss"), self._computing.forward(self.device):
                 loss = task.loss(self.module, indices, generator)
             check_loss(loss)
             self._take_up_gradients()
@@ -185,6 +206,10 @@ class FlatModel:
             if np.count_nonzero((entries == _NEGATIVE_ZERO).all(axis=1)) >= enough:
                 found.append(index)
         return found
+
+    def _gradient_views(self) -> list[torch.Tensor]:
+        """The gradient's parts in the shapes of the trained parameters."""
+        return [part.view(p.shape) for part, p in zip(self._gradient.parts, self._trained.values(), strict=True)]
 
     def _take_up_gradients(self) -> None:
         """After a zero_grad() in the loss the gradients begin anew, at their places."""

@@ -74,6 +74,17 @@ def test_many_columns_give_what_float64_gives(name):
         np.testing.assert_allclose(STAGES[name](given, f=faults(name)), expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("library", [np.asarray, torch.from_numpy], ids=["numpy", "torch"])
+@pytest.mark.parametrize("d", [64 * 3, 64 * 3 + 5])
+@pytest.mark.parametrize("name", STAGES)
+def test_several_chunks_give_what_one_gives(name, d, library, path, monkeypatch):
+    x = vectors(name, votes(d))
+    expected = STAGES[name](x.astype(np.float64), f=faults(name))
+    monkeypatch.setattr(stored, "CHUNK", 64 * N)
+    monkeypatch.setattr(fast, "COLUMNS", 64)
+    np.testing.assert_allclose(STAGES[name](library(x), f=faults(name)), expected, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize("name", STAGES)

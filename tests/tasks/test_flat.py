@@ -63,10 +63,16 @@ def _naive(task, indices, seed):
     return torch.cat([t.detach().reshape(-1).float() for t in [*gradients, *floats, *words]]).numpy()
 
 
+@pytest.fixture(params=[None, 512], ids=["dense", "aligned"])
+def alignment(request):
+    """How a model's tensors lie on a CPU, and on a GPU."""
+    return request.param
+
+
 @pytest.mark.parametrize("name", TOYS)
-def test_the_vector_is_autograds_gradient_and_then_the_new_buffers(name):
+def test_the_vector_is_autograds_gradient_and_then_the_new_buffers(name, alignment):
     task = Toy(TOYS[name])
-    model = FlatModel(task.build_model())
+    model = FlatModel(task.build_model(), alignment=alignment)
     indices = np.arange(12)
     vector = model.compute(task, indices, seed=5)
     assert vector.dtype == np.float32
@@ -105,21 +111,21 @@ def test_the_seed_decides_augmentation_and_dropout():
     assert not np.array_equal(model.compute(task, np.arange(12), 5), model.compute(task, np.arange(12), 6))
 
 
-def test_writing_the_vector_changes_the_module():
+def test_writing_the_vector_changes_the_module(alignment):
     task = Toy(_with_batch_norm)
-    flat, plain = FlatModel(task.build_model()), task.build_model().eval()
+    flat, plain = FlatModel(task.build_model(), alignment=alignment), task.build_model().eval()
     flat.module.eval()
     assert torch.equal(flat.module(task.x), plain(task.x))
     flat.load(np.zeros(flat.d + flat.b, np.float32))
     assert torch.equal(flat.module(task.x), torch.zeros(40, 4))
 
 
-def test_an_optimizer_on_the_modules_own_parameters_sees_the_flat_gradient():
-    task = Toy(TOYS["linear"])
-    flat = FlatModel(task.build_model())
+def test_an_optimizer_on_the_modules_own_parameters_sees_the_flat_gradient(alignment):
+    task = Toy(TOYS["lenet"])
+    flat = FlatModel(task.build_model(), alignment=alignment)
     before = flat.weights.clone()
     optimizer = torch.optim.SGD(flat.module.parameters(), lr=0.5)
-    flat.gradient.copy_(torch.arange(flat.d))
+    flat.write_gradient(torch.arange(flat.d))
     optimizer.step()
     assert torch.allclose(flat.weights, before - 0.5 * torch.arange(flat.d))
 
@@ -131,6 +137,15 @@ def test_buffers_and_frozen_parameters_travel_behind_the_parameters():
     assert model.d == 5 * 27 + 5 + 5 + 5 + 4
     assert (model.b, model.words) == (4 * 980 + 5 + 5 + 4, 4)
     assert model.weights[model.d : model.d + 3920].data_ptr() == module[5].weight.data_ptr()
+
+
+@pytest.mark.parametrize("name", TOYS)
+def test_on_a_gpu_each_tensor_begins_where_one_of_its_own_would(name):
+    module = TOYS[name]()
+    FlatModel(module, alignment=512)
+    weights = [*module.parameters(), *(buffer for buffer in module.buffers() if buffer.is_floating_point())]
+    for tensors in (weights, [p.grad for p in module.parameters()]):
+        assert {(tensor.data_ptr() - tensors[0].data_ptr()) % 512 for tensor in tensors} == {0}
 
 
 def test_a_tied_parameter_is_one_parameter():
