@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 
 import pytest
 from hypothesis import settings
@@ -30,10 +31,15 @@ def here(tmp_path_factory):
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session):
-    """Where DETOX_MAY_SKIP is set, as in CI, a test that was skipped for another reason is a failure."""
+    """MPI is for the ranks of jobs; where DETOX_MAY_SKIP is set, as in CI, no test is skipped for another reason."""
     allowed = os.environ.get("DETOX_MAY_SKIP")
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    if not allowed or reporter is None:
+    if reporter is None:
+        return
+    if "mpi4py.MPI" in sys.modules:
+        reporter.write_line("\nMPI was imported into pytest's own process", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    if not allowed:
         return
     skipped = {(report.nodeid, report.longrepr[2]) for report in reporter.stats.get("skipped", [])}
     if wrong := sorted(item for item in skipped if allowed not in item[1]):

@@ -192,7 +192,8 @@ time.sleep(60)
     kernel.stdout.close()
     end = time.monotonic() + 60
     while Path(f"/proc/{pid}").exists() and " Z " not in Path(f"/proc/{pid}/stat").read_text():
-        assert time.monotonic() < end
+        if time.monotonic() > end:
+            pytest.fail("the launcher goes on")
         time.sleep(0.02)
 
 

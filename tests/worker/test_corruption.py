@@ -117,7 +117,7 @@ def test_who_computes_again_gets_another_result_unless_the_fault_is_repeatable()
         assert first.tobytes() != GRADIENT.tobytes()
 
 
-def test_an_intermittent_fault_that_is_repeatable_shows_on_some_inputs_always_and_on_others_never():
+def test_a_repeatable_intermittent_fault_shows_on_some_inputs_always_on_others_never():
     corruptor = Corruptor({3: "bit_flip"}, Times(1, 0, mean=4), 0, repeatable=True)
     shown = []
     for i in range(400):
@@ -129,7 +129,7 @@ def test_an_intermittent_fault_that_is_repeatable_shows_on_some_inputs_always_an
 
 
 @pytest.mark.parametrize("repeatable", [False, True])
-def test_two_workers_of_a_group_do_not_agree_and_who_is_healthy_or_in_the_self_test_computes_rightly(repeatable):
+def test_faulty_workers_of_a_group_disagree_the_healthy_and_the_self_test_are_right(repeatable):
     corruptor = Corruptor({3: "sdc", 4: "sdc"}, Times(1, 0), 0, repeatable=repeatable)
     assert corruptor.corrupt(_header(1), GRADIENT).tobytes() != corruptor.corrupt(_header(1, 4), GRADIENT).tobytes()
     for header in (_header(PROBE), _header(1, worker=5)):
