@@ -174,6 +174,16 @@ class Rows(Stored):
         total = sum(self._chunks(squares), np.zeros(self.n))
         return np.where(np.isfinite(total), total, np.inf)
 
+    def _sorted(self, x: Array) -> Array:
+        """The values of each column in order, NaN last: torch on a GPU sorts NaN of bfloat16 elsewhere."""
+        xp, missing = self.xp, self.xp.isnan(x)
+        if not xp.any(missing):
+            return xp.sort(x, axis=0)
+        inf, nan = (xp.asarray(value, dtype=x.dtype, device=self.device) for value in (xp.inf, xp.nan))
+        present = self.n - xp.sum(xp.astype(missing, xp.int32), axis=0)
+        beyond = xp.arange(self.n, device=self.device)[:, None] >= present[None, :]
+        return xp.where(beyond, nan, xp.sort(xp.where(missing, inf, x), axis=0))
+
     def _trimmed(self, s: Array, trim: int) -> Array:
         return self._mean(s[trim : s.shape[0] - trim, :])
 
@@ -188,7 +198,7 @@ class Rows(Stored):
 
         def reduced(start: int, stop: int) -> Array:
             with np.errstate(all="ignore"):
-                return xp.astype(reduce(xp.sort(self._chunk(start, stop), axis=0)), self.dtype)
+                return xp.astype(reduce(self._sorted(self._chunk(start, stop))), self.dtype)
 
         return xp.concat(list(self._chunks(reduced)), axis=-1)
 

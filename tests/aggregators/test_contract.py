@@ -99,6 +99,20 @@ def test_tensor_keeps_dtype_and_device(name, dtype, device, path):
     np.testing.assert_allclose(result.double().cpu(), reference, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("name", ["median", "trimmed_mean", "meamed", "phocas"])
+def test_nan_of_either_sign_counts_as_greater_than_all(name, dtype, device, path):
+    x = np.random.default_rng(5).normal(size=(N, D)).astype(np.float32)
+    greatest = x.copy()
+    x[2], x[7] = np.nan, -np.nan
+    x[7, ::3], x[4, 1::3], x[4, 2::3] = np.inf, np.nan, -np.inf
+    greatest[2] = greatest[7] = 1e4
+    greatest[4, 1::3], greatest[4, 2::3] = 1e4, -1e4
+    result, expected = (STAGES[name](torch.from_numpy(v).to(dtype).to(device), f=3) for v in (x, greatest))
+    torch.testing.assert_close(result, expected)
+
+
 @pytest.mark.parametrize("name", STAGES)
 def test_any_number_of_threads_gives_the_same_bits(name, monkeypatch):
     monkeypatch.setattr("detox.aggregators.votes.FAST_FROM", 0)
