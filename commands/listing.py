@@ -94,7 +94,7 @@ def _optimizers() -> Lines:
     """optimizer.name: those of torch.optim that need no more than gradients."""
     import torch
 
-    from detox.ps.model import create_optimizer, optimizers
+    from detox.ps.optimizers import create_optimizer, optimizers
 
     def serves(name: str) -> bool:
         try:

@@ -7,7 +7,8 @@ such as CompressionConfig.create the codec.
 from detox.config.checks import can_run, check, check_sizes
 from detox.config.fields import ConfigError
 from detox.config.reading import config_from, config_of, override, read_config, read_toml
-from detox.config.schema import Config, known_secret, secret_seed
+from detox.config.schema import Config
+from detox.config.secret import known_secret, secret_seed
 
 __all__ = [
     "Config",

@@ -5,7 +5,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import numpy as np
 import tomli_w
 from pydantic import Field
 
@@ -178,6 +177,12 @@ class Config(Section):
             return partial(ToleranceBallot, tolerance=self.vote_tolerance, d=d, words=words)
         return FullBallot if self.r == 1 else VOTES[self.vote]
 
+    def create_task(self) -> "Task":
+        """The task, with its data loaded; see detox.tasks.create_task for what it raises."""
+        from detox.tasks import create_task  # later, as commands that only start a job need no torch
+
+        return create_task(self.task, model=self.model, data_dir=self.data_dir, device=self.device)
+
     def create_model(self, task: "Task") -> "GlobalModel":
         """The PS's model, with the weights of `init`; see OptimizerConfig.create.
 
@@ -186,7 +191,7 @@ class Config(Section):
         """
         model = self.optimizer.create(task, self.seed, self.steps, self.computing)
         if self.init is not None:
-            from detox.ps.weights import read_weights  # later, as commands that only start a job need no torch
+            from detox.ps.weights import read_weights  # later too
 
             tensors = read_weights(Path(self.init).expanduser())
             try:
@@ -284,18 +289,3 @@ def unsound(config: Config) -> str:
             'attack.placement = "fixed"'
         )
     return ""
-
-
-def known_secret(config: Config) -> int | None:
-    """The seed of what no worker may foresee, as far as the config says it."""
-    public = config.groups != "redrawn" and not config.audit.ps
-    return config.seed if config.secret_seed is None and public else config.secret_seed
-
-
-def secret_seed(config: Config) -> int:
-    """The seed of what no worker may foresee, drawn now if the config leaves it open."""
-    if (known := known_secret(config)) is not None:
-        return known
-    entropy = np.random.SeedSequence().entropy
-    assert isinstance(entropy, int)
-    return entropy

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from detox.reports.figures import figure_of, parts, picture, picture_file
+from detox.reports.methods import methods
 from detox.reports.report import read
-from detox.reports.results import FinishedRun, methods
+from detox.reports.results import FinishedRun
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -15,8 +15,7 @@ from detox.reports.runs import WEIGHTS, weights_in
 def evaluate(argv: list[str]) -> int:
     """Prints the scores; returns 0."""
     options = parser().parse_args(argv)
-    from detox.launch.scores import evaluate as scores_of  # which imports torch, and so does the next
-    from detox.tasks import create_task
+    from detox.launch.scores import evaluate as scores_of  # which imports torch
 
     run = Path(options.run)
     config = read_run(run)
@@ -24,9 +23,9 @@ def evaluate(argv: list[str]) -> int:
     if not file.is_file():
         raise ConfigError(f"there is no {file}: a file of weights is needed, or best, or last")
     fix_torch()
-    device = config.device if options.device is None else options.device
-    task = create_task(config.task, model=config.model, data_dir=config.data_dir, device=device)
-    model = config.model_copy(update={"init": str(file)}).create_model(task)
+    changes = {"init": str(file)} | ({} if options.device is None else {"device": options.device})
+    config = config.model_copy(update=changes)
+    model = config.create_model(config.create_task())
     scores = scores_of(model)
     step = read_facts(file).get("step")
     if options.json:

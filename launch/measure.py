@@ -14,7 +14,7 @@ from detox.launch.ranks import read_facts, send_start
 from detox.ps.model import GlobalModel
 from detox.ps.selftest import StartError, check_answers, probe
 from detox.ps.trial import try_out
-from detox.tasks import Task, create_task
+from detox.tasks import Task
 from detox.tasks.samples import Files
 from detox.wire import PROBE, Codec, Header, Kind, Message, Pulse, Session, WireError, digest_of
 from detox.worker.host import ECHO_LIMIT
@@ -53,7 +53,7 @@ def measure(
     send_start(session, config, ranks)
     model = None
     try:
-        task = create_task(config.task, model=config.model, data_dir=config.data_dir, device=config.device)
+        task = config.create_task()
         model, files = config.create_model(task), config.create_files(task)
     except BaseException as error:  # whatever a task raises, or sys.exit
         checks.append(Check("red", "data on the PS", failure.in_words(error)))

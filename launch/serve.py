@@ -17,7 +17,7 @@ from detox.launch.training import run_training
 from detox.ps.folder import RunFolder, Status
 from detox.ps.selftest import StartError
 from detox.ps.server import ServerError
-from detox.tasks import TaskError, create_task
+from detox.tasks import TaskError
 from detox.wire import Session
 
 Training = Callable[[Session, Config, Options, list[int], RunFolder], bool]
@@ -77,7 +77,7 @@ def _told(folder: RunFolder) -> list[str]:
 def _check_finished(config: Config, accept: bool, ranks: int, folder: RunFolder) -> None:
     """Raises ChangedError where a finished run was made with something else, and that is not accepted."""
     try:
-        task = create_task(config.task, model=config.model, data_dir=config.data_dir, device=config.device)
+        task = config.create_task()
     except TaskError as error:
         if not accept:
             raise ChangedError(

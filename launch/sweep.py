@@ -106,12 +106,12 @@ class _Finished:
     def what_changed(self, config: Config) -> list[str]:
         """One text for a run that would be another now, or of which that cannot be told; none for another."""
         from detox.launch.provenance import changes, facts_of, in_words  # which import torch
-        from detox.tasks import TaskError, create_task
+        from detox.tasks import TaskError
 
         folder, key = RunFolder(config.folder), (config.task, config.model, config.data_dir, config.device)
         try:
             if key not in self._facts:
-                task = create_task(config.task, model=config.model, data_dir=config.data_dir, device=config.device)
+                task = config.create_task()
                 self._facts[key] = facts_of(config, task)
         except TaskError as error:
             return [f"whether the run in {folder.path} would be the same now cannot be told: {error}"]

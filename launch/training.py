@@ -20,7 +20,7 @@ from detox.ps.ledger import Ledger
 from detox.ps.selftest import check_answers, check_own_bits, classes_of, probe, unequal
 from detox.ps.server import Server
 from detox.ps.trial import try_out
-from detox.tasks import Task, create_task
+from detox.tasks import Task
 from detox.wire import Session
 
 
@@ -136,4 +136,4 @@ def _start(session: Session, config: Config, ranks: list[int]) -> Task:
     """Starts all ranks, and loads the task meanwhile."""
     session.poll = config.transport.poll
     send_start(session, config, ranks)
-    return create_task(config.task, model=config.model, data_dir=config.data_dir, device=config.device)
+    return config.create_task()

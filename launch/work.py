@@ -8,7 +8,7 @@ from detox.config import Config
 from detox.config.adversary import create_adversary
 from detox.launch import failure
 from detox.launch.environment import fingerprint
-from detox.tasks import FlatModel, Task, create_task
+from detox.tasks import FlatModel, Task
 from detox.wire import BYE_LIMIT, Header, Kind, Message, Session, Work
 from detox.worker.host import ECHO_LIMIT, PS, WorkerRank
 from detox.worker.momentum import Momentum
@@ -71,7 +71,7 @@ def _ready(session: Session, **facts: str | int) -> None:
 
 
 def _load(config: Config) -> tuple[Task, FlatModel]:
-    task = create_task(config.task, model=config.model, data_dir=config.data_dir, device=config.device)
+    task = config.create_task()
     return task, FlatModel.build(task, config.seed, config.computing)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from detox.aggregators import RULES, tolerates
+from detox.ps.optimizers import create_optimizer
 from detox.ps.schedule import Schedule
 from detox.tasks import FlatModel, Task
 from detox.tasks.computing import Computing
@@ -199,32 +200,3 @@ class GlobalModel:
         previous = state["previous"]
         if previous is not None:
             self.previous = previous.numpy() if self.device.type == "cpu" else previous.to(self.device)
-
-
-def create_optimizer(name: str, parameters: list[torch.Tensor], arguments: dict[str, Any]) -> torch.optim.Optimizer:
-    """The optimizer `name` of torch.optim.
-
-    Args:
-        name: of the class.
-        parameters: what it updates.
-        arguments: the others of the class, lr among them.
-
-    Raises:
-        ValueError: unknown, or it does not take these arguments, or more than a gradient is needed for a step.
-    """
-    known = optimizers()
-    if name not in known:
-        raise ValueError(f"optimizer.name: torch.optim has no {name}; it has {', '.join(sorted(known))}")
-    toy = torch.nn.Parameter(torch.zeros(1, 1))
-    toy.grad = torch.ones(1, 1)
-    try:
-        known[name]([toy], **arguments).step()  # some want more than dense gradients
-        return known[name](parameters, **arguments)
-    except Exception as error:  # torch checks few arguments, and the others fail in use as they may
-        raise ValueError(f"optimizer: {name}: {error or type(error).__name__}") from None
-
-
-def optimizers() -> dict[str, type[torch.optim.Optimizer]]:
-    """The classes of torch.optim by name."""
-    base = torch.optim.Optimizer
-    return {n: v for n, v in vars(torch.optim).items() if isinstance(v, type) and issubclass(v, base) and v is not base}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.legend import Legend
 
-    from detox.reports.results import Method
+    from detox.reports.methods import Method
     from detox.reports.target import Target
 
 _FORMATS = (".png", ".pdf", ".svg")

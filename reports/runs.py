@@ -96,12 +96,11 @@ class Run:
         import torch
 
         from detox.ps.weights import read_weights
-        from detox.tasks import create_task
         from detox.tasks.named import load_named
 
         file, config = weights_in(self.path, which), self.config
         if task is None:
-            task = create_task(config.task, model=config.model, data_dir=config.data_dir, device=config.device)
+            task = config.create_task()
         with torch.random.fork_rng(devices=[]):  # initial weights are drawn, and not used
             module = task.build_model()
         try:

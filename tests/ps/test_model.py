@@ -4,7 +4,8 @@ import torch
 from torch import nn
 from torch.optim import lr_scheduler
 
-from detox.ps.model import GlobalModel, create_optimizer
+from detox.ps.model import GlobalModel
+from detox.ps.optimizers import create_optimizer
 from detox.tasks import Task
 
 

@@ -11,9 +11,11 @@ from detox.config import Config
 from detox.config.adversary import create_placement
 from detox.ps.folder import RunFolder
 from detox.ps.stopwatch import PARTS
+from detox.reports.methods import methods
 from detox.reports.page import page
-from detox.reports.report import by_attack, report
-from detox.reports.results import FinishedRun, methods
+from detox.reports.report import report
+from detox.reports.results import FinishedRun
+from detox.reports.tables import by_attack
 from detox.reports.target import Target, parse_target
 
 SECONDS = dict.fromkeys(PARTS, 0.1)
