@@ -2,13 +2,12 @@
 
 import contextlib
 from collections import Counter
-from typing import Any, Literal
+from typing import Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from detox.ps.stopwatch import PARTS
-from detox.reports.results import shown
 
 ProgressKind = Literal["bar", "lines", "none"]
 
@@ -69,7 +68,7 @@ class Reporter:
             bytes_in: into the PS, the mean of a step.
             votes: how groups voted since the last line.
         """
-        score = "".join(f"  {name} {_score(name, value)}" for name, value in scores.items())
+        score = "".join(f"  {name} {score_in_words(name, value)}" for name, value in scores.items())
         parts = " + ".join(f"{name} {1000 * seconds[name]:.1f}" for name in PARTS)
         counts = f"{votes['unanimous']}/{votes['majority']}/{votes['none']}"
         counts += f"/{votes['recomputed']} recomputed" if votes["recomputed"] else ""
@@ -96,34 +95,11 @@ class Reporter:
 
 def scores_in_words(scores: dict[str, float | None]) -> str:
     """ "accuracy 97.00%, loss 0.1000"."""
-    return ", ".join(f"{name} {_score(name, value)}" for name, value in scores.items())
+    return ", ".join(f"{name} {score_in_words(name, value)}" for name, value in scores.items())
 
 
-def _score(name: str, value: float | None) -> str:
+def score_in_words(name: str, value: float | None) -> str:
+    """A score; None: it is not finite."""
     if value is None:
         return "not finite"
     return f"{value:.2%}" if name == "accuracy" else f"{value:.4f}"
-
-
-def summary_lines(summary: dict[str, Any], folder: str) -> list[str]:
-    """The end of a run in words, with the workers that dissented most."""
-    seconds, votes = summary["seconds_per_step"], summary["votes"]
-    parts = ", ".join(f"{name} {seconds[name]:.3f}" for name in PARTS)
-    scores = {name.removeprefix("test_"): value for name, value in summary.items() if name.startswith("test_")}
-    told = "".join(f", test {name} {_score(name, scores[name])}" for name in shown(list(scores)))
-    lines = [
-        f"{summary['steps']} steps{told}, {seconds['total']:.3f} s per step ({parts})",
-        f"{summary['bytes_into_ps'] / 1e6:.1f} MB into the PS; groups unanimous {votes['unanimous']}, "
-        f"with a majority {votes['majority']}, without {votes['none']}",
-    ]
-    if summary["skipped_steps"]:
-        lines.append(f"{summary['skipped_steps']} steps made no update")
-    if summary["dissents"]:
-        most = list(summary["dissents"].items())[:5]
-        named = ", ".join(f"worker {w} on {summary['hosts'][int(w)]} ({n})" for w, n in most)
-        lines.append(f"dissented most: {named}")
-    if summary["quarantined"]:
-        out = ", ".join(f"worker {w} from step {step}" for w, step in summary["quarantined"].items())
-        lines.append(f"in quarantine: {out}")
-    lines.append(f"results in {folder}")
-    return lines

@@ -2,23 +2,20 @@
 
 import contextlib
 import math
-import platform
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 
 from detox.config import Config
 from detox.launch.console import Reporter
 from detox.launch.keep import Keeper
 from detox.launch.scores import EvaluationError, Scores, evaluate
+from detox.launch.summary import summary_of, votes_of
 from detox.launch.tally import NONFINITE, Interval, Tally
-from detox.ps.ballots import Outcome
 from detox.ps.folder import CheckpointError, RunFolder
 from detox.ps.model import GlobalModel
 from detox.ps.server import Server, ServerError
-from detox.ps.stopwatch import PARTS
 from detox.tasks import TaskError
 
 _IDLE_AT_MOST = 20
@@ -130,7 +127,7 @@ class Run:
             raise
         step = self._step
         if step >= first:
-            self._folder.amend_metrics(step, {"votes": self._votes()})  # all accounts are settled
+            self._folder.amend_metrics(step, {"votes": votes_of(self._server)})  # all accounts are settled
         if step > self._saved:
             self._save()
         if self._stuck(step):
@@ -149,7 +146,9 @@ class Run:
         self._save()  # the evaluation too, for a longer run that goes on from here
         if interval.steps:
             self._report(step, scores, interval)
-        self._folder.finish(self._summary(scores))
+        best, digest = self._keeper.best, self._model.digest
+        summary = summary_of(config, step, scores, self._tally, best, self._server, digest, self._library)
+        self._folder.finish(summary)
         return True
 
     def _last_evaluation(self) -> Scores:
@@ -175,7 +174,7 @@ class Run:
                 self._reporter.warn(f"step {step}: {sentence}")
             interval.count(record)
             line: dict[str, Any] = {"step": step, "seconds": record.seconds, "bytes_in": record.bytes_in}
-            line["votes"] = self._votes()
+            line["votes"] = votes_of(self._server)
             if config.copies == "lazy":
                 line["copies"] = record.copies
             if record.skipped:
@@ -199,10 +198,6 @@ class Run:
             if step % config.checkpoint_every == 0 and step < config.steps:
                 self._server.settle_accounts()
                 self._save()
-
-    def _votes(self) -> dict[str, int]:
-        """How files were voted on in the steps that are closed."""
-        return {name.value: self._server.outcomes[name] for name in Outcome}
 
     def _tell(self, step: int, line: Mapping[str, Any]) -> None:
         if self._callback is not None:
@@ -271,28 +266,3 @@ class Run:
             **self._tally.state(),
             "best": self._keeper.best.state(),
         }
-
-    def _summary(self, scores: Scores) -> dict[str, Any]:
-        config, ledger, best, tally = self._config, self._server.ledger, self._keeper.best, self._tally
-        mean = {name: tally.seconds[name] / self._step for name in PARTS}
-        return {
-            "name": config.name,
-            "config_hash": config.identity,
-            "steps": self._step,
-            "skipped_steps": tally.skipped,
-            **{f"test_{name}": score for name, score in scores.items()},
-            "best": {"metric": best.metric(scores), "score": best.score, "step": best.step},
-            "seconds_per_step": {"total": sum(mean.values()), **mean},
-            "bytes_into_ps": tally.bytes_in,
-            "copies_per_file": tally.copies / self._step,
-            "votes": self._votes(),
-            "dissents": ledger.dissents(),
-            "ledger": [dict(counts) for counts in ledger.counts],
-            "hosts": ledger.host_of,
-            "quarantined": {str(worker): since for worker, since in self._server.quarantine.out.items()},
-            "weights_digest": self._model.digest,
-            "versions": {
-                "python": platform.python_version(), "numpy": np.__version__, "torch": torch.__version__,
-                **self._library,
-            },
-        }  # fmt: skip

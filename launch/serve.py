@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 from detox.config import Config
 from detox.launch import failure
-from detox.launch.console import summary_lines
 from detox.launch.environment import handle_signals
 from detox.launch.mpirun import assign_ranks
 from detox.launch.provenance import ChangedError, changes, check, facts_of, in_words, place_of
 from detox.launch.ranks import dismiss
 from detox.launch.relatives import predecessor
+from detox.launch.summary import summary_lines
 from detox.launch.train import Options, parse
 from detox.launch.training import run_training
 from detox.ps.folder import RunFolder, Status

@@ -7,11 +7,12 @@ from detox.config import Config, ConfigError, known_secret, secret_seed
 from detox.config.adversary import adversary_in_words, groups_in_words
 from detox.errors.words import counted
 from detox.launch.callback import Callback
-from detox.launch.console import Reporter, summary_lines
+from detox.launch.console import Reporter
 from detox.launch.environment import handle_signals
 from detox.launch.provenance import check, facts_of, place_of, workers_of
 from detox.launch.ranks import await_ready, send_start
 from detox.launch.run import Run
+from detox.launch.summary import summary_lines
 from detox.launch.train import Options
 from detox.ps.aggregation import Aggregation
 from detox.ps.audit import Audit

@@ -101,3 +101,24 @@ def whole_lines(path: Path) -> Iterator[tuple[bytes, dict[str, Any] | None]]:
             except (ValueError, RecursionError):
                 record = None
             yield line, record if isinstance(record, dict) else None
+
+
+def keep_lines(path: Path, last: int, warn: Callable[[str], object]) -> None:
+    """Drops the lines behind step `last`, and those that cannot be read; a torn last line goes without a word.
+
+    Args:
+        path: of a file of JSON lines, each with a `step`.
+        last: the last step that counts.
+        warn: told of lines that cannot be read.
+    """
+    kept, unreadable = [], []
+    lines = list(whole_lines(path))
+    for number, (line, record) in enumerate(lines, 1):
+        step = None if record is None else record.get("step")
+        if not isinstance(step, int):
+            unreadable.append(number)
+        elif step <= last:
+            kept.append(line + b"\n")
+    if lost := [number for number in unreadable if number < len(lines)]:
+        warn(f"{path}: {len(lost)} lines cannot be read and are dropped, the first of them line {lost[0]}")
+    write_whole(path, b"".join(kept))

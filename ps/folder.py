@@ -1,23 +1,19 @@
 """The folder of a run: config, metrics, ledger, checkpoints, weights, status, summary, and `done` written last."""
 
 import json
-import os
-import platform
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from detox.ps.aside import Aside, of_a_result
 from detox.ps.checkpoints import CheckpointError as CheckpointError
 from detox.ps.checkpoints import Checkpoints
-from detox.ps.files import read_json, whole_lines, write_whole
+from detox.ps.files import keep_lines, read_json, whole_lines, write_whole
 from detox.ps.lock import Lock
+from detox.ps.status import Status as Status
+from detox.ps.status import StatusFile, facts_of
 from detox.ps.weights import write_weights
-
-Status = Literal["running", "interrupted", "failed", "finished"]
-_STATUS_BYTES = 4096  # so that a status can be written over the last one where the disk is full
 
 
 class RunFolder:
@@ -38,6 +34,7 @@ class RunFolder:
         self.secret = self.path / "secret_seed"
         self._checkpoints = Checkpoints(self.path / "checkpoints", checkpoints_kept)
         self._previous = Aside(self.path)
+        self._status = StatusFile(self.path / "status.json")
         self._lock: Lock | None = None
 
     @contextmanager
@@ -130,7 +127,7 @@ class RunFolder:
             why: of a failure or interruption.
             again: whether starting it again may help.
         """
-        self._put_status(_facts(status, why, again))
+        self._put_status(facts_of(status, why, again))
 
     def end(self, status: Status, why: str, again: bool, mistake: bool = False) -> None:
         """As write_status; of a run that has not replaced an earlier one yet, the earlier comes back and keeps its own.
@@ -141,7 +138,7 @@ class RunFolder:
             status, why, again: see write_status.
             mistake: whether the user can mend it, for the launcher's exit status.
         """
-        facts = {**_facts(status, why, again), "mistake": mistake}
+        facts = {**facts_of(status, why, again), "mistake": mistake}
         if self.replaces:
             self.bring_back()
             facts = {**self.read_status(), "start_over": facts}
@@ -149,20 +146,11 @@ class RunFolder:
 
     def _put_status(self, facts: dict[str, Any]) -> None:
         self._check_lock()
-        path = self.path / "status.json"
-        content = (json.dumps(facts) + "\n").encode().ljust(_STATUS_BYTES)
-        try:
-            write_whole(path, content)
-        except OSError:
-            if len(content) > _STATUS_BYTES:  # the reserve
-                facts = {**facts, "why": facts["why"][:500]}
-                content = (json.dumps(facts) + "\n").encode().ljust(_STATUS_BYTES)
-            with path.open("r+b") as file:  # its blocks are there
-                file.write(content)
+        self._status.write(facts)
 
     def read_status(self) -> dict[str, Any]:
         """What write_status wrote last; empty if it never did, or it cannot be read."""
-        return read_json(self.path / "status.json") or {}
+        return self._status.read()
 
     def write_provenance(self, facts: dict[str, str]) -> None:
         """Notes what the run is made with."""
@@ -216,21 +204,7 @@ class RunFolder:
             warn: told of lines that cannot be read, and go too.
         """
         for path in (self.metrics, self.ledger):
-            self._keep_lines(path, step, warn)
-
-    def _keep_lines(self, path: Path, last: int, warn: Callable[[str], object]) -> None:
-        """Drops the lines behind step `last`, and those that cannot be read; a torn last line goes without a word."""
-        kept, unreadable = [], []
-        lines = list(whole_lines(path))
-        for number, (line, record) in enumerate(lines, 1):
-            step = None if record is None else record.get("step")
-            if not isinstance(step, int):
-                unreadable.append(number)
-            elif step <= last:
-                kept.append(line + b"\n")
-        if lost := [number for number in unreadable if number < len(lines)]:
-            warn(f"{path}: {len(lost)} lines cannot be read and are dropped, the first of them line {lost[0]}")
-        write_whole(path, b"".join(kept))
+            keep_lines(path, step, warn)
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Writes summary.json, then `done`."""
@@ -243,11 +217,6 @@ class RunFolder:
         """The summary of a finished run."""
         content: dict[str, Any] = json.loads((self.path / "summary.json").read_text())
         return content
-
-
-def _facts(status: Status, why: str, again: bool) -> dict[str, Any]:
-    facts = {"status": status, "why": why, "again": again, "host": platform.node(), "pid": os.getpid()}
-    return {**facts, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
 
 
 def _number(path: Path) -> int | None:

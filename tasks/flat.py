@@ -1,6 +1,6 @@
 """A model as one flat vector: what travels, is voted on and aggregated knows no shapes."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from detox.tasks.checks import check_loss, check_model, kind_of, split
 from detox.tasks.computing import Computing
 from detox.tasks.devices import to_host
 from detox.tasks.exact import ExactBuffers
+from detox.tasks.guard import Guard, views_of
 from detox.tasks.named import load_named
 from detox.tasks.packing import Packing
 from detox.tasks.task import Task, TaskError
@@ -65,13 +66,13 @@ class FlatModel:
             alias.follow()
         self.exact.read(self._words)
         self._tensors = [(t, t.data, t.requires_grad) for t in (*everything, *exact.values())]
-        self._gradients = self._gradient_views()
+        self._gradients = self._gradientviews_of()
         self._before: torch.Tensor | None = None  # kept, for fresh memory is slow
         self._reached: set[int] = set()
         for index, parameter in enumerate(self._trained.values()):
             parameter.register_post_accumulate_grad_hook(lambda _, index=index: self._reached.add(index))  # type: ignore[no-untyped-call]
         self.attach_gradient()
-        self._places = self._find()
+        self._guard = Guard(module, self._trained)
 
     @classmethod
     def build(cls, task: Task, seed: int, computing: Computing | None = None) -> "FlatModel":
@@ -138,7 +139,7 @@ class FlatModel:
             if (tensor.data_ptr(), tensor.shape, tensor.dtype) != (view.data_ptr(), view.shape, view.dtype):
                 tensor.data = view
             tensor.requires_grad_(requires_grad)
-        self._gradients = self._gradient_views()  # a module's to() moves these too
+        self._gradients = self._gradientviews_of()  # a module's to() moves these too
         self.attach_gradient()
         self.write(0, weights)
 
@@ -172,11 +173,18 @@ class FlatModel:
                 total = self.gradient.clone() if total is None else total.add_(self.gradient)
         if total is not None:
             self._gradient.write(total)
-        self._check_places()
-        self._check_parameters(before)
+        self._guard.check_places()
+        if changed := self._guard.changed(before, self.weights):
+            self.put_back(before)
+            raise TaskError(
+                f"the loss or the forward pass changed the model's {changed} in place, and only its gradient "
+                "travels. Change parameters in build_model (as an initialisation from data does), or compute with a "
+                "changed copy (as a clamp or a norm can be); what a step changes beside the gradient has to be a "
+                "buffer, or a parameter that requires no gradient"
+            )
         self.exact.read(self._words)
         vector = torch.cat([self.gradient, self.weights[self.d :]])
-        for index, view in enumerate(_views(vector, self._trained.values())):
+        for index, view in enumerate(views_of(vector, self._trained.values())):
             if index not in reached:
                 view.fill_(-0.0)
         self.write(self.d, before[self.d :])
@@ -207,7 +215,7 @@ class FlatModel:
                 found.append(index)
         return found
 
-    def _gradient_views(self) -> list[torch.Tensor]:
+    def _gradientviews_of(self) -> list[torch.Tensor]:
         """The gradient's parts in the shapes of the trained parameters."""
         return [part.view(p.shape) for part, p in zip(self._gradient.parts, self._trained.values(), strict=True)]
 
@@ -219,66 +227,9 @@ class FlatModel:
                 self._reached.discard(index)
                 parameter.grad = view
 
-    def _find(self) -> dict[str, tuple[int, torch.Size]]:
-        """Where every tensor that is a view lives, and its shape; address 0 for a gradient that is gone."""
-        named = {**dict(self.module.named_parameters()), **dict(self.module.named_buffers())}
-        places = {name: (tensor.data_ptr(), tensor.shape) for name, tensor in named.items()}
-        gradients = {f"gradient of {name}": parameter.grad for name, parameter in self._trained.items()}
-        return places | {
-            name: (0, torch.Size()) if grad is None else (grad.data_ptr(), grad.shape)
-            for name, grad in gradients.items()
-        }
-
-    def _check_places(self) -> None:
-        """Without it a replaced tensor would leave stale bits in the vector, and nobody would know."""
-        trained = {name for name, parameter in self.module.named_parameters() if parameter.requires_grad}
-        if changed := sorted(trained ^ self._trained.keys()):
-            raise TaskError(
-                f"requires_grad changed for {', '.join(changed[:3])}{', ...' * (len(changed) > 3)}: which parameters "
-                "are trained, and d with them, is fixed when the model is built. To train a layer later, let it "
-                "require a gradient from the start and detach() its output until then: a parameter that the loss "
-                "does not reach is left alone"
-            )
-        found = self._find()
-        if found == self._places:
-            return
-        name = min(name for name in found.keys() | self._places.keys() if found.get(name) != self._places.get(name))
-        resized = name in found and found[name][0] == self._places.get(name, (None,))[0]
-        what = f"resized the model's {name}" if resized else f"replaced the model's {name} by another tensor"
-        instead = (
-            "take gradients in the loss by torch.autograd.grad()"
-            if name.startswith("gradient of ")
-            else ("change it in place, as by copy_()")
-        )
-        raise TaskError(f"the loss {what}; {instead}")
-
-    def _check_parameters(self, before: torch.Tensor) -> None:
-        """Without it what the loss does to parameters would be lost: only their gradient travels."""
-        now, then = (vector[: self.d].view(torch.int32) for vector in (self.weights, before))
-        if torch.equal(now, then):
-            return
-        views = zip(
-            self._trained, _views(now, self._trained.values()), _views(then, self._trained.values()), strict=True
-        )
-        name = next(name for name, new, old in views if not torch.equal(new, old))
-        self.put_back(before)
-        raise TaskError(
-            f"the loss or the forward pass changed the model's {name} in place, and only its gradient travels. Change "
-            "parameters in build_model (as an initialisation from data does), or compute with a changed copy (as a "
-            "clamp or a norm can be); what a step changes beside the gradient has to be a buffer, or a parameter that "
-            "requires no gradient"
-        )
-
 
 def _seed(device: torch.device, seed: int) -> None:
     # torch.manual_seed also looks for kinds of device that are not used, for longer than a small gradient takes.
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         torch.cuda.manual_seed_all(seed)
-
-
-def _views(vector: torch.Tensor, tensors: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
-    start = 0
-    for tensor in tensors:
-        yield vector[start : start + tensor.numel()].view(tensor.shape)
-        start += tensor.numel()

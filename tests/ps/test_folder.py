@@ -275,7 +275,7 @@ def test_a_full_disk_leaves_the_last_files_whole_and_takes_a_status_over_the_old
         def full(*_):
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        monkeypatch.setattr("detox.ps.folder.write_whole", full)
+        monkeypatch.setattr("detox.ps.status.write_whole", full)
         folder.write_status("failed", "x" * 9999)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
