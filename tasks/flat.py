@@ -66,7 +66,7 @@ class FlatModel:
             alias.follow()
         self.exact.read(self._words)
         self._tensors = [(t, t.data, t.requires_grad) for t in (*everything, *exact.values())]
-        self._gradients = self._gradientviews_of()
+        self._gradients = self._gradient_views()
         self._before: torch.Tensor | None = None  # kept, for fresh memory is slow
         self._reached: set[int] = set()
         for index, parameter in enumerate(self._trained.values()):
@@ -139,7 +139,7 @@ class FlatModel:
             if (tensor.data_ptr(), tensor.shape, tensor.dtype) != (view.data_ptr(), view.shape, view.dtype):
                 tensor.data = view
             tensor.requires_grad_(requires_grad)
-        self._gradients = self._gradientviews_of()  # a module's to() moves these too
+        self._gradients = self._gradient_views()  # a module's to() moves these too
         self.attach_gradient()
         self.write(0, weights)
 
@@ -215,7 +215,7 @@ class FlatModel:
                 found.append(index)
         return found
 
-    def _gradientviews_of(self) -> list[torch.Tensor]:
+    def _gradient_views(self) -> list[torch.Tensor]:
         """The gradient's parts in the shapes of the trained parameters."""
         return [part.view(p.shape) for part, p in zip(self._gradient.parts, self._trained.values(), strict=True)]
 
