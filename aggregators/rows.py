@@ -175,7 +175,7 @@ class Rows(Stored):
         return np.where(np.isfinite(total), total, np.inf)
 
     def _sorted(self, x: Array) -> Array:
-        """The values of each column in order, NaN last: torch on a GPU sorts NaN of bfloat16 elsewhere."""
+        """The values of each column in order, NaN last, where torch 2.11 did not put it in bfloat16 on a GPU."""
         xp, missing = self.xp, self.xp.isnan(x)
         if not xp.any(missing):
             return xp.sort(x, axis=0)

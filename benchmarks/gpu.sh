@@ -25,7 +25,7 @@ part "Two processes compute equal bits" python -m benchmarks.gpu bits "$@"
 part "A job with PS and workers on the device" python -m benchmarks.gpu job "$@"
 part "Votes and gradients on their way" python -m benchmarks.gpu transfer "$@"
 part "The tests that need a GPU" python -m pytest -q -k "gpu or cuda" \
-  tests/tasks/test_devices.py tests/tasks/test_flat.py tests/launch/test_environment.py tests/aggregators/test_contract.py
+  tests/tasks/test_devices.py tests/tasks/test_flat.py tests/tasks/test_packing.py tests/launch/test_environment.py tests/aggregators/test_contract.py
 part "Aggregators on the device" python -m benchmarks.gpu aggregators "$@"
 printf '\n%d s in all\n' "$SECONDS"
 exit "$status"
