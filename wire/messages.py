@@ -83,19 +83,29 @@ class Header:
         Raises:
             WireError: too short, wrong magic or checksum, unknown kind, or a length that is not the payload's.
         """
-        if len(message) < HEADER_BYTES:
-            raise WireError(f"{len(message)} bytes are no message, the header alone has {HEADER_BYTES}")
-        magic, kind, step, worker, file, length = _FIELDS.unpack_from(message)
+        header, length = cls.read(message)
+        if length != len(message) - HEADER_BYTES:
+            raise WireError(f"length {length} in the header, {len(message) - HEADER_BYTES} bytes of payload")
+        return header
+
+    @classmethod
+    def read(cls, start: bytes | bytearray | memoryview) -> tuple["Header", int]:
+        """The header at the start of a message, and the length of the payload that it announces.
+
+        Raises:
+            WireError: too short, wrong magic or checksum, or unknown kind.
+        """
+        if len(start) < HEADER_BYTES:
+            raise WireError(f"{len(start)} bytes are no message, the header alone has {HEADER_BYTES}")
+        magic, kind, step, worker, file, length = _FIELDS.unpack_from(start)
         if magic[:-1] != MAGIC[:-1]:
             raise WireError(f"wrong magic {magic!r}")
         if magic != MAGIC:
             raise WireError(f"version {magic[-1:]!r} of the protocol, this is {MAGIC[-1:]!r}")
-        if _CHECKSUM.unpack_from(message, _FIELDS.size)[0] != zlib.crc32(message[: _FIELDS.size]):
+        if _CHECKSUM.unpack_from(start, _FIELDS.size)[0] != zlib.crc32(start[: _FIELDS.size]):
             raise WireError("wrong header checksum")
-        if length != len(message) - HEADER_BYTES:
-            raise WireError(f"length {length} in the header, {len(message) - HEADER_BYTES} bytes of payload")
         try:
-            return cls(Kind(kind), step, worker, file)
+            return cls(Kind(kind), step, worker, file), length
         except ValueError:
             raise WireError(f"unknown kind {kind}") from None
 

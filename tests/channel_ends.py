@@ -1,0 +1,154 @@
+"""Both ends of a channel, for the contract that all of them keep: in one process, over TCP, and over MPI."""
+
+import os
+import signal
+import time
+
+import numpy as np
+
+from detox.wire import keys
+from detox.wire.dialer import Dialer
+from detox.wire.listener import Listener
+from detox.wire.memory import Network
+from detox.wire.tcp import Channel
+
+RANKS = (1, 2, 3)
+SECONDS = 20
+
+
+def said(message):
+    """What a message says, to be compared: kind, step and payload, or the fault."""
+    if message.header is None:
+        return message.fault
+    return message.header.kind, message.header.step, bytes(message.payload)
+
+
+class End:
+    """A worker rank's end that does what it is told."""
+
+    def __init__(self, channel):
+        self.channel = channel
+        self.heard = []
+
+    def expect(self, limits):
+        self.channel.limits.update(limits)
+
+    def send(self, header, payload=b""):
+        self.channel.send([0], header, payload)
+
+    def send_frame(self, tag, frame):
+        self.channel.send_frame([0], tag, np.frombuffer(frame, np.uint8))
+
+    def turn(self):
+        """What it has heard so far."""
+        self.heard += map(said, self.channel.receive())
+        return self.heard
+
+    def sending(self):
+        return self.channel.sending(0)
+
+
+class Ends:
+    """The PS's channel, and the other ends.
+
+    Attributes:
+        ps: the channel.
+        workers: by rank.
+        heard: (source, what was said) of all that the PS has received.
+    """
+
+    def __init__(self, ps, workers, kill):
+        self.ps, self.workers = ps, workers
+        self.kill = kill
+        self.heard = []
+
+    def turn(self):
+        self.heard += [(message.source, said(message)) for message in self.ps.receive()]
+        for end in self.workers.values():
+            end.turn()
+
+    def until(self, condition):
+        end = time.monotonic() + SECONDS
+        while not condition():
+            self.turn()
+            assert time.monotonic() < end, self.heard
+        return self.heard
+
+
+def memory(folder):
+    network = Network()
+    ps = network.channel(0, RANKS)
+    yield Ends(ps, {rank: End(network.channel(rank, [0])) for rank in RANKS}, network.kill)
+
+
+def tcp(folder):
+    made = folder / "keys"
+    keys.make(made, range(len(RANKS)))
+    listener = Listener(("127.0.0.1", 0), keys.Keys(made / keys.PS))
+    ps = Channel(listener, RANKS)
+    workers = {}
+    for rank in RANKS:
+        dialer = Dialer(("127.0.0.1", listener.port), keys.Keys(made / keys.worker_folder(rank - 1)))
+        workers[rank] = End(Channel(dialer, [0]))
+
+    def kill(rank):
+        workers.pop(rank).channel.close()
+
+    ends = Ends(ps, workers, kill)
+    ends.until(lambda: not ps.dead and not any(end.channel.dead for end in workers.values()))
+    yield ends
+    for end in workers.values():
+        end.channel.close()
+    ps.close()
+
+
+class Puppet:
+    """An End in another rank of an MPI job."""
+
+    def __init__(self, world, rank):
+        self._world, self._rank = world, rank
+
+    def __getattr__(self, name):
+        def order(*arguments):
+            self._world.send((name, arguments), self._rank)
+            return self._world.recv(source=self._rank)
+
+        return order
+
+
+def mpi(folder):
+    from detox.wire.transport import Transport, world
+
+    everyone = world()
+    for rank in RANKS:
+        everyone.send(("begin", ()), rank)
+
+    def kill(rank):
+        everyone.send(("die", ()), rank)
+        del ends.workers[rank]
+
+    ends = Ends(Transport(everyone.Dup(), RANKS), {rank: Puppet(everyone, rank) for rank in RANKS}, kill)
+    yield ends
+
+
+def obey():
+    """The life of a rank of an MPI job, other than the first, until it is told to end."""
+    from detox.wire.transport import Transport, world
+
+    everyone = world()
+    end = None
+    while True:
+        while not everyone.iprobe(source=0):
+            time.sleep(0.0005)
+        order, arguments = everyone.recv(source=0)
+        if order == "begin":
+            end = End(Transport(everyone.Dup(), [0]))
+        elif order == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif order == "over":
+            return
+        else:
+            everyone.send(getattr(end, order)(*arguments), 0)
+
+
+KINDS = {"memory": memory, "tcp": tcp, "mpi": mpi}

@@ -1,0 +1,122 @@
+"""The end that dials: until there is a connection, and again when it is lost."""
+
+import errno
+import select
+import socket
+import ssl
+import time
+from collections.abc import Callable, Collection, Iterator
+
+from detox.wire.connection import Connection, EntranceError, tune
+from detox.wire.keys import Keys
+
+_TRY = 3.0  # seconds for one attempt
+_PAUSES = (0.1, 2.0)  # seconds between two attempts, the first and the longest
+_MUTE = 10_000  # milliseconds without a sign of life from the other host, after which it dials again
+
+
+class Dialer:
+    """Connects to the one peer, rank 0, whenever it is missing.
+
+    Nothing that happens to a connection ends it: a link may be cut, and the other end started again. Only one that is
+    not whose certificate is known, at the first connection, is the user's to mend.
+
+    Args:
+        address: host and port.
+        keys: of this end.
+        clock: seconds, monotonic.
+
+    Attributes:
+        why: what became of the last attempt.
+    """
+
+    def __init__(self, address: tuple[str, int], keys: Keys, clock: Callable[[], float] = time.monotonic) -> None:
+        self.why = ""
+        self._address = address
+        self._keys = keys
+        self._context = keys.context(ssl.Purpose.SERVER_AUTH)
+        self._clock = clock
+        self._stream: socket.socket | None = None
+        self._until = 0.0
+        self._next = 0.0
+        self._pause = _PAUSES[0]
+        self._known = False  # whether there has been a connection
+
+    def arrivals(self, missing: Collection[int]) -> Iterator[Connection]:
+        """The connection, when it has come about.
+
+        Raises:
+            EntranceError: another than the known end answers, or none that speaks TLS.
+        """
+        if not missing:
+            return
+        try:
+            if self._stream is None:
+                if self._clock() < self._next:
+                    return
+                self._dial()
+            if self._agreed():
+                assert isinstance(self._stream, ssl.SSLSocket)
+                connection, self._stream = Connection(self._stream, 0), None
+                self._known, self._pause, self.why = True, _PAUSES[0], ""
+                self._next = self._clock() + self._pause
+                yield connection
+            elif self._clock() > self._until:
+                self._fail("no answer")
+        except ssl.SSLError as error:
+            self._fail(error.reason or str(error))
+            if not self._known and isinstance(error, ssl.SSLCertVerificationError):
+                host, port = self._address
+                raise EntranceError(
+                    f"{host}:{port} is not the parameter server of these keys: {error.verify_message}"
+                ) from None
+        except OSError as error:
+            self._fail(error.strerror or str(error))
+
+    def _dial(self) -> None:
+        """Begins an attempt."""
+        self._until = self._clock() + _TRY
+        host, port = self._address
+        family, kind, protocol, _, found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        self._stream = socket.socket(family, kind, protocol)
+        tune(self._stream, _MUTE)
+        code = self._stream.connect_ex(found)
+        if code not in (0, errno.EINPROGRESS):
+            raise OSError(code, errno.errorcode[code])
+
+    def _agreed(self) -> bool:
+        """Goes on with the attempt; whether TLS has been agreed on."""
+        assert self._stream is not None
+        if not isinstance(self._stream, ssl.SSLSocket):
+            if not select.select([], [self._stream], [], 0)[1]:
+                return False
+            if code := self._stream.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                raise OSError(code, errno.errorcode[code])
+            self._stream = self._context.wrap_socket(self._stream, do_handshake_on_connect=False)
+        try:
+            self._stream.do_handshake()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return False
+        if self._keys.whose(self._stream) is None:
+            raise ssl.SSLError("another certificate than the known one")
+        return True
+
+    def _fail(self, why: str) -> None:
+        """Ends the attempt; the next one comes after a pause, which grows."""
+        self.why = why
+        self.close()
+        self._next = self._clock() + self._pause
+        self._pause = min(2 * self._pause, _PAUSES[1])
+
+    def watch(self, poll: select.poll) -> None:
+        """Wakes up for what the attempt needs next."""
+        if isinstance(self._stream, ssl.SSLSocket):
+            poll.register(self._stream, select.POLLIN)
+        elif self._stream is not None:
+            poll.register(self._stream, select.POLLOUT)
+
+    def close(self) -> None:
+        """Ends the attempt."""
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None

@@ -1,0 +1,153 @@
+"""The channel over TCP and TLS: each peer's own connection, which is dropped for what it should not send, and may be
+made anew."""
+
+import select
+import ssl
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Protocol
+
+import numpy as np
+
+from detox.wire.connection import Connection
+from detox.wire.messages import HEADER_BYTES, Header, Message, WireError
+
+
+class Entrance(Protocol):
+    """Where connections come from: detox.wire.listener.Listener or detox.wire.dialer.Dialer."""
+
+    def arrivals(self, missing: Collection[int]) -> Iterator[Connection]:
+        """The connections that have come about by now; `missing` are the peers without one."""
+
+    def watch(self, poll: select.poll) -> None:
+        """Has `poll` wake up where there is something to do for `arrivals`."""
+
+    def close(self) -> None:
+        """No more come."""
+
+
+class Channel:
+    """Messages between this rank and `peers`; nothing in it blocks. See detox.wire.session.Channel.
+
+    A peer without a connection is in `dead`, and is no longer when it has a new one: what was under way is lost. A
+    message that nobody expects now, but did or may expect at another time, is read into nothing; what can never be one
+    ends the connection.
+
+    Args:
+        entrance: where connections come from.
+        peers: the ranks to talk to.
+        greeting: gives the first message on each new connection; None: there is none.
+
+    Attributes:
+        hosts: by peer, the address of its last connection.
+        drops: by peer, how often its connection was lost.
+    """
+
+    def __init__(
+        self, entrance: Entrance, peers: Iterable[int], greeting: Callable[[], tuple[Header, bytes]] | None = None
+    ) -> None:
+        self.peers = tuple(peers)
+        self.dead: set[int] = set(self.peers)
+        self.limits: dict[int, int] = {}
+        self.credit: dict[int, Counter[int]] = {}
+        self.hosts: dict[int, str] = {}
+        self.drops: Counter[int] = Counter()
+        self._entrance = entrance
+        self._greeting = greeting
+        self._connections: dict[int, Connection] = {}
+        self._longest: dict[int, int] = {}  # by kind, of all that was ever expected
+        self._read = 0  # bytes, of connections that are over
+
+    def send(self, peers: Iterable[int], header: Header, payload: bytes | memoryview = b"") -> None:
+        """Starts sending one message to each of `peers`; it is copied once, so the payload may change after."""
+        frame = np.empty(HEADER_BYTES + len(payload), np.uint8)
+        frame[:HEADER_BYTES] = np.frombuffer(header.pack(len(payload)), np.uint8)
+        frame[HEADER_BYTES:] = np.frombuffer(payload, np.uint8)
+        self.send_frame(peers, int(header.kind), frame)
+
+    def send_frame(self, peers: Iterable[int], tag: int, frame: np.ndarray) -> None:
+        """Starts sending bytes, whatever they are, to each of `peers`; they must not change any more."""
+        for peer in peers:
+            if peer in self._connections:
+                self._connections[peer].send(frame)
+
+    @property
+    def bytes_received(self) -> int:
+        """Headers and payloads."""
+        return self._read + sum(connection.bytes_received for connection in self._connections.values())
+
+    @property
+    def busy(self) -> bool:
+        """Never: `wait` ends when there is something to do."""
+        return False
+
+    @property
+    def library(self) -> Mapping[str, str]:
+        """The TLS that runs this process."""
+        return {"tls": ssl.OPENSSL_VERSION}
+
+    def sending(self, peer: int) -> int:
+        """Messages to `peer` that have not left this process."""
+        if peer not in self._connections:
+            return 0
+        self._connections[peer].flush()
+        return self._connections[peer].queued
+
+    def receive(self) -> Iterator[Message]:
+        """All that has arrived by now; of a flood a part, so that it ends."""
+        for kind, limit in self.limits.items():
+            self._longest[kind] = max(limit, self._longest.get(kind, 0))
+        for connection in self._entrance.arrivals(self.dead):
+            self._connect(connection)
+        for connection in list(self._connections.values()):
+            connection.flush()
+            yield from connection.receive(self._admit)
+            if connection.lost:
+                self._drop(connection)
+
+    def _admit(self, peer: int, header: Header, length: int) -> str:
+        kind, size = int(header.kind), HEADER_BYTES + length
+        long = f"{size} bytes of kind {kind}, of which nothing so long is expected"
+        if length > self._longest.get(kind, -1):
+            raise WireError(long)
+        if length > self.limits.get(kind, -1):
+            return long
+        if kind in self.credit and not self.credit[kind][peer]:
+            return f"{size} bytes of kind {kind} that were not asked for"
+        return ""
+
+    def _connect(self, connection: Connection) -> None:
+        """The peer's connection is this one from now on."""
+        if connection.peer not in self.peers:
+            connection.end("it is nobody's")
+            return
+        if (old := self._connections.get(connection.peer)) is not None:
+            old.end("there is a new one")
+            self._drop(old)
+        self._connections[connection.peer] = connection
+        self.hosts[connection.peer] = connection.host
+        self.dead.discard(connection.peer)
+        if self._greeting is not None:
+            self.send([connection.peer], *self._greeting())
+
+    def _drop(self, connection: Connection) -> None:
+        if self._connections.get(connection.peer) is connection:
+            self._read += connection.bytes_received
+            self.drops[connection.peer] += 1
+            self.dead.add(connection.peer)
+            del self._connections[connection.peer]
+
+    def wait(self, seconds: float) -> None:
+        """Returns after so many seconds, or when there is something to receive, to send, or to let in."""
+        poll = select.poll()
+        self._entrance.watch(poll)
+        for connection in self._connections.values():
+            poll.register(connection, select.POLLIN | (select.POLLOUT if connection.queued else 0))
+        poll.poll(max(1, round(1000 * seconds)))
+
+    def close(self) -> None:
+        """Ends all connections, and lets no more come."""
+        self._entrance.close()
+        for connection in list(self._connections.values()):
+            connection.end("it was closed here")
+            self._drop(connection)
