@@ -3,6 +3,6 @@
 set -euo pipefail
 CDPATH= cd -- "$(dirname "${BASH_SOURCE[0]}")/.."
 . launch/install.sh
-install_detox local,notebook,plot,tensorboard,test
+install_detox local,notebook,plot,tcp,tensorboard,test
 export OMP_NUM_THREADS=1
 exec pytest "$@"

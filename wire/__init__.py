@@ -1,7 +1,8 @@
-"""What crosses ranks: messages with a fixed header, a codec for gradients, a session that waits, a transport over MPI.
+"""What crosses ranks: messages with a fixed header, a codec for gradients, a session that waits, and what carries them.
 
-The only package that imports MPI or blosc; `detox.wire.transport` is imported where MPI is wanted, for importing
-it starts MPI.
+The only package that imports MPI, ssl or blosc. There are three channels: `transport` over MPI, which is imported where
+MPI is wanted, for importing it starts MPI; `tcp` over TLS, with `listener` and `dialer` for its connections and `keys`;
+and `memory`, within a process.
 """
 
 from detox.wire.codec import Codec

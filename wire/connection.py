@@ -146,7 +146,7 @@ class Connection:
         header, length = Header.read(self._head)
         self._fault = admit(self.peer, header, length)
         self._header = header
-        self._part, self._got = memoryview(np.empty(0 if self._fault else length, np.uint8)), 0
+        self._part, self._got = np.empty(0 if self._fault else length, np.uint8).data, 0
         self._left = length
 
     def _finish(self) -> Message:

@@ -56,11 +56,15 @@ class Listener:
                 host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
             )[0]
             self._socket = socket.socket(family, kind, protocol)
+        except OSError as error:
+            raise EntranceError(f"--listen {host}:{port}: {error.strerror or error}") from None
+        try:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             tune(self._socket, _MUTE)  # before connections have their buffers
             self._socket.bind(found)
             self._socket.listen(_BACKLOG)
         except OSError as error:
+            self._socket.close()
             raise EntranceError(f"--listen {host}:{port}: {error.strerror or error}") from None
         self.port: int = self._socket.getsockname()[1]
 

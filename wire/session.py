@@ -15,7 +15,8 @@ _SHARE = 0.05  # of the time since the last message that a sleep may take
 
 
 class Channel(Protocol):
-    """What carries messages: detox.wire.transport.Transport over MPI, detox.wire.memory.Channel in one process.
+    """What carries messages: detox.wire.transport.Transport over MPI, detox.wire.tcp.Channel, detox.wire.memory.Channel
+    in one process. tests/wire/test_channels.py is their contract.
 
     Attributes:
         peers: the ranks at its other ends.

@@ -12,6 +12,8 @@ import numpy as np
 from detox.wire.connection import Connection
 from detox.wire.messages import HEADER_BYTES, Header, Message, WireError
 
+_SHORT = 2**16  # bytes of payload that may always come, if into nothing
+
 
 class Entrance(Protocol):
     """Where connections come from: detox.wire.listener.Listener or detox.wire.dialer.Dialer."""
@@ -30,13 +32,14 @@ class Channel:
     """Messages between this rank and `peers`; nothing in it blocks. See detox.wire.session.Channel.
 
     A peer without a connection is in `dead`, and is no longer when it has a new one: what was under way is lost. A
-    message that nobody expects now, but did or may expect at another time, is read into nothing; what can never be one
-    ends the connection.
+    message that nobody expects now, but may have expected when it was sent, is read into nothing; what is no message,
+    or longer than any that was ever expected here, ends the connection.
 
     Args:
         entrance: where connections come from.
         peers: the ranks to talk to.
         greeting: gives the first message on each new connection; None: there is none.
+        patient: whether a peer without a connection is waited for, and not in `dead`.
 
     Attributes:
         hosts: by peer, the address of its last connection.
@@ -44,10 +47,15 @@ class Channel:
     """
 
     def __init__(
-        self, entrance: Entrance, peers: Iterable[int], greeting: Callable[[], tuple[Header, bytes]] | None = None
+        self,
+        entrance: Entrance,
+        peers: Iterable[int],
+        greeting: Callable[[], tuple[Header, bytes]] | None = None,
+        patient: bool = False,
     ) -> None:
         self.peers = tuple(peers)
-        self.dead: set[int] = set(self.peers)
+        self._missing = set(self.peers)
+        self.dead: set[int] = set() if patient else self._missing
         self.limits: dict[int, int] = {}
         self.credit: dict[int, Counter[int]] = {}
         self.hosts: dict[int, str] = {}
@@ -55,7 +63,7 @@ class Channel:
         self._entrance = entrance
         self._greeting = greeting
         self._connections: dict[int, Connection] = {}
-        self._longest: dict[int, int] = {}  # by kind, of all that was ever expected
+        self._longest = _SHORT  # bytes of any payload that was ever expected
         self._read = 0  # bytes, of connections that are over
 
     def send(self, peers: Iterable[int], header: Header, payload: bytes | memoryview = b"") -> None:
@@ -95,9 +103,8 @@ class Channel:
 
     def receive(self) -> Iterator[Message]:
         """All that has arrived by now; of a flood a part, so that it ends."""
-        for kind, limit in self.limits.items():
-            self._longest[kind] = max(limit, self._longest.get(kind, 0))
-        for connection in self._entrance.arrivals(self.dead):
+        self._longest = max([self._longest, *self.limits.values()])
+        for connection in self._entrance.arrivals(self._missing):
             self._connect(connection)
         for connection in list(self._connections.values()):
             connection.flush()
@@ -108,7 +115,7 @@ class Channel:
     def _admit(self, peer: int, header: Header, length: int) -> str:
         kind, size = int(header.kind), HEADER_BYTES + length
         long = f"{size} bytes of kind {kind}, of which nothing so long is expected"
-        if length > self._longest.get(kind, -1):
+        if length > self._longest:
             raise WireError(long)
         if length > self.limits.get(kind, -1):
             return long
@@ -126,7 +133,7 @@ class Channel:
             self._drop(old)
         self._connections[connection.peer] = connection
         self.hosts[connection.peer] = connection.host
-        self.dead.discard(connection.peer)
+        self._missing.discard(connection.peer)
         if self._greeting is not None:
             self.send([connection.peer], *self._greeting())
 
@@ -134,7 +141,7 @@ class Channel:
         if self._connections.get(connection.peer) is connection:
             self._read += connection.bytes_received
             self.drops[connection.peer] += 1
-            self.dead.add(connection.peer)
+            self._missing.add(connection.peer)
             del self._connections[connection.peer]
 
     def wait(self, seconds: float) -> None:

@@ -20,7 +20,7 @@ def ends(request, tmp_path):
 @pytest.mark.parametrize("size", [0, 1, 40_000, 3_000_000])
 def test_a_message_arrives_as_it_was_sent_in_both_directions(ends, size):
     payload = np.random.default_rng(size).bytes(size)
-    ends.ps.limits[Kind.CLAIM] = LIMIT
+    ends.ps.limits.update({Kind.CLAIM: LIMIT})
     ends.workers[2].expect({Kind.WEIGHTS: LIMIT})
     ends.workers[2].send(Header(Kind.CLAIM, 7), payload)
     ends.ps.send([2], Header(Kind.WEIGHTS, 8), payload)
@@ -30,7 +30,7 @@ def test_a_message_arrives_as_it_was_sent_in_both_directions(ends, size):
 
 
 def test_messages_of_a_kind_come_in_the_order_in_which_they_were_sent(ends):
-    ends.ps.limits[Kind.CLAIM] = LIMIT
+    ends.ps.limits.update({Kind.CLAIM: LIMIT})
     for step in range(50):
         ends.workers[1].send(Header(Kind.CLAIM, step), bytes(10 * step))
     heard = ends.until(lambda: len(ends.heard) == 50)
@@ -49,8 +49,8 @@ def test_each_of_several_peers_gets_what_is_sent_to_all_though_it_changes_after(
     assert ends.workers[2].turn() == []
 
 
-def test_what_is_too_long_or_of_no_kind_that_is_expected_is_a_fault_of_its_sender_alone(ends):
-    ends.ps.limits[Kind.CLAIM] = 32
+def test_what_is_too_long_or_of_another_kind_is_a_fault_of_its_sender_alone(ends):
+    ends.ps.limits.update({Kind.CLAIM: 32})
     ends.workers[1].send(Header(Kind.CLAIM), bytes(33))
     ends.workers[2].send(Header(Kind.READY))
     ends.workers[3].send(Header(Kind.CLAIM), bytes(32))
@@ -61,10 +61,10 @@ def test_what_is_too_long_or_of_no_kind_that_is_expected_is_a_fault_of_its_sende
 
 
 def test_what_was_expected_before_is_a_fault_and_what_comes_behind_it_arrives(ends):
-    ends.ps.limits[Kind.READY] = 100
+    ends.ps.limits.update({Kind.READY: 100})
     ends.turn()
     ends.ps.limits.clear()
-    ends.ps.limits[Kind.CLAIM] = 100
+    ends.ps.limits.update({Kind.CLAIM: 100})
     ends.workers[1].send(Header(Kind.READY), bytes(100))
     ends.workers[1].send(Header(Kind.CLAIM, 3), b"claim")
     heard = ends.until(lambda: len(ends.heard) == 2)
@@ -73,18 +73,18 @@ def test_what_was_expected_before_is_a_fault_and_what_comes_behind_it_arrives(en
 
 
 def test_without_credit_nothing_is_taken_in(ends):
-    ends.ps.limits[Kind.GRADIENT] = LIMIT
-    ends.ps.credit[Kind.GRADIENT] = Counter()
+    ends.ps.limits.update({Kind.GRADIENT: LIMIT})
+    ends.ps.credit.update({Kind.GRADIENT: Counter()})
     ends.workers[1].send(Header(Kind.GRADIENT, 1), bytes(LIMIT))
     heard = ends.until(lambda: len(ends.heard) == 1)
     assert heard == [(1, f"{LIMIT + 32} bytes of kind 7 that were not asked for")]
-    ends.ps.credit[Kind.GRADIENT][1] = 1
+    ends.ps.credit.update({Kind.GRADIENT: Counter({1: 1})})
     ends.workers[1].send(Header(Kind.GRADIENT, 2), b"asked for")
     assert ends.until(lambda: len(ends.heard) == 2)[1] == (1, (Kind.GRADIENT, 2, b"asked for"))
 
 
 def test_bytes_are_counted_and_nothing_is_under_way_when_all_has_come(ends):
-    ends.ps.limits[Kind.CLAIM] = LIMIT
+    ends.ps.limits.update({Kind.CLAIM: LIMIT})
     before = ends.ps.bytes_received
     ends.workers[1].send(Header(Kind.CLAIM), bytes(1000))
     ends.workers[2].send(Header(Kind.CLAIM), bytes(500_000))
@@ -95,7 +95,7 @@ def test_bytes_are_counted_and_nothing_is_under_way_when_all_has_come(ends):
 
 @pytest.mark.parametrize("frame", [b"", b"short", bytes(32), b"DTX0" + bytes(60), bytes(range(200))])
 def test_what_is_no_message_disturbs_nobody_else(ends, frame):
-    ends.ps.limits[Kind.CLAIM] = LIMIT
+    ends.ps.limits.update({Kind.CLAIM: LIMIT})
     ends.workers[1].send_frame(int(Kind.CLAIM), frame)
     ends.workers[2].send(Header(Kind.CLAIM, 1), b"whole")
     ends.until(lambda: (2, (Kind.CLAIM, 1, b"whole")) in ends.heard)
@@ -103,7 +103,7 @@ def test_what_is_no_message_disturbs_nobody_else(ends, frame):
 
 
 def test_of_a_dead_peer_nothing_comes_and_the_others_go_on(ends):
-    ends.ps.limits[Kind.CLAIM] = LIMIT
+    ends.ps.limits.update({Kind.CLAIM: LIMIT})
     ends.kill(3)
     ends.until(lambda: 3 in ends.ps.dead)
     for rank in (1, 2):

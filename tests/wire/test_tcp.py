@@ -1,0 +1,214 @@
+"""What the channel over TCP adds to the contract of channels: who may come in, who may stay, and who comes back."""
+
+import contextlib
+import select
+import socket
+import ssl
+import stat
+import time
+
+import pytest
+from channel_ends import End
+
+from detox.wire import Header, Kind, keys
+from detox.wire.connection import EntranceError
+from detox.wire.dialer import Dialer
+from detox.wire.keys import Keys, KeysError
+from detox.wire.listener import Listener
+from detox.wire.tcp import Channel
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tcp")
+    keys.make(folder / "keys", range(2))
+    keys.make(folder / "strangers", range(2))
+    return folder
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def listener(folder, clock):
+    listener = Listener(("127.0.0.1", 0), Keys(folder / "keys" / keys.PS), clock)
+    yield listener
+    listener.close()
+
+
+@pytest.fixture
+def ps(listener):
+    ps = Channel(listener, [1, 2])
+    yield ps
+    ps.close()
+
+
+@pytest.fixture
+def dial(folder, listener):
+    made = []
+
+    def dial(worker, whose="keys", **options):
+        own = Keys(folder / whose / keys.worker_folder(worker))
+        made.append(End(Channel(Dialer(("127.0.0.1", listener.port), own), [0], **options)))
+        return made[-1]
+
+    yield dial
+    for end in made:
+        end.channel.close()
+
+
+def until(condition, *channels):
+    """Lets the channels go on until something is so; what they have heard."""
+    heard, end = [], time.monotonic() + 20
+    while not condition():
+        for channel in channels:
+            heard += channel.receive()
+        if time.monotonic() > end:
+            pytest.fail(f"it does not come; so far {heard}")
+    return heard
+
+
+def test_secrets_are_their_owners_alone_and_no_two_are_the_same(folder):
+    secrets = sorted((folder / "keys").rglob(keys.SECRET))
+    assert [path.parent.name for path in secrets] == ["ps", "worker-0", "worker-1"]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in secrets} == {0o600}
+    assert {stat.S_IMODE(path.parent.stat().st_mode) for path in secrets} == {0o700}
+    assert len({Keys(path.parent).fingerprint for path in secrets}) == 3
+
+
+def test_keys_that_others_can_read_are_none_or_are_there_already_are_told(folder, tmp_path):
+    with pytest.raises(KeysError, match="not empty"):
+        keys.make(folder / "keys", range(2))
+    with pytest.raises(KeysError, match=r"No such file.*detox-ps keys makes keys"):
+        Keys(tmp_path)
+    keys.make(tmp_path / "new", [0])
+    own = tmp_path / "new" / "worker-0"
+    (own / keys.SECRET).chmod(0o640)
+    with pytest.raises(KeysError, match=r"others can read .*chmod 600"):
+        Keys(own)
+    (own / keys.SECRET).chmod(0o600)
+    (own / keys.PEERS).write_text("-----BEGIN CERTIFICATE-----\nno\n-----END CERTIFICATE-----\n")
+    with pytest.raises(KeysError, match="detox-ps keys makes keys"):
+        Keys(own).context(ssl.Purpose.SERVER_AUTH)
+
+
+def test_each_key_is_its_workers_rank_and_a_strangers_is_nobodys(ps, dial, listener):
+    second, stranger = dial(1), dial(0, "strangers")
+    with pytest.raises(EntranceError, match="is not the parameter server of these keys"):
+        until(lambda: False, ps, second.channel, stranger.channel)
+    until(lambda: not second.channel.dead and 2 not in ps.dead, ps, second.channel)
+    assert ps.dead == {1}
+
+
+def test_who_knows_the_ps_but_is_unknown_to_it_gets_no_connection(ps, folder, listener, tmp_path):
+    own = tmp_path / "mixed"
+    own.mkdir()
+    (own / keys.SECRET).write_bytes((folder / "strangers" / "worker-0" / keys.SECRET).read_bytes())
+    (own / keys.SECRET).chmod(0o600)
+    (own / keys.PEERS).write_bytes((folder / "keys" / "worker-0" / keys.PEERS).read_bytes())
+    dialer = Dialer(("127.0.0.1", listener.port), Keys(own))
+    channel = Channel(dialer, [0])
+    until(lambda: listener.refused, ps, channel)
+    assert ps.dead == {1, 2}
+    channel.close()
+
+
+def test_who_has_no_key_or_another_tls_gets_no_connection(ps, listener):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    guests = []
+    for version in (ssl.TLSVersion.TLSv1_3, ssl.TLSVersion.TLSv1_2):
+        context.maximum_version = version
+        guest = socket.create_connection(("127.0.0.1", listener.port))
+        guest.setblocking(False)
+        guests.append(context.wrap_socket(guest, do_handshake_on_connect=False))
+
+    def refused():
+        for guest in guests:
+            with contextlib.suppress(OSError):
+                guest.do_handshake()
+        return listener.refused == 2
+
+    until(refused, ps)
+    assert ps.dead == {1, 2}
+    for guest in guests:
+        guest.close()
+
+
+def test_who_says_nothing_has_five_seconds_and_a_crowd_pushes_itself_out(ps, dial, listener, clock):
+    guests = [socket.create_connection(("127.0.0.1", listener.port)) for _ in range(100)]
+    until(lambda: not select_readable(listener), ps)
+    assert listener.refused == 0
+    guests += [socket.create_connection(("127.0.0.1", listener.port)) for _ in range(100)]
+    until(lambda: listener.refused == 72, ps)
+    end = dial(0)
+    until(lambda: not end.channel.dead and 1 not in ps.dead, ps, end.channel)
+    clock.now = 6
+    until(lambda: listener.refused >= 199, ps)
+    for guest in guests:
+        guest.close()
+
+
+def select_readable(listener):
+    poll = select.poll()
+    listener.watch(poll)
+    return any(events for descriptor, events in poll.poll(50))
+
+
+def test_what_can_never_be_a_message_ends_the_connection_and_it_comes_again(ps, dial):
+    ps.limits.update({Kind.CLAIM: 32})
+    end = dial(0)
+    until(lambda: 1 not in ps.dead, ps, end.channel)
+    end.send(Header(Kind.GRADIENT), bytes(100_000))  # longer than anything that was ever expected
+    heard = until(lambda: ps.drops[1], ps, end.channel)
+    assert [message.fault for message in heard] == ["100032 bytes of kind 7, of which nothing so long is expected"]
+    until(lambda: 1 not in ps.dead and not end.channel.dead, ps, end.channel)
+    end.send(Header(Kind.CLAIM, 2), bytes(32))
+    heard = []
+    until(lambda: heard.extend(ps.receive()) or heard, end.channel)
+    assert heard[0].header == Header(Kind.CLAIM, 2)
+
+
+def test_a_new_connection_takes_the_place_of_the_old_one_and_is_greeted(ps, dial):
+    ps.limits.update({Kind.READY: 10})
+    first = dial(0)
+    until(lambda: 1 not in ps.dead, ps, first.channel)
+    second = dial(0, greeting=lambda: (Header(Kind.READY, 5), b"again"))
+    heard = []
+    until(lambda: heard.extend(ps.receive()) or heard, second.channel)
+    assert bytes(heard[0].payload) == b"again"
+    assert ps.drops[1] == 1
+    assert ps.hosts == {1: "127.0.0.1"}
+
+
+def test_a_peer_that_takes_nothing_is_given_up_before_much_piles_up(ps, dial):
+    end = dial(0)
+    until(lambda: 1 not in ps.dead and not end.channel.dead, ps, end.channel)
+    for step in range(3000):
+        ps.send([1], Header(Kind.WORK, step), bytes(5000))
+    assert ps.sending(1) <= 1024
+    until(lambda: ps.drops[1] == 1, ps)
+
+
+def test_a_patient_end_is_never_left_alone_for_good(ps, dial):
+    end = dial(0, patient=True)
+    assert not end.channel.dead
+    until(lambda: 1 not in ps.dead, ps, end.channel)
+    assert not end.channel.dead
+
+
+def test_an_address_that_cannot_be_listened_on_is_told(folder, listener):
+    own = Keys(folder / "keys" / keys.PS)
+    with pytest.raises(EntranceError, match=f"--listen 127.0.0.1:{listener.port}: Address already in use"):
+        Listener(("127.0.0.1", listener.port), own)
+    with pytest.raises(EntranceError, match=r"--listen no\.such\.host\.invalid:7: "):
+        Listener(("no.such.host.invalid", 7), own)
