@@ -18,7 +18,7 @@ if world().rank:
 else:
     import pytest
     os.chdir({tests!r} + "/..")
-    status = int(pytest.main(["-q", "-p", "no:cacheprovider", "tests/wire/test_channels.py"]))
+    status = int(pytest.main(["-q", "-p", "no:cacheprovider", "--noconftest", "tests/wire/test_channels.py"]))
     for rank in range(1, world().size):
         try:
             world().send(("over", ()), rank)
