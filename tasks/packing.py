@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import torch
 
-# What torch's allocator begins each tensor of its own at, on a GPU. cuDNN's batch norm of channels-last images ends with
-# "misaligned address" where the running statistics begin between multiples of 16 bytes: seen with cuDNN 9.19 on an
+# What torch's allocator begins each tensor of its own at, on a GPU. cuDNN's batch norm of channels-last images ends
+# with "misaligned address" where the running statistics begin between multiples of 16 bytes: seen with cuDNN 9.19 on an
 # H100, and with neither contiguous images nor statistics that alone began at such a multiple.
 GPU_ALIGNMENT = 512  # bytes
 
