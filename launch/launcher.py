@@ -15,7 +15,7 @@ from detox.launch.relatives import why_new
 from detox.launch.secret import hide
 from detox.launch.train import parse
 from detox.ps.folder import RunFolder
-from detox.ps.lock import LockedError, is_locked
+from detox.ps.lock import LockedError, check_unlocked
 
 
 def launch(argv: list[str]) -> int:
@@ -34,7 +34,7 @@ def launch(argv: list[str]) -> int:
     line = mpirun_line(n, options.hostfile, command)
     for warning in warnings(line[0], options.hostfile):
         print(f"warning: {warning}", file=sys.stderr)
-    is_locked(folder.path, failure.say)
+    check_unlocked(folder.path, failure.say)
     if train.resume and not folder.done and not folder.has_steps and (told := why_new(config)):
         print(told, flush=True)
     return _start(line, folder, options.restarts, train.resume)

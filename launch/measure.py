@@ -17,7 +17,7 @@ from detox.ps.trial import try_out
 from detox.tasks import Task
 from detox.tasks.samples import Files
 from detox.wire import PROBE, Codec, Header, Kind, Message, Pulse, Session, WireError, digest_of
-from detox.worker.host import ECHO_LIMIT
+from detox.worker.rank import ECHO_LIMIT
 
 _PINGS = 20
 _LOADS = 3

@@ -10,8 +10,8 @@ from detox.launch import failure
 from detox.launch.environment import fingerprint
 from detox.tasks import FlatModel, Task
 from detox.wire import BYE_LIMIT, Header, Kind, Message, Session, Work
-from detox.worker.host import ECHO_LIMIT, PS, WorkerRank
 from detox.worker.momentum import Momentum
+from detox.worker.rank import ECHO_LIMIT, PS, WorkerRank
 
 START_LIMIT = 2**26  # bytes
 _MOMENT = 0.5  # seconds for the last words of a rank that dies

@@ -90,12 +90,8 @@ class Lock:
             self._path.unlink(missing_ok=True)
 
 
-def is_locked(folder: Path, say: Callable[[str], object]) -> None:
-    """Returns if no job works in the folder, which need not exist; leaves nothing there.
-
-    Raises:
-        LockedError: one does.
-    """
+def check_unlocked(folder: Path, say: Callable[[str], object]) -> None:
+    """Raises LockedError where a job works in the folder, which need not exist; leaves nothing there."""
     if (folder / _NAME).exists():
         with Lock(folder, say).held():
             pass

@@ -147,7 +147,7 @@ def parts(axes: "Axes", methods: Sequence["Method"]) -> None:
         left += widths
     axes.set_yticks(places, [method.label for method in methods], parse_math=False)
     axes.invert_yaxis()
-    axes.set(xlabel="milliseconds of a step: the median of each part")
+    axes.set(xlabel="milliseconds per step: the median of each part")
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
 
 

@@ -15,8 +15,8 @@ class Files:
     every r sees the same b samples at the same step. With shards, each file passes through its own shard instead.
 
     Args:
-        count: files per step, p/r.
-        size: samples per file, r*b/p.
+        count: files per step; p/r where all copies are computed at once.
+        size: samples per file.
         train_size: samples of the training set.
         seed: of the order and of the files' own randomness.
         shards: the samples of each file, see detox.tasks.shards; empty: every file draws from the whole training set.

@@ -10,7 +10,7 @@ from torch import nn
 from detox.tasks import Task
 from detox.wire import Codec, Header, Kind, Message, Work, digest_of
 from detox.wire.memory import Network
-from detox.worker.host import ECHO_LIMIT, WorkerRank
+from detox.worker.rank import ECHO_LIMIT, WorkerRank
 
 
 class Line(Task):

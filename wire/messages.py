@@ -1,4 +1,4 @@
-"""The messages between the PS and the workers: a fixed binary header, then a payload of known size."""
+"""The messages of a job: a fixed binary header, then a payload of known size."""
 
 import struct
 import zlib

@@ -17,7 +17,7 @@ class Defence:
     Attributes:
         hierarchy: the aggregation.
         f: bad votes that it has to tolerate.
-        files: votes per step, p/r.
+        files: votes per step.
         r: workers per group; a strict majority of them decides its vote.
         d: entries of a vector that are aggregated.
     """

@@ -13,7 +13,7 @@ Perturbation = Literal["std", "unit", "sign"]
 class Knowledge:
     """What Byzantine workers know in one step, when they make up what to send.
 
-    An attack that colludes is asked once a step, and all colluders send its answer: they all have this same knowledge.
+    An attack that colludes is asked once per step, and all colluders send its answer: they have this same knowledge.
 
     Attributes:
         own: (d + b,) float32, the worker's honest vector; that of the first file where the attack colludes.

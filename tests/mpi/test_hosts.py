@@ -86,7 +86,7 @@ def test_four_hosts_train_to_the_bits_of_one(network, hostfile, jobs, baseline):
 
 
 def test_a_host_that_was_cut_off_for_a_while_agrees_again(network, hostfile, jobs):
-    # All workers dawdle, so that the run outlasts the cut by far: three times 20 ms a step on each host.
+    # All workers dawdle, so that the run outlasts the cut by far: three times 20 ms per step on each host.
     pace = ["--fault.worker", *map(str, range(9)), "--fault.kind", "straggle", "--fault.seconds", "0.02"]
     job = network.launch(jobs, hostfile, "--q", "0", "--steps", "240", "--transport.deadline", "3", *pace)
     job.wait_for("step  20")

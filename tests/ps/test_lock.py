@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from detox.ps import lock
-from detox.ps.lock import Lock, LockedError, is_held, is_locked
+from detox.ps.lock import Lock, LockedError, check_unlocked, is_held
 
 HOLD = """
 import sys
@@ -34,7 +34,10 @@ def holder(tmp_path):
 
 
 def test_a_second_job_is_refused_with_host_and_process_of_the_first(holder, tmp_path):
-    for attempt in (lambda: Lock(tmp_path, pytest.fail).held().__enter__(), lambda: is_locked(tmp_path, pytest.fail)):
+    for attempt in (
+        lambda: Lock(tmp_path, pytest.fail).held().__enter__(),
+        lambda: check_unlocked(tmp_path, pytest.fail),
+    ):
         with pytest.raises(LockedError, match=f"process {holder.pid} on host {os.uname().nodename}"):
             attempt()
     holder.communicate()
@@ -46,7 +49,7 @@ def test_a_second_job_is_refused_with_host_and_process_of_the_first(holder, tmp_
 def test_a_holder_that_stands_still_is_a_holder(holder, tmp_path):
     holder.send_signal(signal.SIGSTOP)
     with pytest.raises(LockedError):
-        is_locked(tmp_path, pytest.fail)
+        check_unlocked(tmp_path, pytest.fail)
 
 
 def test_a_lock_that_a_killed_job_left_is_found_out_at_once(holder, tmp_path):
@@ -102,7 +105,7 @@ def test_a_job_on_another_host_is_waited_for_and_refuses_by_a_sign_of_life(elsew
 
     try:
         with pytest.raises(LockedError, match="on host elsewhere"):
-            is_locked(tmp_path, say)
+            check_unlocked(tmp_path, say)
     finally:
         over.set()
         living.join()

@@ -11,7 +11,7 @@ from torch import nn
 from detox.tasks import FlatModel, Task
 from detox.wire import Codec, Header, Kind, Pulse, Work, digest_of
 from detox.wire.memory import Network
-from detox.worker import host as module
+from detox.worker import rank as module
 from detox.worker.adversary import Adversary
 
 WEIGHTS = np.zeros(2, np.float32)
