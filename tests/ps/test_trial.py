@@ -1,136 +1,22 @@
 """What a task forgets is said before the first step, and neither trial nor evaluation changes a bit."""
 
-import io
 import itertools
-import os
 import random
-import sys
 import time
 from fractions import Fraction
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
+from sound import FILES, Sound, everything, holding, tried
 from torch import nn
 from torch.nn import functional
 from torch.nn.functional import cross_entropy, embedding
 
 from detox.ps.model import GlobalModel
 from detox.ps.trial import try_out
-from detox.tasks import Task, TaskError
-from detox.tasks.samples import Files
-
-FILES = Files(2, 6, 40, 0)
-
-
-class Sound(Task):
-    """A task with nothing wrong, and batch norm and dropout in its model."""
-
-    train_size, device = 40, torch.device("cpu")
-
-    def __init__(self):
-        generator = torch.Generator().manual_seed(0)
-        self.x, self.y = torch.randn((40, 6), generator=generator), torch.arange(40) % 3
-
-    def build_model(self):
-        return nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Dropout(0.2), nn.Linear(8, 3))
-
-    def loss(self, model, indices, generator):
-        return cross_entropy(model(self.x[indices]), self.y[indices])
-
-    def evaluate(self, model):
-        return {"loss": cross_entropy(model(self.x), self.y)}
-
-
-def tried(task, warn=None, **options):
-    model = GlobalModel(task, seed=0, steps=9, arguments={"lr": 0.1, "momentum": 0.9})
-    options = {"bits": True, "signs": False, **options}
-    files = Files(FILES.count, FILES.size, task.train_size, FILES.seed)
-    try_out(task, model, files, warn=pytest.fail if warn is None else warn, **options)
-    return model
-
-
-def steps(model, count=3):
-    for step in range(1, count + 1):
-        votes = np.stack([model.compute(i, FILES.file_seed(step, f)) for f, i in enumerate(FILES.draw(step))])
-        buffers = model.agree(votes[:, model.d :], 0) if model.b else None
-        model.apply(votes[:, : model.d].mean(0), buffers, model.without_gradient(votes, 0))
-        yield step
-
-
-def everything(model):
-    """Of all that decides what training does next."""
-    own = [(m.training, [name for name, _ in m.named_children()]) for m in model.module.modules()]
-    tensors = [*model.module.parameters(), *model.module.buffers()]
-    told = [(t.data_ptr(), t.shape, t.dtype, t.requires_grad, t.grad is None) for t in tensors]
-    randoms = torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate()
-    settings = torch.get_default_dtype(), torch.get_num_threads(), Path.cwd(), sys.stdout, sys.stderr
-    return own, told, randoms, settings, torch.is_grad_enabled(), [t.tolist() for t in tensors]
-
-
-def changing(name, change):
-    """A task whose `evaluate` changes something, by the name of what it changes."""
-
-    class Changing(Sound):
-        def evaluate(self, model):
-            change(self, model)
-            return super().evaluate(model)
-
-    Changing.__name__ = name
-    return Changing
-
-
-CHANGES = {
-    "nothing": lambda task, model: None,
-    "training mode": lambda task, model: model.train()(task.x),
-    "mode of a part": lambda task, model: model[1].train()(torch.randn(9, 8)),
-    "random numbers": lambda task, model: (torch.rand(5), np.random.rand(), random.random()),
-    "seeds": lambda task, model: (torch.manual_seed(1), np.random.seed(1), random.seed(1)),
-    "requires_grad": lambda task, model: model.requires_grad_(False),
-    "zero_grad": lambda task, model: model.zero_grad(),
-    "zeroed gradients": lambda task, model: model.zero_grad(set_to_none=False),
-    "a backward pass": lambda task, model: cross_entropy(model(task.x), task.y).backward(),
-    "parameters": lambda task, model: model[0].weight.data.zero_(),
-    "replaced parameters": lambda task, model: setattr(model[0], "weight", nn.Parameter(torch.zeros(8, 6))),
-    "buffers": lambda task, model: model[1].reset_running_stats(),
-    "replaced buffers": lambda task, model: setattr(model[1], "running_mean", torch.ones(8)),
-    "half and back": lambda task, model: model.double().float(),
-    "attributes": lambda task, model: (setattr(model[2], "p", 0.9), setattr(model[1], "momentum", None)),
-    "hooks": lambda task, model: model[0].register_forward_hook(lambda m, i, out: 0 * out),
-    "layers": lambda task, model: model.__setitem__(0, nn.Linear(6, 8)),
-    "gradient mode": lambda task, model: torch.set_grad_enabled(False),
-    "torch's settings": lambda task, model: (torch.set_default_dtype(torch.float64), torch.set_num_threads(3)),
-    "the output": lambda task, model: vars(sys).update(stdout=io.StringIO(), stderr=io.StringIO()),
-    "the current folder": lambda task, model: os.chdir("/"),
-}
-
-
-@pytest.mark.parametrize("what", CHANGES)
-def test_evaluation_cannot_change_the_training(what):
-    never = GlobalModel(Sound(), seed=0, steps=9, arguments={"lr": 0.1, "momentum": 0.9})
-    often = tried(changing(what, CHANGES[what])())
-    for _ in zip(steps(never), steps(often), strict=True):
-        before = everything(often)
-        often.evaluate()
-        assert everything(often) == before
-    assert often.digest == never.digest
-
-
-def test_a_model_is_evaluated_in_evaluation_mode_and_each_part_gets_its_mode_back():
-    class Watching(Sound):
-        def evaluate(self, model):
-            assert not any(module.training for module in model.modules())
-            raise OSError("no test set")
-
-    model = GlobalModel(Watching(), seed=0, steps=9)
-    model.module[1].eval()
-    with pytest.raises(
-        TaskError, match=r"evaluate failed with OSError: no test set, in .*test_trial\.py:\d+ \(evaluate\)"
-    ):
-        model.evaluate()
-    assert [module.training for module in model.module] == [True, False, True, True]
+from detox.tasks import TaskError
 
 
 def test_the_trial_changes_no_bit_of_the_run():
@@ -280,12 +166,6 @@ class SpeechlessError(Exception):
 
 def speechless():
     raise SpeechlessError
-
-
-def holding(buffer):
-    module = nn.Linear(6, 3)
-    module.register_buffer("held", buffer)
-    return module
 
 
 FORGOTTEN = {
@@ -458,60 +338,8 @@ def test_the_trial_does_not_read_the_task_s_data():
     tried(Slot(samples=np.zeros(3).view(Mapped)))
 
 
-def test_counters_are_part_of_a_checkpoint():
-    first, second = (GlobalModel(Sound(), seed=seed, steps=9) for seed in (0, 1))
-    assert list(steps(first, 4)) == [1, 2, 3, 4]
-    second.restore(first.state())
-    assert second.module[1].num_batches_tracked == 4
-    assert list(steps(first, 2)) == list(steps(second, 2))
-    assert second.digest == first.digest
-    assert second.module[1].num_batches_tracked == 6
-
-
 def test_signs_refuse_what_has_no_sign():
     with pytest.raises(TaskError, match="signs cannot say so"):
         tried(losing(lambda t, m, i: mean(t, m, i) * torch.tensor(float("nan"))), signs=True)
     with pytest.raises(TaskError, match="does not reach 5 of the model's parameters"):
         tried(losing(lambda t, m, i: m[3].weight.sum()), signs=True)
-
-
-def test_a_parameter_has_no_gradient_where_more_than_all_but_f_votes_say_so():
-    model = GlobalModel(Sound(), seed=0, steps=9)
-    none, some = np.full(model.d + model.b, -0.0, np.float32), np.zeros(model.d + model.b, np.float32)
-    everyone = [0, 1, 2, 3, 4, 5]
-    partly = none.copy()
-    partly[5] = 0.0
-    assert model.without_gradient(np.stack([none, none, none]), 0) == everyone
-    assert model.without_gradient(np.stack([none, some, none]), 0) == []
-    assert model.without_gradient(np.stack([none, some, none]), 1) == everyone
-    assert model.without_gradient(np.stack([none, some, some]), 1) == []
-    assert model.without_gradient(np.stack([none, partly]), 0) == everyone[1:]
-
-
-@pytest.mark.parametrize("dtype", ["bool", "uint8", "int8", "int32", "int64", "float32"])
-def test_exact_buffers_agree_on_a_value_among_the_honest_ones_whatever_others_say(dtype):
-    rng = np.random.default_rng(3)
-    votes = (rng.normal(size=(7, 5)) * 100).clip(-120, 120).astype(dtype)
-    if dtype == "float32":
-        votes[:, 0] = np.inf
-
-    class Holding(Sound):
-        def __init__(self, vote):
-            super().__init__()
-            self.vote = vote
-
-        def build_model(self):
-            module = holding(torch.from_numpy(self.vote.copy()))
-            module.register_buffer("odd", torch.tensor([1, 0, 1], dtype=torch.int16))
-            return module
-
-    models = [GlobalModel(Holding(vote), seed=0, steps=9) for vote in votes]
-    model, rows = models[0], [model.weights[model.d :].copy() for model in models]
-    held = model.module.held
-    for sent in (1e30, -1e30, 12345.5):
-        rows[2] = rows[5] = np.full(model.b, sent, np.float32)
-        model.apply(np.zeros(model.d, np.float32), model.agree(np.stack(rows), 2))
-        honest = np.sort(votes[[0, 1, 3, 4, 6]], axis=0)
-        assert (honest[0] <= held.numpy()).all()
-        assert (held.numpy() <= honest[-1]).all()
-        assert model.module.odd.tolist() == [1, 0, 1]
