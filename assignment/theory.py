@@ -6,7 +6,7 @@ bad if (r+1)/2 or more of its members are Byzantine, and q_e is the number of ba
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from functools import cache
 from itertools import accumulate, repeat
@@ -70,6 +70,45 @@ def copies(p: int, q: int, r: int) -> float:
         return 1 + another_lie + ((1 - lie) * further(honest + 1, lies) if lie < 1 else 0.0)
 
     return further(0, 0)
+
+
+def all_byzantine(p: int, q: int, asked: Iterable[int]) -> Fraction:
+    """Files per step, on average, of which all that are asked at first are Byzantine: nobody contradicts them.
+
+    Args:
+        p, q: workers, and Byzantine ones among them.
+        asked: of each file, how many are asked at first.
+    """
+    return sum((Fraction(math.comb(q, n), math.comb(p, n)) for n in asked), Fraction(0))
+
+
+def until_audited(p: int, q: int, asked: int, audited: int) -> tuple[float, float]:
+    """Bad votes in a whole run, and its steps, where Byzantine workers lie only about files that are all theirs.
+
+    Averages, to which two such files in one step and the step or two until a proof counts add little. Of F files the PS
+    computes n itself; so F/n - 1 of these go by until one is among them, and proves all that were asked for it.
+
+    Args:
+        p, q: workers, and Byzantine ones among them.
+        asked: how many workers are asked for a file at first.
+        audited: n.
+    """
+    bad = steps = 0.0
+    while q >= asked:
+        files = p // asked
+        bad += max(0.0, files / audited - 1)
+        steps += 1 / (min(1.0, audited / files) * float(all_byzantine(p, q, [asked] * files)))
+        p, q = p - asked, q - asked
+    return bad, steps
+
+
+def audited_bad_votes(p: int, q: int, k: int) -> Fraction:
+    """E[q_e] where k of p workers compute again what k of the other p - k do, and all q Byzantine workers lie alike.
+
+    A file that is not audited is bad if its one holder is Byzantine; of an audited one, two of its three are, of which
+    the third is asked only where the two disagree.
+    """
+    return (p - 2 * k) * Fraction(q, p) + k * bad_group(p, q, 3) if k else Fraction(q)
 
 
 def effort(p: int, q: int, r: int, m: int) -> float:

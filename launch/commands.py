@@ -48,7 +48,7 @@ COMMANDS = {
     ),
     "examine": Command("", "what the doctor runs under mpirun", "launch.train", hidden=True, of_ranks=True),
     "plan": Command(
-        "-p P -q Q [-r R] [--find P] [--plot FILE.png] [--json]", "bad votes, what tolerates them, their cost",
+        "-p P -q Q [-r R] [--find LIMIT...] [--plot FILE.png] [--json]", "what can check votes, at what cost",
         "reports.plan",
     ),
     "sweep": Command(

@@ -1,47 +1,42 @@
-"""`detox-ps plan`: before a run, how many bad votes to expect, what tolerates them, and what it costs."""
+"""`detox-ps plan`: before a run, what can check its votes, how many are bad, what tolerates them, and what it costs."""
 
 import json
 import math
 import sys
 from argparse import ArgumentParser
-from collections.abc import Sequence
-from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
-
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
 
 from detox.aggregators import AggregatorError
 from detox.aggregators.pairs import PAIRS
 from detox.assignment.theory import enough_redundancy, expected_bad_votes, tail, tail_bound, tail_bound_holds
 from detox.config import ConfigError
-from detox.errors.words import counted
-from detox.reports.figures import figure_of, picture, picture_file
+from detox.reports import search
+from detox.reports.figures import picture, picture_file
 from detox.reports.forecast import Forecast, Setting, bytes_into_ps, find, forecast, server_seconds
-from detox.reports.terminal import printer
+from detox.reports.plan_chart import chart
+from detox.reports.plan_tables import print_plan
+from detox.reports.search import LIMITS, read_limits
 
 _PARAMETERS = 10**15
-_ROWS = 60  # of the table
-_RARE = 1e-12
-_EFFORT_OF_ALL = 1e12  # of the exact counts of a chart, see detox.assignment.theory.effort
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 def plan(argv: list[str]) -> int:
     """Prints the plan and draws the chart; returns the exit status."""
     options = parser().parse_args(argv)
-    chosen = {name: getattr(options, name) for name in ("p", "q", "r", "steps", "d", "classes", "aggregator", "find")}
+    names = ("p", "q", "r", "steps", "d", "classes", "aggregator", "rate", "runs")
     try:
-        facts = expect(**chosen, measure=not options.no_measure)
+        failure, limits = _wanted(options.find)
+        chosen = {name: getattr(options, name) for name in names}
+        facts = expect(**chosen, find=failure, limits=limits, measure=not options.no_measure)
     except (ConfigError, AggregatorError) as error:
         print(f"detox-ps: {error}", file=sys.stderr)
         return 2
     if options.json:
         print(json.dumps(facts, indent=2, allow_nan=False))
     else:
-        _print(facts)
+        print_plan(facts)
     if options.plot is not None:
         setting = Setting(options.p, options.q, options.r, options.steps, tuple(options.classes))
         return picture(lambda: chart(setting, [forecast(setting, name) for name in options.aggregator]), options.plot)
@@ -52,11 +47,11 @@ def parser() -> ArgumentParser:
     """The command line."""
     line = ArgumentParser(
         "detox-ps plan",
-        description="How many votes q Byzantine workers win, what tolerates them, and what it costs.",
+        description="What checks the votes of p workers, how many of them q Byzantine workers win, and what it costs.",
         allow_abbrev=False,
     )
     line.add_argument("-p", type=int, required=True, help="workers")
-    line.add_argument("-q", type=int, required=True, help="Byzantine workers among them")
+    line.add_argument("-q", type=int, required=True, help="Byzantine workers among them, at most")
     line.add_argument("-r", type=int, default=3, help="workers per group (3)")
     line.add_argument(
         "--classes", type=int, nargs="+", default=[], metavar="N", help="sizes of the classes of hosts with equal bits"
@@ -66,7 +61,21 @@ def parser() -> ArgumentParser:
     line.add_argument(
         "--aggregator", nargs="+", default=[*PAIRS, "mean"], metavar="NAME", help="pairs or rules (the pairs, mean)"
     )
-    line.add_argument("--find", type=float, metavar="P", help="least r with a failure probability of at most P")
+    line.add_argument(
+        "--find",
+        nargs="+",
+        default=[],
+        metavar="LIMIT",
+        help="the cheapest checks that keep all limits, such as overhead=3%% named=100; "
+        + "; ".join(f"{name}: {words.replace('%', '%%')}" for name, words in LIMITS.items())
+        + "; a number alone: the least r with a failure probability of at most this",
+    )
+    line.add_argument(
+        "--rate", type=float, default=1.0, help="share of its steps in which a faulty worker computes wrong (1)"
+    )
+    line.add_argument(
+        "--runs", type=int, help="simulated runs of each number that no formula gives (20, fewer from p = 46 on)"
+    )
     line.add_argument("--no-measure", action="store_true", help="leave out the seconds of the PS, measured here")
     line.add_argument(
         "--plot", type=picture_file, metavar="FILE", help="draw the chart: .png, .pdf, .svg (extra `plot`)"
@@ -85,6 +94,9 @@ def expect(
     classes: Sequence[int] = (),
     aggregator: Sequence[str] = (*PAIRS, "mean"),
     find: float | None = None,
+    limits: Mapping[str, float] | None = None,
+    rate: float = 1.0,
+    runs: int | None = None,
     measure: bool = True,
 ) -> dict[str, Any]:
     """All that `detox-ps plan` says, as its --json; from Python it is `detox.plan`.
@@ -96,6 +108,9 @@ def expect(
         classes: sizes of the classes of hosts with equal bits; empty: all are of one.
         aggregator: names of pairs or rules.
         find: a failure probability, for which the least r is looked for.
+        limits: for which the cheapest checks are looked for, see detox.reports.choices.LIMITS.
+        rate: share of its steps in which a faulty worker computes wrong.
+        runs: simulated runs of each number that no formula gives; 0: none; unset: 20, fewer where workers are many.
         measure: whether to measure the seconds of the PS here.
 
     Raises:
@@ -106,11 +121,14 @@ def expect(
     setting.check()
     if not 1 <= d <= _PARAMETERS or not (find is None or 0 <= find <= 1):
         raise ConfigError(f"-d is at least 1 and at most {_PARAMETERS}, and --find a probability, 0 to 1")
-    return as_json(setting, [forecast(setting, name) for name in aggregator], d, find, measure)
+    if not 0 < rate <= 1 or (runs is not None and runs < 0):
+        raise ConfigError("--rate is above 0 and at most 1, and --runs at least 0")
+    facts = as_json(setting, [forecast(setting, name) for name in aggregator], d, find, measure)
+    return facts | ({} if classes else search.as_json(p, q, r, rate, runs, limits or {}))
 
 
 def as_json(setting: Setting, forecasts: list[Forecast], d: int, wanted: float | None, measure: bool) -> dict[str, Any]:
-    """All that the tables say."""
+    """All that the tables say of r as given."""
     distribution = setting.distribution
     sent, vanilla = bytes_into_ps(setting, d)
     bound = enough_redundancy(setting.q, setting.r)
@@ -145,132 +163,13 @@ def as_json(setting: Setting, forecasts: list[Forecast], d: int, wanted: float |
     }
 
 
-def _print(facts: dict[str, Any]) -> None:
-    console = printer()
-    p, q, r, votes, steps = (facts[name] for name in ("p", "q", "r", "votes", "steps"))
-    within = ""
-    if facts["classes"]:
-        sizes = ", ".join(map(str, facts["classes"]))
-        within = f" within classes of {sizes}; {facts['idle']} have nothing to do, and {p // r - votes} votes are lost"
-    groups = f"{counted(votes, 'group')} of {r}{within}"
-    console.print(f"{counted(p, 'worker')}, {q} of them Byzantine, in {groups}.", end=" ")
-    console.print("Bad votes per step, if groups are secret:\n")
-    table = Table("bad votes", "exactly", "so many or more", box=SIMPLE_HEAD, show_edge=False)
-    if facts["paper_bound_applies"]:
-        table.add_column("the paper's bound")
-    rows = range(facts["worst_case"] + 1)
-    seen = rows if len(rows) <= _ROWS else [k for k in rows if facts["distribution"][k] >= _RARE][:_ROWS]
-    for k in seen:
-        bound = [_chance(facts["paper_tail_bound"][k])] if facts["paper_bound_applies"] else []
-        table.add_row(str(k), _chance(facts["distribution"][k]), _chance(facts["tail"][k]), *bound)
-    console.print(table)
-    if len(seen) < len(rows):
-        console.print(
-            f"{len(rows) - len(seen)} rows, below {_RARE:g} or beyond {_ROWS}, are left out; --json has them."
-        )
-    console.print(
-        f"{facts['expected_bad_votes']:.4f} on average; {facts['worst_case']} if the groups are known to them."
-    )
-    console.print(_bounds_in_words(facts))
-    in_steps = f"in {steps} steps" if steps > 1 else "per step"
-    table = Table(
-        "aggregator",
-        f"tolerates, of {votes} votes",
-        f"fails {in_steps}",
-        "any q up to",
-        box=SIMPLE_HEAD,
-        show_edge=False,
-    )
-    if facts["wanted"] is not None:
-        table.add_column(f"least r for {facts['wanted']:g}")
-    table.add_column(f"without groups: tolerates, of {p}")
-    measured = "seconds" in facts["aggregators"][0]
-    if measured:
-        table.add_column("ms of the PS")
-        table.add_column("without groups")
-    for row in facts["aggregators"]:
-        served = row["tolerates"] >= 0
-        cells = [
-            row["name"],
-            str(row["tolerates"]) if served else "too few votes",
-            _chance(row["failure"]) if served else "-",
-        ]
-        cells.append(str(row["any_placement"]) if served else "-")
-        if facts["wanted"] is not None:
-            cells.append(str(row["least_r"] or "none"))
-        cells.append(
-            f"{row['vanilla']}: {row['vanilla_tolerates']}" if row["vanilla_tolerates"] >= 0 else f"{row['vanilla']}: -"
-        )
-        if measured:
-            cells += ["-" if t is None else f"{1000 * t:.1f}" for t in (row["seconds"], row["vanilla_seconds"])]
-        table.add_row(*cells)
-    console.print("", table, sep="\n")
-    mine, vanilla = facts["bytes_into_ps"], facts["vanilla_bytes_into_ps"]
-    console.print(
-        f"Against the same batch without groups: {r} times the samples per worker; into the PS {mine / 1e6:.2f} MB\n"
-        f"per step, {mine / vanilla:.3f} of {vanilla / 1e6:.2f} MB (d = {facts['d']}, uncompressed)."
-        + (" Seconds of the PS: digests and aggregation, here, on one thread." if measured else "")
-    )
-
-
-def _bounds_in_words(facts: dict[str, Any]) -> str:
-    p, q = facts["p"], facts["q"]
-    if not facts["paper_bound_applies"]:
-        least = 3 + 2 * math.log2(q)
-        return f"The paper's bounds (1 on average, an exponential tail) take r >= 3 + 2 log2(q) = {least:.1f}."
-    names = {"paper_mean_bound_holds": "1 on average", "paper_tail_bound_holds": "the column above"}
-    broken = [words for name, words in names.items() if not facts[name]]
-    if not broken:
-        return "The paper's bounds, 1 on average and the column above, hold here."
-    verb = "does" if len(broken) == 1 else "do"
-    return f"The paper's bounds take a small q/p too: at q/p = {q / p:.2f} {' and '.join(broken)} {verb} not hold."
-
-
-def _chance(share: float) -> str:
-    """A probability, never rounded to 0 or 1."""
-    if share in (0.0, 1.0):
-        return f"{share:.0%}"
-    return f"{share:.2%}" if 0.0001 <= share <= 0.9999 else f"{share:.1e}" if share < 0.5 else f"1 - {1 - share:.1e}"
-
-
-def chart(setting: Setting, forecasts: list[Forecast]) -> "Figure":
-    """Left the tail of the bad votes for each r that divides p; right failures over q, at this r.
-
-    Where these take too long to count, some are left out.
-    """
-    figure, axes = figure_of(1, 2, 12, 4.5)
-    tails, failures = axes[0]
-    bounded = []
-    for r in (r for r in range(1, setting.p // 2 + 1, 2) if setting.p % r == 0):
-        at = replace(setting, r=r)
-        if at.effort > _EFFORT_OF_ALL / 10:
-            continue
-        shares = [float(share) for share in tail(at.distribution)[: at.worst + 1]]
-        tails.plot(range(len(shares)), shares, "o-", markersize=4, label=f"r = {r}" + " (this)" * (r == setting.r))
-        if enough_redundancy(setting.q, r) and r > 1 and tail_bound_holds(at.distribution):
-            bounded.append(r)
-    if bounded:
-        bound = [tail_bound(k) for k in range(setting.q + 1)]
-        tails.plot(range(len(bound)), bound, "k:", label=f"the paper's bound, from r = {bounded[0]} on")
-    tails.set(xlabel="k bad votes", ylabel="probability of k or more, per step", yscale="log", ylim=(1e-9, 2))
-    tails.set_title(f"p = {setting.p}, q = {setting.q}")
-    last = max(setting.p // 2, setting.q)
-    points = min(last, max(4, int(_EFFORT_OF_ALL / (1 + replace(setting, q=last).effort))), 200)
-    settings = [replace(setting, q=last * point // max(points, 1)) for point in range(points + 1)]
-    for number, one in enumerate(forecasts):
-        if one.tolerates >= 0:
-            chances = [at.failure(one.tolerates) for at in settings]
-            label = f"{one.name}: tolerates {one.tolerates}"
-            failures.plot([at.q for at in settings], chances, ("-", "--", ":")[number % 3], label=label)
-    failures.set(xlabel="q Byzantine workers")
-    if any(chance > 0 for line in failures.lines for chance in line.get_ydata()):
-        failures.set(yscale="log", ylim=(1e-9, 2))
-    failures.axvline(setting.q, color="grey", linewidth=0.8)
-    failures.set_ylabel("probability of failure, " + (f"{setting.steps} steps" if setting.steps > 1 else "per step"))
-    failures.set_title(f"p = {setting.p}, r = {setting.r}")
-    for one in (tails, failures):
-        one.xaxis.get_major_locator().set_params(integer=True)
-        one.grid(alpha=0.3)
-        if one.get_legend_handles_labels()[0]:
-            one.legend(fontsize=9)
-    return figure
+def _wanted(words: Sequence[str]) -> tuple[float | None, dict[str, float]]:
+    """What --find asks: a failure probability, if any, and limits of the checks."""
+    numbers = [word for word in words if "=" not in word]
+    if len(numbers) > 1:
+        raise ConfigError(f"--find takes one probability, got {' '.join(numbers)}")
+    try:
+        failure = float(numbers[0]) if numbers else None
+    except ValueError:
+        raise ConfigError(f"--find {numbers[0]}: a probability, or a limit such as overhead=3% or named=100") from None
+    return failure, read_limits(word for word in words if "=" in word)

@@ -4,20 +4,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from random import Random
 
-from detox.ps.ballots import Tally
 from detox.ps.events import Event, EventKind
+from detox.reports.simulation import TRUTH, count, said
 
-TRUTH = "truth"
 Behaviour = Callable[[Random, Sequence[int], Set[int], int], str | None]
 
 
 def vote(step: int, file: int, holders: Sequence[int], claims: Mapping[int, str | None]) -> list[Event]:
     """What the vote on a file says of its holders; a claim may be missing, or None."""
-    tally = Tally(holders)
-    for worker, value in claims.items():
-        if value is not None:
-            tally.claim(worker, value)
-    return [Event(tally.says_of(worker), step, worker, file, others=tally.contradicting(worker)) for worker in holders]
+    return said(count(tuple(holders), len(holders), claims), step, file)
 
 
 def _wins(group: Sequence[int], wrong: Set[int]) -> bool:

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detox.assignment.schemes import RedrawnGroups, worst_case
+from detox.assignment.schemes import AuditedFiles, RedrawnGroups, worst_case
 from detox.assignment.theory import (
+    all_byzantine,
+    audited_bad_votes,
     bad_group,
     bad_votes,
     copies,
@@ -145,3 +147,26 @@ def test_lazy_copies_are_the_mean_over_all_orders(case):
         claims = [worker < q for worker in order]
         asked.append(next(n for n in range(1, r + 1) if m in (sum(claims[:n]), n - sum(claims[:n]))))
     assert copies(*case) == pytest.approx(sum(asked) / len(asked))
+
+
+def _placements(p, q):
+    return [set(some) for some in itertools.combinations(range(p), q)]
+
+
+@pytest.mark.parametrize("q", [0, 1, 2, 4, 9])
+def test_files_that_are_all_byzantine_are_counted_over_all_placements(q):
+    asked = RedrawnGroups(3, lazy=True).draw(1, range(9)).first
+    ends = [sum(asked[: file + 1]) for file in range(len(asked))]
+    files = [set(range(end - size, end)) for end, size in zip(ends, asked, strict=True)]
+    counts = [sum(file <= byzantine for file in files) for byzantine in _placements(9, q)]
+    assert all_byzantine(9, q, asked) == Fraction(sum(counts), len(counts))
+
+
+@pytest.mark.parametrize("k", [0, 1, 3])
+@pytest.mark.parametrize("q", [0, 1, 3, 9])
+def test_bad_votes_under_audits_are_counted_over_all_placements(k, q):
+    files = AuditedFiles(k).draw(1, range(9)).holders
+    counts = [
+        sum(2 * len(byzantine & set(holders)) > len(holders) for holders in files) for byzantine in _placements(9, q)
+    ]
+    assert audited_bad_votes(9, q, k) == Fraction(sum(counts), len(counts))

@@ -10,10 +10,12 @@ import detox
 from detox.aggregators import AggregatorError, create_hierarchy
 from detox.assignment.theory import bad_votes, exceeds
 from detox.reports.forecast import Setting, bytes_into_ps, find, forecast, tolerated
-from detox.reports.plan import chart, plan
+from detox.reports.plan import plan
+from detox.reports.plan_chart import chart
 from detox.wire import Codec, Header, Kind, digest_of
 
-PAPERS = ["-p", "45", "-q", "5", "-r", "3", "--no-measure"]
+QUICKLY = ["--no-measure", "--runs", "0"]
+PAPERS = ["-p", "45", "-q", "5", "-r", "3", *QUICKLY]
 PAGE = Path(__file__).parents[2] / "docs" / "plan.md"
 
 
@@ -86,7 +88,7 @@ def test_votes_that_byzantine_workers_withhold_can_leave_too_few_as_the_page_say
     ],
 )
 def test_it_says_whether_the_papers_bounds_hold_here(line, words, holds, capsys):
-    arguments = [*line.split(), "--no-measure", "--aggregator", "median"]
+    arguments = [*line.split(), *QUICKLY, "--aggregator", "median"]
     assert plan(arguments) == 0
     assert words in capsys.readouterr().out
     assert plan([*arguments, "--json"]) == 0
@@ -109,7 +111,7 @@ def test_the_chart_has_no_bound_that_does_not_hold_and_reaches_q():
 
 def test_a_rule_that_refuses_to_be_timed_has_no_seconds(capsys):
     # smea takes 15 votes, but not the subsets of 45.
-    assert plan(["-p", "45", "-q", "5", "-d", "50", "--aggregator", "smea", "--json"]) == 0
+    assert plan(["-p", "45", "-q", "5", "-d", "50", "--runs", "0", "--aggregator", "smea", "--json"]) == 0
     (smea,) = json.loads(capsys.readouterr().out)["aggregators"]
     assert smea["seconds"] > 0
     assert smea["vanilla_seconds"] is None
@@ -118,7 +120,7 @@ def test_a_rule_that_refuses_to_be_timed_has_no_seconds(capsys):
 def test_a_chart_that_cannot_be_written_is_told_in_words(tmp_path, capsys):
     pytest.importorskip("matplotlib")
     (tmp_path / "file").touch()
-    assert plan(["-p", "9", "-q", "1", "--no-measure", "--plot", str(tmp_path / "file" / "a.png")]) == 2
+    assert plan(["-p", "9", "-q", "1", *QUICKLY, "--plot", str(tmp_path / "file" / "a.png")]) == 2
     said = capsys.readouterr().err
     assert "a.png: " in said
     assert said.count("\n") == 1
@@ -128,7 +130,10 @@ SETTING = ("-p", "45", "-q", "5", "-r", "9")
 
 
 def test_json_says_all_that_the_tables_say_in_numbers(capsys):
-    assert plan([*SETTING, "-d", "1000", "--find", "0.1", "--aggregator", "median", "bulyan", "--json"]) == 0
+    assert (
+        plan([*SETTING, "-d", "1000", "--find", "0.1", "--aggregator", "median", "bulyan", "--runs", "0", "--json"])
+        == 0
+    )
     facts = json.loads(capsys.readouterr().out)
     assert facts["votes"] == 5
     assert sum(facts["distribution"]) == pytest.approx(1)
@@ -143,7 +148,7 @@ def test_json_says_all_that_the_tables_say_in_numbers(capsys):
 
 def test_the_chart_is_drawn(tmp_path):
     pytest.importorskip("matplotlib")
-    assert plan(["-p", "45", "-q", "5", "--no-measure", "--plot", str(tmp_path / "deep" / "plan.png")]) == 0
+    assert plan([*PAPERS, "--plot", str(tmp_path / "deep" / "plan.png")]) == 0
     assert (tmp_path / "deep" / "plan.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -160,6 +165,13 @@ def test_the_chart_is_drawn(tmp_path):
         ("-p 45 -q 5 -d 100000000000", "--no-measure"),
         ("-p 45 -q 5 --aggregator nonsense", "unknown aggregator 'nonsense'"),
         ("-p 45 -q 5 --find 2", "a probability, 0 to 1"),
+        ("-p 45 -q 5 --find cheap", "--find cheap: a probability, or a limit such as overhead=3%"),
+        ("-p 45 -q 5 --find 0.1 0.2", "--find takes one probability"),
+        ("-p 45 -q 5 --find price=3", "there is no price; there are overhead, named, liars, bad"),
+        ("-p 45 -q 5 --find overhead=much", "overhead is a number from 0 on, as in overhead=3%"),
+        ("-p 45 -q 5 --find named=-1", "named is a number from 0 on, as in named=100"),
+        ("-p 45 -q 5 --rate 0", "--rate is above 0 and at most 1"),
+        ("-p 45 -q 5 --runs -1", "--runs at least 0"),
         ("-p 45 -q 5 -d 0", "-d is at least 1"),
         ("-p 45 -q 5 -d 99999999999999999999", "-d is at least 1 and at most"),
         ("-p 45 -q 5 --find nan", "a probability, 0 to 1"),
@@ -178,16 +190,16 @@ def test_a_mistake_is_told_in_words(line, words, capsys):
 
 
 def test_as_many_workers_as_a_run_may_have_are_planned_for_in_a_table_of_few_rows(capsys):
-    assert plan(["-p", "65536", "-q", "65536", "-r", "1", "--no-measure"]) == 0
+    assert plan(["-p", "65536", "-q", "65536", "-r", "1", *QUICKLY]) == 0
     printed = capsys.readouterr().out
     assert "65536 rows, below 1e-12 or beyond 60, are left out" in printed
-    assert printed.count("\n") < 30
+    assert printed.count("\n") < 40
 
 
 @pytest.mark.parametrize("line", ["-p 45 -q 0 -r 45", "-p 1 -q 1 -r 1", "-p 1 -q 0 -r 1", "-p 3 -q 3 --find 0"])
 def test_a_chart_of_the_extremes_is_drawn_without_a_warning(line, tmp_path):
     pytest.importorskip("matplotlib")
-    assert plan([*line.split(), "--no-measure", "--plot", str(tmp_path / "a.svg")]) == 0
+    assert plan([*line.split(), *QUICKLY, "--plot", str(tmp_path / "a.svg")]) == 0
     assert (tmp_path / "a.svg").read_bytes().startswith(b"<?xml")
 
 
@@ -209,9 +221,34 @@ def test_classes_that_cannot_be_are_told(capsys, classes, words):
 
 
 def test_from_python_the_plan_is_what_the_command_prints_as_json(capsys):
-    assert plan(["-p", "15", "-q", "2", "-d", "100", "--find", "0.1", "--no-measure", "--json"]) == 0
+    assert plan(["-p", "15", "-q", "2", "-d", "100", "--find", "0.1", *QUICKLY, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == json.loads(
-        json.dumps(detox.plan(15, 2, d=100, find=0.1, measure=False))
+        json.dumps(detox.plan(15, 2, d=100, find=0.1, runs=0, measure=False))
     )
     with pytest.raises(detox.UserError, match="-q is at most"):
         detox.plan(15, 10**9)
+
+
+def test_the_first_thing_it_says_is_what_to_take(capsys):
+    assert plan(["-p", "15", "-q", "2", "--no-measure", "--runs", "5", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert plan(["-p", "15", "-q", "2", "--no-measure", "--runs", "5"]) == 0
+    first = capsys.readouterr().out.split("\n\n")[0]
+    for name in ("hardware", "liars"):
+        taken = next(one for one in facts["choices"] if one["set"] == facts["advised"][name])
+        assert f"{taken['set']}, for {100 * taken['overhead']:.1f} % more computation" in first
+    assert plan(["-p", "15", "-q", "0", "-r", "1", *QUICKLY]) == 0
+    assert "nothing has to be checked: r = 1." in capsys.readouterr().out
+
+
+def test_it_says_what_keeps_the_limits_and_else_what_it_would_cost(capsys):
+    for limits, words in (
+        ("overhead=10% named=40", "The cheapest with overhead 0.1, named 40: "),
+        ("overhead=1% named=40", "without the limit of the overhead it is "),
+        ("named=0", "Nothing keeps named 0."),
+    ):
+        assert plan([*["-p", "15", "-q", "2", "--no-measure", "--runs", "5", "--find"], *limits.split()]) == 0
+        assert words in capsys.readouterr().out
+    facts = detox.plan(15, 2, limits={"overhead": 0.1, "named": 40}, runs=5, measure=False)
+    assert facts["found"]["overhead"] <= 0.1
+    assert facts["found"]["fault"]["simulated"]["named"]["median"] <= 40
