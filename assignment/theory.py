@@ -5,7 +5,7 @@ bad if (r+1)/2 or more of its members are Byzantine, and q_e is the number of ba
 """
 
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from functools import cache
@@ -79,7 +79,8 @@ def all_byzantine(p: int, q: int, asked: Iterable[int]) -> Fraction:
         p, q: workers, and Byzantine ones among them.
         asked: of each file, how many are asked at first.
     """
-    return sum((Fraction(math.comb(q, n), math.comb(p, n)) for n in asked), Fraction(0))
+    files = Counter(asked).items()
+    return sum((count * Fraction(math.comb(q, n), math.comb(p, n)) for n, count in files), Fraction(0))
 
 
 def until_audited(p: int, q: int, asked: int, audited: int) -> tuple[float, float]:
@@ -97,7 +98,7 @@ def until_audited(p: int, q: int, asked: int, audited: int) -> tuple[float, floa
     while q >= asked:
         files = p // asked
         bad += max(0.0, files / audited - 1)
-        steps += 1 / (min(1.0, audited / files) * float(all_byzantine(p, q, [asked] * files)))
+        steps += 1 / (min(1.0, audited / files) * files * (math.comb(q, asked) / math.comb(p, asked)))
         p, q = p - asked, q - asked
     return bad, steps
 

@@ -8,6 +8,8 @@ from statistics import median
 from detox.assignment.schemes import SCHEMES, AuditedFiles
 from detox.assignment.theory import all_byzantine, audited_bad_votes, copies, expected_bad_votes, until_audited
 from detox.config import Config
+from detox.config.defences import AuditConfig
+from detox.config.threats import AttackConfig
 from detox.reports.simulation import Behaviour, simulate
 
 _RUNS = 20
@@ -59,9 +61,13 @@ class Choice:
         if SCHEMES["redrawn"].why_not(p, r, lazy) or (auditors and AuditedFiles.why_not(p, auditors)):
             return None
         config = Config(
-            p=p, q=q, r=r, copies="lazy" if lazy else "all",
-            audit={"workers": auditors, "ps": audited}, attack={"placement": "fixed"},
-        )  # fmt: skip
+            p=p,
+            q=q,
+            r=r,
+            copies="lazy" if lazy else "all",
+            audit=AuditConfig(workers=auditors, ps=audited),
+            attack=AttackConfig(placement="fixed"),  # whoever is wrong once may always be
+        )
         if audited > config.votes:
             return None
         return cls(config, rate, min(_RUNS, _WORKERS // p) if runs is None else runs)
