@@ -1,11 +1,13 @@
 """What a run does about Byzantine workers: aggregation of the votes, and quarantine."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, Strict
 
 from detox.aggregators import Hierarchy, create_hierarchy
 from detox.config.fields import Count, Natural, Section
+from detox.ps.forensics import Forensics
 from detox.ps.quarantine import GraphQuarantine, OffenceQuarantine, Quarantine
 from detox.ps.round import LATE_STEPS
 
@@ -62,6 +64,25 @@ class AuditConfig(Section):
     ps: Natural = 0
     """Files that the PS computes itself in a step, drawn in secret, while it waits for the workers. It settles their
     votes, and proves whoever claims otherwise, where no vote can: all holders of a file may be Byzantine."""
+
+
+class ForensicsConfig(Section):
+    """What a dissenter computed in place of the vote: entries, bits and tensors, for ledger and blame."""
+
+    every: Natural = 100
+    """Steps until the same worker is examined again; 0: nobody is."""
+    limit: Annotated[int, Field(ge=1, le=2**30)] = 2**22
+    """Bytes of the gradient that a dissenter is asked for, at most: of its first pieces that differ, of 256 KiB each;
+    one piece at the least. Nothing waits for them."""
+
+    def create(self, size: int, tensors: Sequence[tuple[str, int]]) -> Forensics:
+        """The forensics of vectors of so many entries.
+
+        Args:
+            size: entries of a vector.
+            tensors: name and entries of each tensor in it, in order.
+        """
+        return Forensics(size, tensors, every=self.every, limit=self.limit)
 
 
 class QuarantineConfig(Section):

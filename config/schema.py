@@ -11,7 +11,7 @@ from pydantic import Field
 from detox.aggregators import Hierarchy
 from detox.assignment import SCHEMES
 from detox.assignment.schemes import AuditedFiles, Scheme
-from detox.config.defences import AggregatorConfig, AuditConfig, QuarantineConfig
+from detox.config.defences import AggregatorConfig, AuditConfig, ForensicsConfig, QuarantineConfig
 from detox.config.fields import ConfigError, Count, Fraction, Natural, Section, Seed
 from detox.config.identity import Output, RunName, deciding, identity_of
 from detox.config.messages import CompressionConfig, TransportConfig
@@ -130,6 +130,7 @@ class Config(Section):
     transport: TransportConfig = TransportConfig()
     quarantine: QuarantineConfig = QuarantineConfig()
     audit: AuditConfig = AuditConfig()
+    forensics: ForensicsConfig = ForensicsConfig()
     fault: FaultConfig = FaultConfig()
 
     @property

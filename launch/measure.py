@@ -16,7 +16,7 @@ from detox.ps.selftest import StartError, check_answers, probe
 from detox.ps.trial import try_out
 from detox.tasks import Task
 from detox.tasks.samples import Files
-from detox.wire import PROBE, Codec, Header, Kind, Message, Pulse, Session, WireError, digest_of
+from detox.wire import PROBE, Codec, Header, Kind, Message, Pulse, Session, WireError, claim_of
 from detox.worker.rank import ECHO_LIMIT
 
 _PINGS = 20
@@ -80,7 +80,7 @@ def measure(
     own = None
     try:
         check_answers(digests, answered)
-        own = digest_of(model.compute(files.draw(1)[0], files.file_seed(1, 0)))
+        own = claim_of(model.compute(files.draw(1)[0], files.file_seed(1, 0)))
     except BaseException as error:  # whatever a task raises, or sys.exit
         found = str(error) if isinstance(error, StartError) else f"on the PS: {failure.in_words(error)}"
         checks.append(Check("red", "probe", found, "the task has to compute a gradient on every host"))

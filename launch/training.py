@@ -90,6 +90,7 @@ def run_training(session: Session, config: Config, options: Options, ranks: list
         ledger=ledger,
         quarantine=quarantine,
         audit=Audit(config.audit.ps, secret, quarantine),
+        forensics=config.forensics.create(model.d + model.b, model.layout),
         q=config.q,
         on_tie=config.on_tie,
         deadline=config.transport.deadline,

@@ -10,6 +10,7 @@ from detox.launch import failure
 from detox.launch.environment import fingerprint
 from detox.tasks import FlatModel, Task
 from detox.wire import BYE_LIMIT, Header, Kind, Message, Session, Work
+from detox.wire.evidence import Question
 from detox.worker.momentum import Momentum
 from detox.worker.rank import ECHO_LIMIT, PS, WorkerRank
 
@@ -91,7 +92,8 @@ def _create_worker_rank(
     session.channel = config.fault.create_channel(session.channel, codec, rank, ranks, abort)
     corruptor = config.fault.create_corruptor(rank, ranks)
     work = Work.limit(config.file_size)
-    session.expect({Kind.WEIGHTS: 4 * size, Kind.WORK: work, Kind.FETCH: 0, Kind.ECHO: ECHO_LIMIT, Kind.QUIT: 0})
+    limits = {Kind.WEIGHTS: 4 * size, Kind.WORK: work, Kind.FETCH: 0, Kind.EXAMINE: Question.limit(size)}
+    session.expect({**limits, Kind.ECHO: ECHO_LIMIT, Kind.QUIT: 0})
     adversary = None
     if config.q:
         # All workers' ranks make this conversation together: after READY, which names who does not come.

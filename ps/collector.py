@@ -8,6 +8,7 @@ import numpy as np
 from detox.assignment import Assignment, Edge
 from detox.ps.ballots.ballot import CreateBallot
 from detox.ps.events import Event, EventKind
+from detox.ps.forensics import Forensics
 from detox.ps.inbox import Inbox
 from detox.ps.model import GlobalModel
 from detox.ps.pace import Pace
@@ -36,6 +37,7 @@ class Collector:
         create_ballot: makes the ballot of (step, file, holders, row).
         roster: tells whether so many votes are enough.
         promises: whom to ask for a gradient first, and how long each has.
+        forensics: whom to examine.
         on_tie: whether a file without a vote is left out ("drop"), or computed here ("recompute").
         deadline: seconds that a step may take until it goes on with the votes that it has.
         tell: is given events.
@@ -54,6 +56,7 @@ class Collector:
         create_ballot: CreateBallot,
         roster: Roster,
         promises: Promises,
+        forensics: Forensics,
         on_tie: Literal["drop", "recompute"],
         deadline: float,
         tell: Callable[[Iterable[Event]], None],
@@ -68,6 +71,7 @@ class Collector:
         self._create_ballot = create_ballot
         self._roster = roster
         self._promises = promises
+        self._forensics = forensics
         self._stragglers = Stragglers(EventKind.MISSED)
         self._on_tie = on_tie
         self._deadline = deadline
@@ -77,6 +81,7 @@ class Collector:
         self._rows = host_rows(files.count, model.d + model.b, model.device)
         self._late = Stragglers(EventKind.OVERDUE)
         self._ready: set[int] = set()  # ranks that have got the weights of the step
+        self._asked: int | None = None  # the rank to which a question went behind all that it has taken
         self._samples = np.empty((0, 0), np.int64)  # of each of its files
         self._digest = b""  # of these weights
 
@@ -98,7 +103,8 @@ class Collector:
             weights = self._model.weights
             self._digest = digest_of(weights)
             # A rank that has not yet taken the last weights would only fall further behind with these.
-            self._ready = {rank for rank in set(self._ranks) if not self._session.sending(rank)}
+            self._ready = {rank for rank in set(self._ranks) if self._session.sending(rank) <= (rank == self._asked)}
+            self._asked = None
             self._session.send(sorted(self._ready), Header(Kind.WEIGHTS, step), weights.data.cast("B"))
             self._ask(round_, assignment.edges)
         self._inbox.open(round_)
@@ -136,9 +142,26 @@ class Collector:
             for file in round_.undecided():
                 if not self._stopping():
                     self.recompute(round_, file)
+        self._examine(round_)
         votes, events = round_.end()
         self._tell(events)
         return votes
+
+    def _examine(self, round_: Round) -> None:
+        """Examines a dissenter, if one is due; who has to be asked answers while the PS waits for the next step."""
+        busy = {rank for rank in set(self._ranks) if self._session.sending(rank)}
+        out = self._inbox.gone | {worker for worker, rank in enumerate(self._ranks) if rank in busy}
+        chosen = None if self._stopping() else self._forensics.choose(round_, out)
+        if chosen is None:
+            return
+        ballot, worker = chosen
+        if (copy := ballot.copy_of(worker)) is not None:
+            self._tell(round_.remember([self._forensics.compare(ballot, worker, copy)]))
+        elif not ballot.direct:
+            question = self._forensics.ask(ballot, worker)
+            header = Header(Kind.EXAMINE, round_.step, worker, ballot.file)
+            self._asked = self._ranks[worker]
+            self._session.ask(self._asked, header, Kind.EVIDENCE, question)
 
     def _go_on(self, round_: Round) -> bool:
         """Calls further holders where those that were asked do not agree, and fetches what majorities claim."""

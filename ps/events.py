@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from enum import Flag, StrEnum, auto
 from functools import cache
 
+from detox.ps.diagnosis import Diagnosis
+
 
 class Trait(Flag):
     """What follows from an event, whoever has it."""
@@ -23,6 +25,8 @@ class Trait(Flag):
     """It happens once, and is true from then on."""
     FLOOD = auto()
     """A sender can cause as many as it likes."""
+    NOTE = auto()
+    """It tells more of another event: it is written, and not counted."""
     UNWRITTEN = auto()
     """It is for the PS's own use: the ledger leaves it out."""
 
@@ -56,6 +60,7 @@ class EventKind(StrEnum):
     MALFORMED = "malformed", Trait.FLOOD, "no proper message"
     WITHHELD = "withheld", Trait.BROKEN_PROMISE, "claimed, did not deliver"
     NONFINITE = "nonfinite", Trait(0), "NaN or infinity"
+    EXAMINED = "examined", Trait.NOTE | Trait.BLAMELESS, "how what it claimed differs from the vote"
     DISSENTED = "dissented", Trait.BY_VOTE | Trait.OFFENCE, "from a strict majority"
     EQUIVOCATED = "equivocated", Trait.OFFENCE | Trait.PROOF, "two claims for one file"
     LIED = "lied", Trait.OFFENCE | Trait.PROOF | Trait.BROKEN_PROMISE, "its payload is not its claim"
@@ -86,6 +91,7 @@ class Event:
         rank: the sender, where there is no worker.
         others: the workers that claimed something else for the same file; of a worker that is proven, those whose
             claims prove it.
+        diagnosis: of a worker that was examined.
     """
 
     kind: EventKind
@@ -95,3 +101,4 @@ class Event:
     detail: str = ""
     rank: int | None = None
     others: tuple[int, ...] = ()
+    diagnosis: Diagnosis | None = None

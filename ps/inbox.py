@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from detox.ps.events import Event, EventKind
+from detox.ps.forensics import Forensics
 from detox.ps.round import Round
 from detox.wire import Kind, Message, Session, printable
 
@@ -15,16 +16,20 @@ class Inbox:
         session: the conversation with the workers' ranks.
         ranks: rank of each worker.
         tell: is given the events that come of messages.
+        forensics: takes EVIDENCE.
 
     Attributes:
         last_words: what ranks said when they left, by rank.
     """
 
-    def __init__(self, session: Session, ranks: Sequence[int], tell: Callable[[Iterable[Event]], None]) -> None:
+    def __init__(
+        self, session: Session, ranks: Sequence[int], tell: Callable[[Iterable[Event]], None], forensics: Forensics
+    ) -> None:
         self.last_words: dict[int, str] = {}
         self._session = session
         self._ranks = ranks
         self._tell = tell
+        self._forensics = forensics
         self._open: deque[Round] = deque()
         self._dead: frozenset[int] = frozenset()
         self._given_up = -1  # a step, whose claims count for nothing
@@ -77,12 +82,14 @@ class Inbox:
         header, newest = message.header, self._open[-1].step
         if header is None:
             return [_from_rank(newest, message.source, message.fault)]
-        if header.kind not in (Kind.CLAIM, Kind.GRADIENT):
+        if header.kind not in (Kind.CLAIM, Kind.GRADIENT, Kind.EVIDENCE):
             return [_from_rank(newest, message.source, f"{header.kind.name} has no place here")]
         if header.worker >= len(self._ranks) or self._ranks[header.worker] != message.source:
             detail = f"spoke for worker {header.worker}, which is not on this rank"
             return [_from_rank(newest, message.source, detail)]
         for round_ in self._open:
+            if round_.step == header.step and header.kind == Kind.EVIDENCE:
+                return round_.remember(self._forensics.take(header, message.payload))
             if round_.step == header.step:
                 events = round_.take(header, message.payload, self._session.clock())
                 if any(event.kind == EventKind.MALFORMED for event in events):

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -42,7 +43,8 @@ class Ledger:
             self.unattributed[rank] += 1
         else:
             rank = self._ranks[worker]
-            self.counts[worker][kind.value] += 1
+            if not kind.has(Trait.NOTE):
+                self.counts[worker][kind.value] += 1
         if kind != EventKind.AGREED and not self._floods(event.step, rank, kind):
             self._write(event, rank)
 
@@ -62,6 +64,8 @@ class Ledger:
             line["detail"] = event.detail
         if event.others:
             line["others"] = list(event.others)
+        if event.diagnosis is not None:
+            line["diagnosis"] = asdict(event.diagnosis)
         self._file.write(json.dumps(line) + "\n")
 
     def broken_promises(self, worker: int) -> int:

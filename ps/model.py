@@ -77,6 +77,11 @@ class GlobalModel:
         return digest_of(self.weights[: self.d + self.b - self.words]).hex()
 
     @property
+    def layout(self) -> list[tuple[str, int]]:
+        """Name and entries of each tensor in a vector of d + b entries, in order."""
+        return self._flat.layout
+
+    @property
     def module(self) -> torch.nn.Module:
         """The model."""
         return self._flat.module

@@ -73,7 +73,12 @@ class Round:
         events = self._route(header, payload, now)
         if waited and edge[0] in self.ballots[edge[1]].tally.claims:
             self._seconds.append(now - self._called_at[edge])
-        return self._remember(events)
+        return self.remember(events)
+
+    def remember(self, events: list[Event]) -> list[Event]:
+        """Adds to what there is to say of this step's workers."""
+        self.events += events
+        return events
 
     def pop_seconds(self) -> list[float]:
         """How long workers took from when they were asked to their claim, or gradient; since this was called last."""
@@ -164,11 +169,11 @@ class Round:
         for row, file in enumerate(kept):
             if row != file:
                 rows[row] = rows[file]
-        return rows[: len(kept)], self._remember(events)
+        return rows[: len(kept)], self.remember(events)
 
     def close(self) -> list[Event]:
         """What the votes say of each worker."""
-        return self._remember(self.verdicts())
+        return self.remember(self.verdicts())
 
     def verdicts(self) -> list[Event]:
         """What the votes say of each worker so far."""
@@ -210,7 +215,3 @@ class Round:
             self._promises.delivered(worker, now - self._asked_at[worker, file])
         with self.clock.part("vote"):
             return ballot.deliver(worker, place)
-
-    def _remember(self, events: list[Event]) -> list[Event]:
-        self.events += events
-        return events

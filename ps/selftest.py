@@ -7,7 +7,7 @@ from detox.errors import JobError, UserError
 from detox.errors.words import counted, named
 from detox.ps.model import GlobalModel
 from detox.tasks.samples import Files
-from detox.wire import DIGEST_BYTES, PROBE, Header, Kind, Message, Session, Work, digest_of
+from detox.wire import DIGEST_BYTES, PROBE, Header, Kind, Message, Session, Work, claim_of, digest_of
 
 
 class StartError(JobError):
@@ -67,7 +67,7 @@ def check_own_bits(digests: dict[int, bytes], ranks: list[int], model: GlobalMod
     Raises:
         UnequalError: workers compute other bits, and would be convicted of it.
     """
-    own = digest_of(model.compute(files.draw(1)[0], files.file_seed(1, 0)))
+    own = claim_of(model.compute(files.draw(1)[0], files.file_seed(1, 0)))
     differ = [worker for worker, digest in sorted(digests.items()) if digest != own]
     if differ:
         where = named(sorted({ranks[worker] for worker in differ}), {})

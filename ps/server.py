@@ -14,6 +14,7 @@ from detox.ps.audit import Audit
 from detox.ps.ballots.ballot import CreateBallot
 from detox.ps.collector import Collector
 from detox.ps.events import Event, EventKind
+from detox.ps.forensics import Forensics
 from detox.ps.inbox import Inbox
 from detox.ps.ledger import Ledger
 from detox.ps.model import GlobalModel
@@ -69,6 +70,7 @@ class Server:
         aggregation: turns votes, (m, d + b) float32, into an update, (d,).
         ledger: where events go; the promises that workers broke before are in it.
         quarantine: who is left out.
+        forensics: whom to examine for what it claimed; None: nobody.
         audit: which files the PS computes itself while the workers compute them; None: one of a suspect, if any.
         q: Byzantine workers to tolerate, of all p.
         on_tie: whether a file without a vote is left out ("drop"), or computed by the PS ("recompute").
@@ -100,6 +102,7 @@ class Server:
         deadline: float,
         fetch_deadline: float,
         audit: Audit | None = None,
+        forensics: Forensics | None = None,
     ) -> None:
         self.outcomes: Counter[str] = Counter()
         self.ledger = ledger
@@ -116,8 +119,14 @@ class Server:
         self._ranks = ranks
         self._model = model
         self._deadline = deadline
-        self._answers = {Kind.CLAIM: DIGEST_BYTES, Kind.GRADIENT: codec.limit, Kind.BYE: BYE_LIMIT}
-        self._inbox = Inbox(session, ranks, self._tell)
+        forensics = forensics or Forensics(model.d + model.b, (), every=0, limit=0)
+        self._answers = {
+            Kind.CLAIM: DIGEST_BYTES,
+            Kind.GRADIENT: codec.limit,
+            Kind.EVIDENCE: forensics.answer_limit,
+            Kind.BYE: BYE_LIMIT,
+        }
+        self._inbox = Inbox(session, ranks, self._tell, forensics)
         self._dawdlers = Stragglers(EventKind.TARRIED)
         self._collector = Collector(
             session,
@@ -129,6 +138,7 @@ class Server:
             create_ballot=create_ballot,
             roster=self.roster,
             promises=Promises(ledger, fetch_deadline),
+            forensics=forensics,
             on_tie=on_tie,
             deadline=deadline,
             tell=self._tell,
@@ -145,7 +155,7 @@ class Server:
             ServerError: no rank with workers is left.
             TaskError: none is, and each has said that it dies of the task's code.
         """
-        self._session.expect(self._answers, asked=[Kind.GRADIENT])
+        self._session.expect(self._answers, asked=[Kind.GRADIENT, Kind.EVIDENCE])
         for step in range(first, last + 1):
             if self.stopping:
                 break

@@ -17,7 +17,7 @@ from rich.text import Text
 from detox.config import Config
 from detox.errors.words import counted
 from detox.ps.folder import RunFolder
-from detox.reports import contradictions
+from detox.reports import contradictions, examined
 from detox.reports.contradictions import Contradictions
 from detox.reports.evidence import KINDS, Finding, accused, find, outvoted, suspicious
 from detox.reports.figures import picture, picture_file
@@ -188,6 +188,9 @@ def as_json(log: Log) -> dict[str, Any]:
         "agreeing": log.agreeing,
         "workers": [asdict(finding) for finding in log.findings],
         "hosts": log.hosts,
+        "examined": [
+            {**entry, "diagnosis": asdict(entry["diagnosis"])} for entry in log.entries if "diagnosis" in entry
+        ],
         "contradictions": contradictions.as_json(log.contradictions, log.q),
     }
 
@@ -204,6 +207,8 @@ def _print(log: Log) -> None:
     if log.contradictions.steps:
         console.print("", contradictions.table(log.contradictions, log.q), sep="\n")
         console.print(contradictions.in_words(log.contradictions, log.q))
+    if examined.rows(log.entries):
+        console.print("", examined.table(log.entries), examined.IN_WORDS, sep="\n")
     if not log.explained:
         console.print(beyond_in_words(log))
     if log.config.vote == "tolerance":

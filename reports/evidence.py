@@ -12,7 +12,7 @@ Verdict = Literal["proven", "suspect", "absent", "no proof"]
 Pattern = Literal["persistent", "intermittent", "transient", ""]
 
 # What entries of each kind mean, the mildest first.
-KINDS = {kind.value: kind.meaning for kind in EventKind if not kind.has(Trait.UNWRITTEN)}
+KINDS = {kind.value: kind.meaning for kind in EventKind if not kind.traits & (Trait.UNWRITTEN | Trait.NOTE)}
 _BY_VOTE = tuple(kind for kind in kinds(Trait.BY_VOTE) if kind != EventKind.AGREED)
 _SEVERITY: tuple[Verdict, ...] = ("proven", "suspect", "absent", "no proof")
 _LEVEL = 1e-9  # probability, per worker, of suspecting an honest one

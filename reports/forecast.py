@@ -14,7 +14,7 @@ from detox.aggregators import AggregatorError, create_hierarchy
 from detox.assignment.schemes import worst_case
 from detox.assignment.theory import bad_votes, effort, exceeds
 from detox.config import Config, ConfigError, check_sizes
-from detox.wire import DIGEST_BYTES, digest_of
+from detox.wire import DIGEST_BYTES, claim_of
 from detox.wire.messages import HEADER_BYTES
 
 _REPEATS = 5  # of a timing; the median counts
@@ -201,7 +201,7 @@ def server_seconds(setting: Setting, found: Forecast, d: int) -> tuple[float, fl
             begin = time.perf_counter()
             if hashed:
                 for row in rows[:n]:
-                    digest_of(row)
+                    claim_of(row)
             try:
                 hierarchy(rows[:n], f=f, rng=np.random.default_rng(0))
             except AggregatorError:  # such as smea's, of so many subsets

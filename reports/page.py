@@ -4,6 +4,7 @@ import base64
 
 from jinja2 import Environment
 
+from detox.reports import examined
 from detox.reports.blame import assumed
 from detox.reports.contradictions import COLUMNS, Contradictions, in_words
 from detox.reports.contradictions import rows as rows_of
@@ -55,6 +56,11 @@ false positives: honest ones, for where Byzantine workers are a group's majority
 <tr>{% for name in columns %}<th>{{ name }}</th>{% endfor %}</tr>
 {% for row in ledger.graph %}<tr>{% for value in row %}<td>{{ value }}</td>{% endfor %}</tr>
 {% endfor %}</table></div>
+{% endif %}{% if ledger.examined %}<p>{{ examined_in_words }}</p>
+<div class="wide"><table>
+<tr>{% for name in examined_columns %}<th>{{ name }}</th>{% endfor %}</tr>
+{% for row in ledger.examined %}<tr>{% for value in row %}<td>{{ value }}</td>{% endfor %}</tr>
+{% endfor %}</table></div>
 {% endif %}</details>
 {% endfor %}</html>
 """
@@ -76,7 +82,8 @@ def page(title: str, rows: list[dict[str, str]], pictures: dict[str, bytes], run
         workers = zip(range(len(counts)), run.summary["hosts"], counts, strict=True)
         found, q = Contradictions.read(run.ledger, run.config), assumed(run.config)
         graph = {"graph": rows_of(found, q), "words": in_words(found, q)} if found.steps else {}
-        ledgers.append({"name": run.folder_name, "kinds": kinds, "rows": list(workers), **graph})
+        told = {"examined": examined.rows(run.ledger)}
+        ledgers.append({"name": run.folder_name, "kinds": kinds, "rows": list(workers), **graph, **told})
     return (
         Environment(autoescape=True)
         .from_string(_PAGE)
@@ -88,5 +95,7 @@ def page(title: str, rows: list[dict[str, str]], pictures: dict[str, bytes], run
             ledgers=ledgers,
             kinds=KINDS,
             columns=COLUMNS,
+            examined_columns=examined.COLUMNS,
+            examined_in_words=examined.IN_WORDS,
         )
     )

@@ -5,16 +5,18 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, NotRequired, TypeVar
 
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from detox.config import Config, ConfigError, check_sizes, config_of
 from detox.errors import UserError
+from detox.ps.diagnosis import Diagnosis
+from detox.ps.events import EventKind, Trait
 from detox.ps.folder import RunFolder
 from detox.ps.stopwatch import PARTS
-from detox.reports.evidence import KINDS
 from detox.tasks import TAKEN
 
+_WRITTEN = {kind.value for kind in EventKind if not kind.has(Trait.UNWRITTEN)}
 _AHEAD = 64  # steps: a quarantine is entered for the next one
 
 T = TypeVar("T")
@@ -41,6 +43,7 @@ class Entry(TypedDict):
     rank: Natural
     host: Annotated[str, AfterValidator(printable)]
     others: NotRequired[list[Natural]]
+    diagnosis: NotRequired[Annotated[Diagnosis, BeforeValidator(TypeAdapter(Diagnosis).validate_python)]]
 
 
 class Made(TypedDict):
@@ -101,7 +104,7 @@ def read_ledger(path: Path, config: Config) -> list[dict[str, Any]]:
         RunError: a line is not the ledger's, or is of a worker or step that the run does not have.
     """
     entries = _lines(path, _ENTRY)
-    if unknown := {entry["kind"] for entry in entries} - set(KINDS):
+    if unknown := {entry["kind"] for entry in entries} - _WRITTEN:
         raise RunError(f"{path}: entries of unknown kind: {_few(sorted(unknown))}")
     named = {worker for entry in entries for worker in (entry["worker"], *entry.get("others", ()))} - {None}
     if strangers := named - set(range(config.p)):

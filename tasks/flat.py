@@ -46,13 +46,13 @@ class FlatModel:
         check_model(module)
         self.module = module
         self._computing = computing or Computing()
-        self._trained, kept, exact = split(module)
-        everything = [*self._trained.values(), *kept.values()]
+        self._trained, self._kept, exact = split(module)
+        everything = [*self._trained.values(), *self._kept.values()]
         device = everything[0].device
         self.exact = ExactBuffers(list(exact.values()), device)
         self.words = self.exact.words
         self.d = sum(t.numel() for t in self._trained.values())
-        self.b = sum(t.numel() for t in kept.values()) + self.words
+        self.b = sum(t.numel() for t in self._kept.values()) + self.words
         sizes = [t.numel() for t in everything]
         self._weights = Packing([*sizes, self.words], device, alignment)
         self._gradient = Packing(sizes[: len(self._trained)], device, alignment)
@@ -102,6 +102,11 @@ class FlatModel:
     def device(self) -> torch.device:
         """Where the module is."""
         return self._words.device
+
+    @property
+    def layout(self) -> list[tuple[str, int]]:
+        """Name and entries of each tensor in a vector, in order; exact buffers are one."""
+        return [(name, t.numel()) for name, t in (self._trained | self._kept).items()] + [("exact buffers", self.words)]
 
     @property
     def trained(self) -> list[torch.Tensor]:

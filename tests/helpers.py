@@ -9,6 +9,7 @@ from torch import nn
 
 from detox.tasks import Task
 from detox.wire import Codec, Header, Kind, Message, Work, digest_of
+from detox.wire.evidence import Evidence, Question
 from detox.wire.memory import Network
 from detox.worker.rank import ECHO_LIMIT, WorkerRank
 
@@ -42,12 +43,15 @@ class Workers:
         withholding: workers that claim and never deliver.
         work: all that was asked for, as (header, Work).
         computed: what the PS computed itself.
+        examined: of whom it was asked how their claims differ.
+        shows: what those answer in place of the truth, bytes -> bytes.
     """
 
     def __init__(self, ranks, codec=None, lies=None):
         self.ranks, self.codec, self.lies = ranks, codec or Codec(2, "none"), lies or {}
         self.computing, self.delays, self.slow, self.withholding = 0, {}, {}, set()
-        self.work, self.truth, self.computed = [], {}, []
+        self.work, self.truth, self.computed, self.examined = [], {}, [], []
+        self.shows = lambda evidence: evidence
         self.network = Network()
         peers = sorted(set(ranks))
         self.session = self.network.session(0, peers)
@@ -83,6 +87,10 @@ class Workers:
         elif header.kind == Kind.FETCH and header.worker not in self.withholding:
             payload = self.codec.encode(self.vector(header))
             self._answer(self.delays.get(header.worker, 0), rank, replace(header, kind=Kind.GRADIENT), payload)
+        elif header.kind == Kind.EXAMINE:
+            self.examined.append(header)
+            evidence = Evidence.answer(self.vector(header), Question.unpack(message.payload)).pack()
+            self._answer(0, rank, replace(header, kind=Kind.EVIDENCE), self.shows(evidence))
 
     def _answer(self, seconds, rank, header, payload):
         seconds += self.slow.get(header.worker, 0)
@@ -101,7 +109,8 @@ class Workers:
 def employ(network, rank, size, task, model, codec, adversary=None, **options):
     """A rank of workers, with `size` entries in a vector, that works whenever another rank of the network sleeps."""
     session = network.session(rank, [0])
-    session.expect({Kind.WEIGHTS: 4 * size, Kind.WORK: 2**22, Kind.FETCH: 0, Kind.ECHO: ECHO_LIMIT, Kind.QUIT: 0})
+    limits = {Kind.WEIGHTS: 4 * size, Kind.WORK: 2**22, Kind.FETCH: 0, Kind.EXAMINE: Question.limit(size)}
+    session.expect({**limits, Kind.ECHO: ECHO_LIMIT, Kind.QUIT: 0})
     host = WorkerRank(session, task, model, codec, adversary, **{"share_compute": False, "silence": 60.0, **options})
     network.actors.append(host.turn)
     return host

@@ -6,6 +6,7 @@ and `memory`, within a process.
 """
 
 from detox.wire.codec import Codec
+from detox.wire.evidence import claim_of
 from detox.wire.messages import (
     BYE_LIMIT,
     DIGEST_BYTES,
@@ -36,6 +37,7 @@ __all__ = [
     "Session",
     "WireError",
     "Work",
+    "claim_of",
     "digest_of",
     "printable",
 ]

@@ -54,6 +54,10 @@ class Kind(IntEnum):
     """Worker to other ranks of workers, never to the PS: my honest gradient."""
     ECHO = 11
     """PS to worker rank and back, in detox-ps doctor: a Pulse, then the payload that came."""
+    EXAMINE = 12
+    """PS to worker: how does the gradient that you claimed differ from the vote; see Question in wire/evidence.py."""
+    EVIDENCE = 13
+    """Worker to PS: the pieces that differ, as far as they were asked for; see Evidence."""
 
 
 @dataclass(frozen=True, slots=True)

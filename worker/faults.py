@@ -129,7 +129,7 @@ class Faults:
 
     def send(self, peers: Iterable[int], header: Header, payload: bytes | memoryview = b"") -> None:
         """Sends a message, or what the fault of its worker makes of it."""
-        answers = header.kind in (Kind.CLAIM, Kind.GRADIENT)
+        answers = header.kind in (Kind.CLAIM, Kind.GRADIENT, Kind.EVIDENCE)
         kind = self.fault(header.worker, header.step) if answers else None
         if kind is None:
             self._transport.send(peers, header, payload)

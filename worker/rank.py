@@ -3,13 +3,15 @@
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from detox.errors import JobError
 from detox.tasks import FlatModel, Task
-from detox.wire import PROBE, Codec, Header, Kind, Message, Pulse, Session, Work, digest_of
+from detox.wire import PROBE, Codec, Header, Kind, Message, Pulse, Session, Work, claim_of, digest_of
+from detox.wire.evidence import Evidence, Question
 from detox.worker.adversary import Adversary
 from detox.worker.momentum import Momentum
 
@@ -112,6 +114,8 @@ class WorkerRank:
             self._queue.append((header, Work.unpack(message.payload)))
         elif header.kind == Kind.FETCH:
             self._deliver(header)
+        elif header.kind == Kind.EXAMINE:
+            self._explain(header, Question.unpack(message.payload))
         elif header.kind == Kind.ECHO:
             pulse = Pulse(time.time(), available_memory())
             self._session.send([PS], header, pulse.pack() + bytes(message.payload))
@@ -163,7 +167,7 @@ class WorkerRank:
         if work.claim:
             self._keep(header, vector)
             claim = Header(Kind.CLAIM, header.step, header.worker, header.file)
-            self._session.send([PS], claim, digest_of(vector))
+            self._session.send([PS], claim, claim_of(vector))
         else:
             self._send_gradient(header, vector)
 
@@ -178,9 +182,17 @@ class WorkerRank:
             )
 
     def _deliver(self, fetch: Header) -> None:
-        step, vectors = self._claimed.get(fetch.worker, (None, {}))
-        if step == fetch.step and fetch.file in vectors:
-            self._send_gradient(fetch, vectors[fetch.file])
+        if (vector := self._claim(fetch)) is not None:
+            self._send_gradient(fetch, vector)
+
+    def _explain(self, header: Header, question: Question) -> None:
+        if (vector := self._claim(header)) is not None:
+            self._session.send([PS], replace(header, kind=Kind.EVIDENCE), Evidence.answer(vector, question).pack())
+
+    def _claim(self, header: Header) -> np.ndarray | None:
+        """What the worker has claimed for this file, if that was in its newest step."""
+        step, vectors = self._claimed.get(header.worker, (None, {}))
+        return vectors.get(header.file) if step == header.step else None
 
     def _send_gradient(self, header: Header, vector: np.ndarray) -> None:
         gradient = Header(Kind.GRADIENT, header.step, header.worker, header.file)

@@ -122,6 +122,20 @@ class Ballot(ABC):
         """Ends the collection: what there is to say of gradients that did not come. Claims still count."""
         return []
 
+    @property
+    def vote(self) -> np.ndarray:
+        """(d + b,) float32: the vote, once it is settled and until the step's collection ends."""
+        return self._row
+
+    def dissenters(self) -> list[int]:
+        """The holders that claim something else than the vote, once there is one."""
+        blamed = (EventKind.DISSENTED, EventKind.CONVICTED)
+        return [worker for worker in self.tally.called if self.settled and self.tally.says_of(worker) in blamed]
+
+    def copy_of(self, worker: int) -> np.ndarray | None:
+        """(d + b,) float32: what a holder has sent and not only claimed, as long as it is here."""
+        return None
+
     def verdicts(self) -> list[Event]:
         """What the vote says of each holder that was asked, and who claimed otherwise than it."""
         events = []

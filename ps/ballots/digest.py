@@ -8,7 +8,7 @@ from detox.ps.ballots.ballot import Ballot, is_finite
 from detox.ps.ballots.tally import Tally
 from detox.ps.events import Event, EventKind
 from detox.ps.promises import Promises
-from detox.wire import DIGEST_BYTES, digest_of
+from detox.wire import DIGEST_BYTES, claim_of
 
 
 class DigestBallot(Ballot):
@@ -57,7 +57,7 @@ class DigestBallot(Ballot):
 
     def deliver(self, worker: int, vector: np.ndarray) -> list[Event]:
         """Accepts the vector if its digest is the majority's."""
-        if digest_of(vector) != self.tally.majority:
+        if claim_of(vector) != self.tally.majority:
             self._refuted.add(worker)
             return [self._event(EventKind.LIED, worker, "its gradient is not the one that it claimed")]
         finite = is_finite(vector)
@@ -104,7 +104,7 @@ class DigestBallot(Ballot):
 
     def decide(self, vector: np.ndarray) -> None:
         """The digest of the PS's own vector is the vote."""
-        self.tally.decide(digest_of(vector))
+        self.tally.decide(claim_of(vector))
         self._row[:] = vector
         self._accept(is_finite(vector))
 

@@ -73,6 +73,11 @@ class FullBallot(Ballot):
         self._copies.clear()
         return []
 
+    def copy_of(self, worker: int) -> np.ndarray | None:
+        """Until the collection ends."""
+        candidate = self.tally.claims.get(worker)
+        return None if candidate is None or not self._copies else self._copies[candidate]
+
     def _candidate(self, vector: np.ndarray) -> int:
         """Index of the first copy with the same bits; their number if there is none."""
         bits = vector.view(np.uint32)

@@ -192,6 +192,10 @@ class ToleranceBallot(Ballot):
         """
         raise ValueError("under a tolerance the PS cannot judge by its own computation")
 
+    def dissenters(self) -> list[int]:
+        """Nobody: how bits differ says nothing where all of them do."""
+        return []
+
     def awaited(self, answered: Set[int]) -> list[int]:
         """All are asked."""
         return [worker for worker in self.tally.called if worker not in answered]

@@ -1,5 +1,6 @@
 import contextlib
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from detox.assignment.schemes import RedrawnGroups
 from detox.config import Config
 from detox.config.defences import AggregatorConfig
+from detox.ps.diagnosis import diagnose
 from detox.ps.folder import RunFolder
 from detox.reports.blame import Log, blame
 from detox.reports.evidence import KINDS
@@ -313,6 +315,32 @@ def test_the_picture_is_made_even_of_a_host_with_a_strange_name(tmp_path, capsys
     assert blame([str(folder.path), "--plot", str(picture)]) == 0
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert "$\\frac[bold]$" in capsys.readouterr().out
+
+
+WRONG = diagnose(np.ones(40, np.float32), np.where(np.arange(40) % 4, 1, 0).astype(np.float32), [("fc.weight", 40)])
+EXAMINED = _entry(3, "examined", 4, file=1, detail="what it claimed, beside the vote", diagnosis=asdict(WRONG))
+
+
+def test_what_a_dissenter_computed_is_told_and_is_no_further_offence(tmp_path, capsys):
+    folder = _run(tmp_path, [_entry(3, "dissented", 4), EXAMINED])
+    assert blame([str(folder.path)]) == 0
+    out = capsys.readouterr().out
+    rows = _cells(out)
+    assert rows[2] == ["4", "2", "host2", "1", "59", "3", "transient", "no", "proof"]
+    (told,) = (row for row in rows if "fc.weight" in row)
+    one = f"{int(np.float32(1).view(np.uint32)):.3g}"
+    assert told == ["4", "2", "host2", "3", "vote", "10", "10", "4", one, "fc.weight", "(10)"]
+    assert blame([str(folder.path), "--json"]) == 0
+    (entry,) = json.loads(capsys.readouterr().out)["examined"]
+    assert entry["diagnosis"]["zeros"] == 10
+    log = Log.read(folder.path)
+    assert heatmap(log.entries, CONFIG, 60, log.contradictions, 2)
+
+
+def test_a_diagnosis_that_is_none_is_told_in_one_line(tmp_path, capsys):
+    folder = _run(tmp_path, [{**EXAMINED, "diagnosis": {"entries": "many"}}])
+    assert blame([str(folder.path)]) == 2
+    assert "ledger.jsonl: line 1: diagnosis" in capsys.readouterr().err
 
 
 def _disagreed(step, *workers, against):

@@ -4,11 +4,14 @@ import json
 import math
 import re
 from argparse import ArgumentTypeError
+from dataclasses import asdict
 
+import numpy as np
 import pytest
 
 from detox.config import Config
 from detox.config.adversary import create_placement
+from detox.ps.diagnosis import diagnose
 from detox.ps.folder import RunFolder
 from detox.ps.stopwatch import PARTS
 from detox.reports.methods import methods
@@ -73,6 +76,16 @@ def test_the_page_tells_of_each_run_who_must_have_lied(tmp_path):
     html = page("tried", [{"method": "d"}], {}, runs)
     assert html.count("One of each two has lied, whoever won the vote: 1 worker must have, if at most q = 2 have.") == 1
     assert "<td>0</td><td>3</td><td>3 (1), 4 (1), 5 (1)</td><td>3, 4, 5</td>" in html
+
+
+def test_the_page_tells_what_dissenters_computed(tmp_path):
+    path = _finished(tmp_path / "run", Config(name="tried", p=9, q=2, r=3, steps=3))
+    wrong = diagnose(np.ones(9, np.float32), np.zeros(9, np.float32), [("conv.weight", 9)])
+    line = {"step": 1, "kind": "examined", "worker": 0, "rank": 1, "host": "h", "diagnosis": asdict(wrong)}
+    RunFolder(path).ledger.write_text(json.dumps(line) + "\n")
+    html = page("tried", [{"method": "d"}], {}, [FinishedRun.read(path)])
+    assert "<td>conv.weight (9)</td>" in html
+    assert "NaN, inf" in html
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from torch import nn
 
 from detox.tasks import FlatModel, Task
 from detox.wire import Codec, Header, Kind, Pulse, Work, digest_of
+from detox.wire.evidence import Evidence, Question
 from detox.wire.memory import Network
 from detox.worker import rank as module
 from detox.worker.adversary import Adversary
@@ -107,6 +108,20 @@ def test_what_a_worker_claimed_of_several_files_is_kept_file_by_file(host, netwo
     host.turn()
     sent = {m.header.file: bytes(m.payload) for m in heard if m.header.kind == Kind.GRADIENT}
     assert sent == {file: np.full(2, file, np.float32).tobytes() for file in (2, 5)}
+
+
+def test_of_what_a_worker_claimed_it_shows_what_differs_and_of_anything_older_nothing(host, network, heard):
+    ask(network, 3, 7, 2, 5)
+    run(host)
+    question = Question(1, (digest_of(np.full(2, 2, np.float32)),)).pack()
+    for step, file in ((3, 2), (3, 5), (3, 9), (2, 5)):
+        network.ps.send([1], Header(Kind.EXAMINE, step, 7, file), question)
+    host.turn()
+    sent = {m.header.file: Evidence.unpack(m.payload, 2) for m in heard if m.header.kind == Kind.EVIDENCE}
+    assert sent.keys() == {2, 5}
+    assert sent[2].entries.size == 0
+    assert sent[5].entries.tolist() == [5, 5]
+    assert sent[5].digests == (digest_of(np.full(2, 5, np.float32)),)
 
 
 def test_an_echo_comes_back_with_clock_and_memory_in_front(host, network, heard, monkeypatch):
