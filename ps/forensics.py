@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -57,6 +58,14 @@ class Forensics:
     def answer_limit(self) -> int:
         """The most bytes that an answer has."""
         return Evidence.limit(self._size, self._most)
+
+    def state(self) -> dict[str, Any]:
+        """Who was examined when, for a checkpoint."""
+        return {"examined": dict(self._examined)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """The inverse of state."""
+        self._examined = dict(state["examined"])
 
     def choose(self, round_: Round, gone: Set[int]) -> tuple[Ballot, int] | None:
         """A dissenter that is to be examined now, and the ballot: of those that are due the one examined longest ago.

@@ -119,7 +119,7 @@ class Server:
         self._ranks = ranks
         self._model = model
         self._deadline = deadline
-        forensics = forensics or Forensics(model.d + model.b, (), every=0, limit=0)
+        self._forensics = forensics = forensics or Forensics(model.d + model.b, (), every=0, limit=0)
         self._answers = {
             Kind.CLAIM: DIGEST_BYTES,
             Kind.GRADIENT: codec.limit,
@@ -207,6 +207,7 @@ class Server:
             "model": self._model.state(),
             "ledger": self.ledger.state(),
             "quarantine": self.quarantine.state(),
+            "forensics": self._forensics.state(),
             "outcomes": dict(self.outcomes),
         }
 
@@ -215,6 +216,7 @@ class Server:
         self._model.restore(state["model"])
         self.ledger.restore(state["ledger"])
         self.quarantine.restore(state["quarantine"])
+        self._forensics.restore(state["forensics"])
         self.outcomes.update(state["outcomes"])
 
     def _lost(self, step: int) -> ServerError | TaskError:

@@ -112,5 +112,5 @@ def severity(entries: list[dict[str, Any]], p: int, unnamed: list[int], steps: i
         row = p + unnamed.index(entry["rank"]) if entry["worker"] is None else entry["worker"]
         column = max(0, entry["step"] - 1) // width
         cells = grid[row, column:] if entry["kind"] == "quarantined" else grid[row, column : column + 1]
-        np.maximum(cells, levels[entry["kind"]], out=cells)
+        np.maximum(cells, levels.get(entry["kind"], 0), out=cells)  # a note is no worse than what it is about
     return grid
