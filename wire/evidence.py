@@ -66,7 +66,8 @@ class Question:
         """The inverse of pack."""
         if len(payload) < cls._FIELDS.size or (len(payload) - cls._FIELDS.size) % DIGEST_BYTES:
             raise WireError(f"{len(payload)} bytes are no EXAMINE")
-        return cls(*cls._FIELDS.unpack_from(payload), _digests(payload[cls._FIELDS.size :]))
+        (most,) = cls._FIELDS.unpack_from(payload)
+        return cls(most, _digests(payload[cls._FIELDS.size :]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,7 @@ class FullBallot(Ballot):
     def copy_of(self, worker: int) -> np.ndarray | None:
         """Until the collection ends."""
         candidate = self.tally.claims.get(worker)
-        return None if candidate is None or not self._copies else self._copies[candidate]
+        return self._copies[candidate] if self._copies and isinstance(candidate, int) else None
 
     def _candidate(self, vector: np.ndarray) -> int:
         """Index of the first copy with the same bits; their number if there is none."""
