@@ -29,7 +29,7 @@ Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Seconds = Annotated[float, Field(gt=0, le=1e9)]  # time.sleep takes no more than 1e10
 Scalar = bool | int | float | str
-_UNION = ("bool", "int", "float", "str")  # how pydantic names the members of an Option
+_UNION = ("bool", "int", "float", "str", "constrained-", "literal[")  # how pydantic names the members of a union
 _OPTION = "Input should be a boolean, a number, a string or a list of these"
 
 
@@ -87,9 +87,12 @@ def _plain(error: ValidationError) -> list[Any]:
         ends = [place for place, part in enumerate(loc) if place > 1 and str(part).startswith(_UNION)]
         if not ends:
             items[loc] = item
+        elif item["type"] == "literal_error" and loc[: ends[0]] in items:
+            number = items[loc[: ends[0]]]
+            items[loc[: ends[0]]] = {**number, "msg": f"{number['msg']}, or {item['ctx']['expected']}"}
         elif item["type"] == "finite_number" or loc[: ends[0]] not in items:
-            one = item if item["type"] == "finite_number" else {**item, "msg": _OPTION}
-            items[loc[: ends[0]]] = {**one, "loc": loc[: ends[0]]}
+            option = item["type"] != "finite_number" and not str(loc[ends[0]]).startswith("constrained-")
+            items[loc[: ends[0]]] = {**item, "loc": loc[: ends[0]]} | ({"msg": _OPTION} if option else {})
     return list(items.values())
 
 

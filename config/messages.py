@@ -35,10 +35,13 @@ class TransportConfig(Section):
 
     start_deadline: Seconds = 300.0
     """Seconds for all ranks to load their data and to pass the self-test."""
-    deadline: Seconds = 60.0
-    """Seconds that a step may take until the PS goes on with the votes it has."""
-    fetch_deadline: Seconds = 20.0
-    """Seconds for one gradient that was asked for, until the next of the majority is asked."""
+    deadline: Seconds | Literal["auto"] = "auto"
+    """Seconds that a step may take until the PS goes on with the votes it has. auto: whoever keeps steps waiting longer
+    than the others is passed over until it keeps up, and a step may take 60 seconds, more where all are slow; see
+    docs/protocol.md."""
+    fetch_deadline: Seconds | Literal["auto"] = "auto"
+    """Seconds for one gradient that was asked for, until the next of the majority is asked. auto: as long as such
+    answers take, with some room; 20 while that is not known."""
     poll: Annotated[float, Field(gt=0, le=1)] = 0.0005
     """Seconds of sleep where nothing has arrived."""
     silence: Seconds = 600.0

@@ -46,6 +46,8 @@ def _type(schema: dict[str, Any]) -> str:
     """A JSON schema's type in words."""
     if "anyOf" in schema:
         return " or ".join("unset" if option == {"type": "null"} else _type(option) for option in schema["anyOf"])
+    if "const" in schema:
+        return str(schema["const"])
     if "enum" in schema:
         return " | ".join(schema["enum"])
     if schema["type"] == "array":

@@ -66,7 +66,7 @@ class FaultConfig(Section):
     seed: Seed = 0
     """Seed of what is corrupted, and of when where that is random."""
     seconds: Seconds = 2.0
-    """How long stop, straggle, late and floods last."""
+    """How long stop, straggle, late, tarry and floods last."""
 
     def why_not(self, p: int) -> str:
         """What p workers do not have, and which fields do not go together; empty where all is well."""

@@ -11,7 +11,7 @@ from detox.ps.events import Event, EventKind
 from detox.ps.forensics import Forensics
 from detox.ps.inbox import Inbox
 from detox.ps.model import GlobalModel
-from detox.ps.pace import Pace
+from detox.ps.patience import Patience
 from detox.ps.promises import Promises
 from detox.ps.roster import Roster
 from detox.ps.round import Round
@@ -20,8 +20,6 @@ from detox.ps.stragglers import Stragglers
 from detox.tasks.devices import host_rows
 from detox.tasks.samples import Files
 from detox.wire import Codec, Header, Kind, Session, Work, digest_of
-
-_QUICKEST = 0.5  # seconds, in which no worker is late
 
 
 class Collector:
@@ -39,9 +37,12 @@ class Collector:
         promises: whom to ask for a gradient first, and how long each has.
         forensics: whom to examine.
         on_tie: whether a file without a vote is left out ("drop"), or computed here ("recompute").
-        deadline: seconds that a step may take until it goes on with the votes that it has.
+        patience: how long whose claims are waited for.
         tell: is given events.
         stopping: whether to wait no longer, for the training is told to end.
+
+    Attributes:
+        stragglers: workers that have missed a deadline, and not answered enough since.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class Collector:
         promises: Promises,
         forensics: Forensics,
         on_tie: Literal["drop", "recompute"],
-        deadline: float,
+        patience: Patience,
         tell: Callable[[Iterable[Event]], None],
         stopping: Callable[[], bool],
     ) -> None:
@@ -72,14 +73,12 @@ class Collector:
         self._roster = roster
         self._promises = promises
         self._forensics = forensics
-        self._stragglers = Stragglers(EventKind.MISSED)
+        self.stragglers = Stragglers(EventKind.MISSED)
         self._on_tie = on_tie
-        self._deadline = deadline
+        self._patience = patience
         self._tell = tell
         self._stopping = stopping
-        self._pace = Pace(_QUICKEST, deadline / 2)
         self._rows = host_rows(files.count, model.d + model.b, model.device)
-        self._late = Stragglers(EventKind.OVERDUE)
         self._ready: set[int] = set()  # ranks that have got the weights of the step
         self._asked: int | None = None  # the rank to which a question went behind all that it has taken
         self._samples = np.empty((0, 0), np.int64)  # of each of its files
@@ -96,8 +95,8 @@ class Collector:
             promises=self._promises,
             clock=Stopwatch(self._session.clock),
         )
-        for earlier in self._inbox.rounds:
-            self._pace.heard(earlier.pop_seconds())
+        self._hear()
+        self._patience.begin(self._session.clock())
         self._samples = self._files.draw(step, len(assignment.holders))
         with round_.clock.part("transfer"):
             weights = self._model.weights
@@ -121,7 +120,7 @@ class Collector:
                 answer = Kind.GRADIENT if direct else Kind.CLAIM
                 self._session.ask(rank, Header(Kind.WORK, round_.step, worker, file), answer, packed[file])
                 sent.append((worker, file))
-        round_.called(sent, self._session.clock())
+        round_.claims.ask(sent, self._session.clock())
 
     def recompute(self, round_: Round, file: int) -> None:
         """Computes a file here, which settles its vote, and convicts whoever claims otherwise."""
@@ -130,13 +129,21 @@ class Collector:
 
     def collect(self, round_: Round) -> np.ndarray:
         """The votes that there are when nothing more can come, or at the deadline: (m, d + b) float32."""
+        began, over = self._session.clock(), False
+
+        def deadline() -> float:
+            return began + self._patience.deadline(round_.claims, self._promises.late)
 
         def collected() -> bool:
             return self._stopping() or self._collected(round_)
 
-        deadline = self._session.clock() + self._deadline
-        if not self._session.wait(collected, self._inbox.take, deadline=deadline, then=lambda: self._go_on(round_)):
-            self._tell(Event(EventKind.MISSED, round_.step, worker) for worker in round_.unheard())
+        while not over:
+            over = self._session.wait(
+                collected, self._inbox.take, deadline=deadline(), then=lambda: self._go_on(round_)
+            )
+            if not over and self._session.clock() > deadline():  # which may have changed meanwhile
+                over = True
+                self._tell(Event(EventKind.MISSED, round_.step, worker) for worker in round_.unheard())
         self._inbox.note_deaths(round_.step)
         if self._on_tie == "recompute":
             for file in round_.undecided():
@@ -165,37 +172,37 @@ class Collector:
 
     def _go_on(self, round_: Round) -> bool:
         """Calls further holders where those that were asked do not agree, and fetches what majorities claim."""
-        now, gone = self._session.clock(), self._inbox.gone
-        late = set(round_.overdue(now - self._pace.patience)) - self._late.workers
-        self._tell(Event(EventKind.OVERDUE, round_.step, worker) for worker in sorted(late))
-        called = round_.call(self._late.workers | self._absent, gone)
+        now, gone, patience = self._session.clock(), self._inbox.gone, self._patience
+        self._hear()
+        self._tell(patience.turn(round_.step, now, round_.waits(gone | self._absent), round_.claims))
+        called = round_.call(patience.late | self._absent, gone)
         if called:
             self._ask(round_, called)
-        fetched = round_.ask(now, gone, self._stragglers.workers)
+        fetched = round_.ask(now, gone, self.stragglers.workers | patience.given_up)
         for worker, file in fetched:
             self._session.ask(self._ranks[worker], Header(Kind.FETCH, round_.step, worker, file), Kind.GRADIENT)
         return bool(called or fetched)
 
+    def _hear(self) -> None:
+        """Learns from what has come, late claims too."""
+        for round_ in self._inbox.rounds:
+            self._tell(self._patience.hear(round_.step, round_.claims))
+
     def _collected(self, round_: Round) -> bool:
         """Whether to wait no longer; for those that are absent only if there are too few votes without."""
-        gone, absent = self._inbox.gone, self._absent
+        gone, absent, patience = self._inbox.gone, self._absent, self._patience
         if round_.finished(gone):
             return True
-        votes = len(round_.ballots) - len(round_.undecided())
-        return bool(absent) and round_.finished(gone | absent) and not self._roster.too_few(votes)
-
-    @property
-    def stragglers(self) -> frozenset[int]:
-        """Workers that have missed a deadline, and not answered enough since."""
-        return self._stragglers.workers
+        if not (absent or patience.late) or not round_.finished(gone | absent | patience.given_up, patience.late):
+            return False
+        return not self._roster.too_few(len(round_.ballots) - len(round_.undecided()))
 
     @property
     def _absent(self) -> frozenset[int]:
         """Workers that have missed a deadline, or got no work, for their ranks have not taken the weights."""
         unreached = (worker for worker, rank in enumerate(self._ranks) if rank not in self._ready)
-        return self._stragglers.workers.union(unreached)
+        return self.stragglers.workers.union(unreached)
 
     def observe(self, event: Event) -> None:
         """Takes an event of the run."""
-        self._stragglers.observe(event)
-        self._late.observe(event)
+        self.stragglers.observe(event)

@@ -1,10 +1,18 @@
 """How workers keep the promise that a claim is: whom to ask for a gradient first, and how long to wait for it."""
 
+import math
+from typing import Any, Literal
+
 from detox.ps.ledger import Ledger
+from detox.ps.pace import Pace, Times
+
+FETCH_DEADLINE = 20.0
+"""Seconds for a gradient, where it is not known what they take."""
 
 _HALVINGS = 10  # of the patience, at most
 _WEIGHT = 0.5  # of the newest delivery in a worker's pace
 _QUICK = 0.05  # seconds: who delivers within is as quick as any
+_LEAST = 0.5  # seconds beyond being late
 
 
 class Promises:
@@ -14,23 +22,48 @@ class Promises:
     others; who delivers slowly is asked last. When a claim arrives decides nothing, for a worker could then be the
     first to claim and the last to deliver, in every step.
 
+    With "auto", a worker has until deliveries are late (see Pace), and as long as a file takes, half a second at least,
+    for it may be computing another one. What nobody knows yet is 20 seconds.
+
     Args:
         ledger: counts broken promises.
         seconds: for a gradient, from a worker that has broken none; halved for each one that it has, ten times at most.
+        claims: of the pace of claims; needed where seconds is "auto".
     """
 
-    def __init__(self, ledger: Ledger, seconds: float) -> None:
+    def __init__(self, ledger: Ledger, seconds: float | Literal["auto"], claims: Pace | None = None) -> None:
         self._ledger = ledger
-        self._seconds = seconds
+        self._given = None if seconds == "auto" else seconds
+        self._claims = claims or Pace()
+        self._deliveries = Pace()
+        self._step = Times()
         self._pace: dict[int, float] = {}
+
+    def begin(self) -> Times:
+        """The deliveries of a new step, to be kept by who asks for them."""
+        self._step = Times()
+        return self._step
 
     def broken(self, worker: int) -> int:
         """How often the worker did not deliver what it had claimed."""
         return self._ledger.broken_promises(worker)
 
+    @property
+    def late(self) -> float:
+        """Seconds after which a delivery of the step is late; infinite where nobody knows, 0 where none is awaited."""
+        return self._deliveries.late_of_few(self._step) if self._step.since else 0.0
+
     def patience(self, worker: int) -> float:
         """Seconds that the worker has to deliver, until another is asked too."""
-        return self._seconds * 0.5 ** min(self.broken(worker), _HALVINGS)
+        late = self._deliveries.late_of_few(self._step)
+        if self._given is not None or math.isinf(late):
+            return self.last_chance(worker)
+        usual = self._claims.usual
+        return late + self._halved(worker, max(_LEAST, 0.0 if math.isinf(usual) else usual))
+
+    def last_chance(self, worker: int) -> float:
+        """Seconds that the worker has to deliver, until the file goes without a vote if no other can."""
+        return self._halved(worker, FETCH_DEADLINE if self._given is None else self._given)
 
     def order(self, worker: int) -> tuple[int, float]:
         """A key to sort workers by: the least is asked first."""
@@ -38,5 +71,18 @@ class Promises:
 
     def delivered(self, worker: int, seconds: float) -> None:
         """The worker has delivered, so long after it was asked."""
+        self._deliveries.learn(seconds)
         pace = self._pace.get(worker, seconds)
         self._pace[worker] = pace + _WEIGHT * (seconds - pace)
+
+    def _halved(self, worker: int, seconds: float) -> float:
+        return seconds * 0.5 ** min(self.broken(worker), _HALVINGS)
+
+    def state(self) -> dict[str, Any]:
+        """All of it between two steps, for a checkpoint."""
+        return {"deliveries": self._deliveries.state(), "pace": dict(self._pace)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """The inverse of state."""
+        self._deliveries.restore(state["deliveries"])
+        self._pace = dict(state["pace"])

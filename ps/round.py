@@ -1,6 +1,6 @@
 """One step's votes as they come in: each message goes to the ballot that it is about."""
 
-from collections.abc import Sequence, Set
+from collections.abc import Set
 
 import numpy as np
 
@@ -8,6 +8,8 @@ from detox.assignment import Assignment, Edge
 from detox.ps.ballots import Outcome
 from detox.ps.ballots.ballot import CreateBallot
 from detox.ps.events import Event, EventKind
+from detox.ps.pace import Times
+from detox.ps.patience import Wait
 from detox.ps.promises import Promises
 from detox.ps.stopwatch import Stopwatch
 from detox.wire import Codec, Header, Kind, WireError
@@ -31,6 +33,7 @@ class Round:
     Attributes:
         ballots: one per file, in their order.
         events: all that there was to say of workers so far.
+        claims: when work was asked for, and when claims, or gradients without one, came.
     """
 
     def __init__(
@@ -53,12 +56,11 @@ class Round:
         for ballot, first in zip(self.ballots, assignment.first, strict=False):
             ballot.defer(first)
         self.events: list[Event] = []
+        self.claims = Times()
         self._rows: np.ndarray | None = rows
         self._codec = codec
         self._promises = promises
-        self._asked_at: dict[Edge, float] = {}
-        self._called_at: dict[Edge, float] = {}
-        self._seconds: list[float] = []
+        self._deliveries = promises.begin()
         self._answered: list[set[int]] = [set() for _ in self.ballots]
 
     def take(self, header: Header, payload: memoryview, now: float) -> list[Event]:
@@ -69,21 +71,15 @@ class Round:
             now: seconds on a monotonic clock.
         """
         edge = header.worker, header.file
-        waited = edge in self._called_at and edge[0] not in self.ballots[edge[1]].tally.claims
         events = self._route(header, payload, now)
-        if waited and edge[0] in self.ballots[edge[1]].tally.claims:
-            self._seconds.append(now - self._called_at[edge])
+        if edge in self.claims.since and edge[0] in self.ballots[edge[1]].tally.claims:
+            self.claims.answer(edge, now)
         return self.remember(events)
 
     def remember(self, events: list[Event]) -> list[Event]:
         """Adds to what there is to say of this step's workers."""
         self.events += events
         return events
-
-    def pop_seconds(self) -> list[float]:
-        """How long workers took from when they were asked to their claim, or gradient; since this was called last."""
-        seconds, self._seconds = self._seconds, []
-        return seconds
 
     def ask(self, now: float, gone: Set[int] = frozenset(), stragglers: Set[int] = frozenset()) -> list[Edge]:
         """The (worker, file) to send FETCH to now: one of each majority, the next where one did not deliver.
@@ -97,27 +93,19 @@ class Round:
         for ballot in self.ballots:
             worker = ballot.ask(now, self._promises, gone, stragglers)
             if worker is not None:
-                self._asked_at[worker, ballot.file] = now
                 asked.append((worker, ballot.file))
+        self._deliveries.ask(asked, now)
         return asked
 
-    def called(self, edges: Sequence[Edge], now: float) -> None:
-        """Work on these was sent."""
-        self._called_at |= dict.fromkeys(edges, now)
-
-    def overdue(self, since: float) -> list[int]:
-        """Workers that were asked before `since` and keep others waiting: there is no vote yet, but a next holder.
-
-        Args:
-            since: seconds on a monotonic clock.
-        """
-        late = []
-        for ballot in self.ballots:
-            tally = ballot.tally
-            if not ballot.settled and len(tally.called) < len(tally.holders):
-                asked = {worker: self._called_at.get((worker, ballot.file), since) for worker in tally.called}
-                late += [worker for worker, at in asked.items() if worker not in tally.claims and at < since]
-        return late
+    def waits(self, gone: Set[int]) -> list[Wait]:
+        """The claims that keep the round from being finished, of those that were asked for."""
+        since = self.claims.since
+        return [
+            Wait(worker, since[worker, ballot.file], ballot.needs_all)
+            for ballot in self.ballots
+            for worker in ballot.missing(gone)
+            if (worker, ballot.file) in since
+        ]
 
     def call(self, absent: Set[int], gone: Set[int]) -> list[Edge]:
         """The deferred (worker, file) to send work for now, since those asked before do not agree, or do not answer.
@@ -128,9 +116,14 @@ class Round:
         """
         return [(worker, ballot.file) for ballot in self.ballots for worker in ballot.call(absent, gone)]
 
-    def finished(self, gone: Set[int] = frozenset()) -> bool:
-        """Whether nothing more can come of waiting."""
-        return all(ballot.finished(gone) for ballot in self.ballots)
+    def finished(self, gone: Set[int] = frozenset(), late: Set[int] = frozenset()) -> bool:
+        """Whether nothing more can come of waiting.
+
+        Args:
+            gone: workers that are waited for no longer.
+            late: those that are waited for only where a vote hangs on it.
+        """
+        return all(ballot.finished(gone | late if ballot.settled else gone) for ballot in self.ballots)
 
     def undecided(self) -> list[int]:
         """Files of which no vote has been accepted."""
@@ -211,7 +204,8 @@ class Round:
                 self._codec.decode(payload, place)
         except WireError as error:
             return ballot.garbled(worker, str(error))
-        if (worker, file) in self._asked_at:
-            self._promises.delivered(worker, now - self._asked_at[worker, file])
+        if (worker, file) in self._deliveries.since:
+            self._deliveries.answer((worker, file), now)
+            self._promises.delivered(worker, now - self._deliveries.since[worker, file])
         with self.clock.part("vote"):
             return ballot.deliver(worker, place)

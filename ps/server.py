@@ -18,6 +18,7 @@ from detox.ps.forensics import Forensics
 from detox.ps.inbox import Inbox
 from detox.ps.ledger import Ledger
 from detox.ps.model import GlobalModel
+from detox.ps.patience import Auto, Patience
 from detox.ps.promises import Promises
 from detox.ps.quarantine import Quarantine
 from detox.ps.roster import Roster
@@ -74,8 +75,9 @@ class Server:
         audit: which files the PS computes itself while the workers compute them; None: one of a suspect, if any.
         q: Byzantine workers to tolerate, of all p.
         on_tie: whether a file without a vote is left out ("drop"), or computed by the PS ("recompute").
-        deadline: seconds that a step may take until it goes on with the votes that it has.
-        fetch_deadline: seconds that a worker has to deliver a gradient, until another is asked too.
+        deadline: seconds that a step may take until it goes on with the votes that it has; "auto": see Patience.
+        fetch_deadline: seconds that a worker has to deliver a gradient, until another is asked too; "auto": see
+            Promises.
 
     Attributes:
         outcomes: how the holders of each file voted, counted over the steps that are closed.
@@ -99,8 +101,8 @@ class Server:
         quarantine: Quarantine,
         q: int,
         on_tie: Literal["drop", "recompute"],
-        deadline: float,
-        fetch_deadline: float,
+        deadline: float | Auto = "auto",
+        fetch_deadline: float | Auto = "auto",
         audit: Audit | None = None,
         forensics: Forensics | None = None,
     ) -> None:
@@ -118,16 +120,18 @@ class Server:
         self._session = session
         self._ranks = ranks
         self._model = model
-        self._deadline = deadline
-        self._forensics = forensics = forensics or Forensics(model.d + model.b, (), every=0, limit=0)
+        self._moment = _MOMENT if deadline == "auto" else min(deadline, _MOMENT)
+        self._patience = Patience(len(ranks), deadline)
+        self._promises = Promises(ledger, fetch_deadline, self._patience.pace)
+        forensics = forensics or Forensics(model.d + model.b, (), every=0, limit=0)
         self._answers = {
             Kind.CLAIM: DIGEST_BYTES,
             Kind.GRADIENT: codec.limit,
             Kind.EVIDENCE: forensics.answer_limit,
             Kind.BYE: BYE_LIMIT,
         }
-        self._inbox = Inbox(session, ranks, self._tell, forensics)
         self._dawdlers = Stragglers(EventKind.TARRIED)
+        self._inbox = Inbox(session, ranks, self._tell, forensics)
         self._collector = Collector(
             session,
             self._inbox,
@@ -137,13 +141,22 @@ class Server:
             files=files,
             create_ballot=create_ballot,
             roster=self.roster,
-            promises=Promises(ledger, fetch_deadline),
+            promises=self._promises,
             forensics=forensics,
             on_tie=on_tie,
-            deadline=deadline,
+            patience=self._patience,
             tell=self._tell,
             stopping=lambda: self.stopping,
         )
+        self._kept: dict[str, Any] = {
+            "ledger": ledger,
+            "quarantine": quarantine,
+            "patience": self._patience,
+            "promises": self._promises,
+            "forensics": forensics,
+            "stragglers": self._collector.stragglers,
+            "dawdlers": self._dawdlers,
+        }
 
     def train(self, first: int, last: int) -> Iterator[StepRecord]:
         """Algorithm 1: makes steps first..last, counted from 1, and yields after each; fewer if told to stop.
@@ -162,7 +175,7 @@ class Server:
             if self._session.dead >= set(self._ranks):
                 raise self._lost(step)
             self._close(keep=LATE_STEPS - 1)
-            before = self.ledger.state(), self.quarantine.state()
+            before = self._record()
             warnings = self._judge(step)
             round_ = self._collector.send_work(step, self.roster.assignment(step))
             received = self._session.bytes_received
@@ -172,8 +185,7 @@ class Server:
             if self.stopping:
                 # The step is made again after a restart: as if it had never begun.
                 self._inbox.give_up()
-                self.ledger.restore(before[0])
-                self.quarantine.restore(before[1])
+                self._restore_record(before)
                 break
             skipped = self._update(step, votes, round_)
             bytes_in = self._session.bytes_received - received
@@ -190,8 +202,8 @@ class Server:
         if not self._inbox.rounds:
             return
         *earlier, newest = self._inbox.rounds
-        silent = self._collector.stragglers | (earlier[-1].unheard() if earlier else frozenset())
-        deadline = self._session.clock() + min(self._deadline, _MOMENT)
+        silent = self._collector.stragglers.workers | (earlier[-1].unheard() if earlier else frozenset())
+        deadline = self._session.clock() + self._moment
 
         def heard() -> bool:
             return newest.unheard() <= self._inbox.gone | silent | self._dawdlers.workers
@@ -203,21 +215,21 @@ class Server:
 
     def state(self) -> dict[str, Any]:
         """All that a checkpoint needs, between two steps."""
-        return {
-            "model": self._model.state(),
-            "ledger": self.ledger.state(),
-            "quarantine": self.quarantine.state(),
-            "forensics": self._forensics.state(),
-            "outcomes": dict(self.outcomes),
-        }
+        return {"model": self._model.state(), "outcomes": dict(self.outcomes), **self._record()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """The inverse of state."""
         self._model.restore(state["model"])
-        self.ledger.restore(state["ledger"])
-        self.quarantine.restore(state["quarantine"])
-        self._forensics.restore(state["forensics"])
         self.outcomes.update(state["outcomes"])
+        self._restore_record(state)
+
+    def _record(self) -> dict[str, Any]:
+        """What is known of the workers."""
+        return {name: kept.state() for name, kept in self._kept.items()}
+
+    def _restore_record(self, state: dict[str, Any]) -> None:
+        for name, kept in self._kept.items():
+            kept.restore(state[name])
 
     def _lost(self, step: int) -> ServerError | TaskError:
         """The error that no rank with workers is left."""

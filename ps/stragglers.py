@@ -1,6 +1,7 @@
 """Stragglers: workers that missed a deadline are not waited for until they have answered again."""
 
 from collections import Counter
+from typing import Any
 
 from detox.ps.events import Event, EventKind
 
@@ -49,3 +50,12 @@ class Stragglers:
             self._owes[worker] -= 1
             if not self._owes[worker]:
                 del self._owes[worker]
+
+    def state(self) -> dict[str, Any]:
+        """All of it, for a checkpoint."""
+        return {"missed": dict(self._missed), "owes": dict(self._owes), "since": dict(self._since)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """The inverse of state."""
+        self._missed = Counter(state["missed"])
+        self._owes, self._since = dict(state["owes"]), dict(state["since"])

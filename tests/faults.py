@@ -10,6 +10,7 @@ CONTENTS = {
     "step": {"silent", "malformed"}, "file": {"silent", "malformed"},
     "duplicate": {"agreed", "malformed"}, "equivocate": {"agreed", "equivocated"}, "lie": {"agreed", "lied"},
     "bomb": {"agreed", "malformed", "withheld"}, "withhold": {"agreed", "withheld"},
+    "tarry": {"agreed", "withheld"},
     "bit_flip": {"dissented"}, "nan": {"dissented"}, "inf": {"dissented"},
     "nullify": {"dissented"}, "stripe": {"dissented"}, "sdc": {"dissented"},
 }  # fmt: skip

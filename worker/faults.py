@@ -38,6 +38,7 @@ MESSAGES = {
     "equivocate": "Two claims for one file.",
     "lie": "A gradient that is not the one claimed.",
     "withhold": "A claim, and no gradient.",
+    "tarry": "A claim, and its gradient `seconds` later.",
     "bomb": "A gradient that says it is 2 GiB when decompressed.",
     "flood_small": "Empty messages without end, for `seconds`.",
     "flood_large": "Messages of a MiB without end, for `seconds`.",
@@ -59,7 +60,7 @@ class Faults:
         others: a worker of another rank, to speak for.
         times: when they show.
         seed: of when, where that is random.
-        seconds: how long stop, straggle, late and the floods last.
+        seconds: how long stop, straggle, late, tarry and the floods last.
         abort: ends this rank the way that MPI has for it.
     """
 
@@ -143,7 +144,7 @@ class Faults:
         claims = header.kind == Kind.CLAIM
         if kind == "silent" or (kind == "withhold" and not claims):
             return
-        if kind == "late":
+        if kind == "late" or (kind == "tarry" and not claims):
             self._held.append((time.monotonic() + self._seconds, header, payload))
         elif kind == "step":
             self._transport.send([PS], replace(header, step=header.step + 1000), payload)

@@ -110,6 +110,17 @@ class Ballot(ABC):
     def finished(self, gone: Set[int]) -> bool:
         """Whether nothing more can come of waiting, with the workers in `gone` out of reach."""
 
+    def missing(self, gone: Set[int]) -> list[int]:
+        """Holders whose claim, or gradient, keeps the ballot from being finished."""
+        if self.finished(gone):
+            return []
+        return [worker for worker in self.tally.called if worker not in self.tally.claims and worker not in gone]
+
+    @property
+    def needs_all(self) -> bool:
+        """Whether there may be no vote without those that are missing: there is none yet, and no other to be called."""
+        return not self.settled and len(self.tally.called) == len(self.tally.holders)
+
     @abstractmethod
     def decide(self, vector: np.ndarray) -> None:
         """Settles the vote by the PS's own computation, which convicts whoever claims, or has claimed, otherwise."""

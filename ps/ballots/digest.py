@@ -87,7 +87,10 @@ class DigestBallot(Ballot):
             return worker
         if all(w in tally.claims or w in gone | stragglers for w in tally.holders):
             # Who delivers slowly for the first time has until the deadline of the step.
-            self.failed = all(w in self._refuted or w in gone or promises.broken(w) for w in self._asked)
+            self.failed = all(
+                w in self._refuted or w in gone or (promises.broken(w) and now - since > promises.last_chance(w))
+                for w, since in self._asked.items()
+            )
         return None
 
     def lacking(self, out: Set[int], gone: Set[int]) -> int:
@@ -101,6 +104,10 @@ class DigestBallot(Ballot):
     def finished(self, gone: Set[int]) -> bool:
         """There is a vote, or there can be none."""
         return self.failed or self.settled or self.tally.hopeless(gone)
+
+    def missing(self, gone: Set[int]) -> list[int]:
+        """Nobody, once a majority has claimed: what is awaited then is its gradient."""
+        return [] if self.tally.majority is not None else super().missing(gone)
 
     def decide(self, vector: np.ndarray) -> None:
         """The digest of the PS's own vector is the vote."""

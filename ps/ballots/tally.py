@@ -37,6 +37,8 @@ class Tally:
         self.lazy = False
         self.claims: dict[int, Hashable | None] = {}
         self.truth: Hashable | None = None
+        self._counts: Counter[Hashable] = Counter()
+        self._leading: tuple[Hashable | None, int] = None, 0
 
     def defer(self, first: int) -> None:
         """Only the first holders have been asked; the others wait until they are called."""
@@ -65,6 +67,10 @@ class Tally:
         if worker in self.claims:
             raise ValueError(f"worker {worker} has claimed before")
         self.claims[worker] = value
+        if value is not None:
+            self._counts[value] += 1
+            if self._counts[value] > self._leading[1]:
+                self._leading = value, self._counts[value]
 
     def decide(self, truth: Hashable) -> None:
         """Overrules the vote by what a trusted computation gave."""
@@ -93,8 +99,7 @@ class Tally:
 
     def _most(self) -> tuple[Hashable | None, int]:
         """The value that most holders claim, and how many they are."""
-        counts = Counter(value for value in self.claims.values() if value is not None)
-        return max(counts.items(), key=lambda item: item[1], default=(None, 0))
+        return self._leading
 
     @property
     def outcome(self) -> Outcome:
