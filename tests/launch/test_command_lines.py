@@ -28,7 +28,7 @@ ODD = [
 ]  # fmt: skip
 FILES = ["run", "run/", "half", "file", "grid.toml", "my.toml", "nowhere", "pipe", "*", "bad.toml"]
 OPTIONS = {
-    plan: ["-p", "-q", "-r", "-d", "--steps", "--find", "--classes", "--aggregator", "--json", "--plan"],
+    plan: ["-p", "-q", "-r", "-d", "--steps", "--find", "--rate", "--classes", "--aggregator", "--json", "--plan"],
     sweep: ["--todo", "-n", "--hostfile", "--restarts", "--no-resume", "--steps"],
     report: ["--target", "--tensorboard", "--best", "--out"],
     blame: ["-q", "--json", "--plot"],
@@ -37,7 +37,7 @@ OPTIONS = {
             "--optimizer.lr", "--optimizer.options", "--aggregator.options", "--aggregator.pre", "--fault.worker",
             "--name", "--output", "--batch-size", "--device", "--secret-seed", "--share-compute", "--colour"],
 }  # fmt: skip
-FIRST = {plan: ["--no-measure", "--aggregator", "median", "-p", "15", "-q", "3"], parse: ["my.toml"]}
+FIRST = {plan: ["--no-measure", "--runs", "0", "--aggregator", "median", "-p", "15", "-q", "3"], parse: ["my.toml"]}
 
 
 @pytest.fixture(scope="module")
