@@ -3,7 +3,6 @@
 import itertools
 import math
 import shlex
-import sys
 from argparse import ArgumentParser, BooleanOptionalAction
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from detox.config import Config, ConfigError, config_from, read_toml
 from detox.config.fields import in_words
 from detox.config.layers import flat, nested, write_config
+from detox.launch import failure
 from detox.ps.folder import RunFolder
 
 _RUNS = 10_000
@@ -36,7 +36,11 @@ class Grid(BaseModel):
 
 
 def sweep(argv: list[str]) -> int:
-    """Writes the configs and prints the commands; returns the exit status."""
+    """Writes the configs and prints the commands; returns the exit status.
+
+    Raises:
+        ConfigError: the grid, a run of it or an option cannot be, or a config cannot be written.
+    """
     options, rest = parser().parse_known_args(argv)
     changed = []
     try:
@@ -51,12 +55,11 @@ def sweep(argv: list[str]) -> int:
                 print(shlex.join(["detox-ps", "launch", *rest, str(write_config(config))]))
     except BrokenPipeError:
         raise
-    except (ConfigError, OSError) as error:
-        print(f"detox-ps: {error}", file=sys.stderr)
-        return 2
+    except OSError as error:
+        raise ConfigError(f"{error.filename}: {error.strerror}") from None
     for text in changed:
-        print(f"detox-ps: {text}", file=sys.stderr)
-    return 2 if changed else 0
+        failure.say(text)
+    return failure.MISTAKE if changed else 0
 
 
 def parser() -> ArgumentParser:

@@ -1,7 +1,6 @@
 """`detox-ps blame`: what the ledger of a run says of each worker, while the run goes on or after."""
 
 import json
-import sys
 from argparse import ArgumentParser
 from bisect import bisect_left
 from collections import Counter
@@ -138,21 +137,17 @@ def assumed(config: Config) -> int:
 
 
 def blame(argv: list[str]) -> int:
-    """Prints what is known of each worker and draws the picture; returns the exit status."""
+    """Prints what is known of each worker and draws the picture; returns 0. Raises UserError where it cannot."""
     options = parser().parse_args(argv)
-    try:
-        if options.q is not None and options.q < 0:
-            raise RunError(f"-q is at least 0, got {options.q}")
-        log = Log.read(options.run, options.q)
-    except RunError as error:
-        print(f"detox-ps: {error}", file=sys.stderr)
-        return 2
+    if options.q is not None and options.q < 0:
+        raise RunError(f"-q is at least 0, got {options.q}")
+    log = Log.read(options.run, options.q)
     if options.json:
         print(json.dumps(as_json(log), indent=2))
     else:
         _print(log)
     if options.plot is not None:
-        return picture(lambda: heatmap(log.entries, log.config, log.steps, log.contradictions, log.q), options.plot)
+        picture(lambda: heatmap(log.entries, log.config, log.steps, log.contradictions, log.q), options.plot)
     return 0
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from detox.errors import UserError
 from detox.ps.stopwatch import PARTS
 from detox.reports.results import in_figures, score_names
 
@@ -55,18 +56,15 @@ def save(figure: "Figure", path: Path) -> None:
     figure.savefig(path, dpi=120, format=path.suffix[1:].lower())
 
 
-def picture(make: Callable[[], "Figure"], path: Path) -> int:
-    """Draws into a file and says where, or in words why not; returns the exit status."""
+def picture(make: Callable[[], "Figure"], path: Path) -> None:
+    """Draws into a file and says where; raises UserError where that cannot be done."""
     try:
         save(make(), path)
     except ImportError:
-        print("detox-ps: pictures need the extra `plot`: pip install 'detox-ps[plot]'", file=sys.stderr)
-        return 2
+        raise UserError("pictures need the extra `plot`: pip install 'detox-ps[plot]'") from None
     except OSError as error:
-        print(f"detox-ps: {path}: {error.strerror or error}", file=sys.stderr)
-        return 2
+        raise UserError(f"{path}: {error.strerror or error}") from None
     print(f"picture in {path}", file=sys.stderr)
-    return 0
 
 
 def overview(methods: Sequence["Method"], title: str) -> "Figure":

@@ -2,13 +2,11 @@
 
 import json
 import math
-import sys
 from argparse import ArgumentParser
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from detox.aggregators import AggregatorError
 from detox.aggregators.pairs import PAIRS
 from detox.assignment.theory import enough_redundancy, expected_bad_votes, tail, tail_bound, tail_bound_holds
 from detox.config import ConfigError
@@ -23,23 +21,19 @@ _PARAMETERS = 10**15
 
 
 def plan(argv: list[str]) -> int:
-    """Prints the plan and draws the chart; returns the exit status."""
+    """Prints the plan and draws the chart; returns 0. Raises UserError where it cannot."""
     options = parser().parse_args(argv)
     names = ("p", "q", "r", "steps", "d", "classes", "aggregator", "rate", "runs")
-    try:
-        failure, limits = _wanted(options.find)
-        chosen = {name: getattr(options, name) for name in names}
-        facts = expect(**chosen, find=failure, limits=limits, measure=not options.no_measure)
-    except (ConfigError, AggregatorError) as error:
-        print(f"detox-ps: {error}", file=sys.stderr)
-        return 2
+    failure, limits = _wanted(options.find)
+    chosen = {name: getattr(options, name) for name in names}
+    facts = expect(**chosen, find=failure, limits=limits, measure=not options.no_measure)
     if options.json:
         print(json.dumps(facts, indent=2, allow_nan=False))
     else:
         print_plan(facts)
     if options.plot is not None:
         setting = Setting(options.p, options.q, options.r, options.steps, tuple(options.classes))
-        return picture(lambda: chart(setting, [forecast(setting, name) for name in options.aggregator]), options.plot)
+        picture(lambda: chart(setting, [forecast(setting, name) for name in options.aggregator]), options.plot)
     return 0
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from detox.errors import UserError
 from detox.ps.stopwatch import PARTS
 from detox.reports.figures import picture_file
 from detox.reports.methods import methods
@@ -26,18 +27,17 @@ weights: the first bytes of the final weights' digest."""
 
 
 def report(argv: list[str]) -> int:
-    """Prints the table, writes files and draws pictures; returns the exit status."""
+    """Prints the table, writes files and draws pictures; returns 0.
+
+    Raises:
+        UserError: there is no finished run, no such score, no extra that is needed, or a file cannot be written.
+    """
     options = parser().parse_args(argv)
     runs = read(options.runs)
     if not runs:
-        print("detox-ps: none of these is the folder of a finished run", file=sys.stderr)
-        return 2
+        raise RunError("none of these is the folder of a finished run")
     if options.target is not None and options.target.name not in (names := score_names(runs)):
-        print(
-            f"detox-ps: --target: no run has a score {options.target.name}; there are: {', '.join(names)}",
-            file=sys.stderr,
-        )
-        return 2
+        raise UserError(f"--target: no run has a score {options.target.name}; there are: {', '.join(names)}")
     console = printer()
     console.print(table(runs))
     console.print(_LEGEND)
@@ -56,15 +56,12 @@ def report(argv: list[str]) -> int:
     except BrokenPipeError:
         raise
     except OSError as error:
-        print(f"detox-ps: {error.filename or options.output}: {error.strerror or error}", file=sys.stderr)
-        return 2
+        raise UserError(f"{error.filename or options.output}: {error.strerror or error}") from None
     except UnicodeEncodeError as error:
-        print(f"detox-ps: {error.object!r}: a path in UTF-8 is needed", file=sys.stderr)
-        return 2
+        raise UserError(f"{error.object!r}: a path in UTF-8 is needed") from None
     except ImportError as error:
         extra = "tensorboard" if "tensorboard" in str(error) else "plot"
-        print(f"detox-ps: this needs the extra `{extra}`: pip install 'detox-ps[{extra}]'", file=sys.stderr)
-        return 2
+        raise UserError(f"this needs the extra `{extra}`: pip install 'detox-ps[{extra}]'") from None
     return 0
 
 

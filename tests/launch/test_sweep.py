@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from detox.config import read_config
+from detox.launch import main
 from detox.launch.provenance import facts_of
 from detox.launch.sweep import configs, sweep
 from detox.ps.folder import RunFolder
@@ -160,7 +161,7 @@ def test_gnu_parallel_runs_again_only_what_failed(grid, shell, tmp_path):
 )
 def test_a_mistake_is_told_before_anything_runs(grid, capsys, old, new, words):
     grid.write_text(GRID.replace(old, new))
-    assert sweep([str(grid)]) == 2
+    assert main.run("sweep", [str(grid)]) == 2
     printed = capsys.readouterr()
     assert words in printed.err
     assert printed.out == ""
@@ -174,7 +175,7 @@ def test_a_mistake_is_told_before_anything_runs(grid, capsys, old, new, words):
 )  # fmt: skip
 def test_what_every_launch_would_refuse_is_refused_once(grid, capsys, words):
     with contextlib.suppress(SystemExit):
-        assert sweep([str(grid), *words]) == 2
+        assert main.run("sweep", [str(grid), *words]) == 2
     printed = capsys.readouterr()
     assert words[0] in printed.err
     assert printed.out == ""

@@ -8,6 +8,7 @@ import pytest
 from detox.assignment.schemes import RedrawnGroups
 from detox.config import Config
 from detox.config.defences import AggregatorConfig
+from detox.launch import main
 from detox.ps.diagnosis import diagnose
 from detox.ps.folder import RunFolder
 from detox.reports.blame import Log, blame
@@ -114,7 +115,7 @@ def test_a_picture_that_cannot_be_written_is_told_in_words(tmp_path, capsys):
     pytest.importorskip("matplotlib")
     folder = _run(tmp_path, [_entry(1, "dissented", 3)])
     (tmp_path / "file").touch()
-    assert blame([str(folder.path), "--plot", str(tmp_path / "file" / "a.png")]) == 2
+    assert main.run("blame", [str(folder.path), "--plot", str(tmp_path / "file" / "a.png")]) == 2
     assert "Traceback" not in capsys.readouterr().err
 
 
@@ -206,7 +207,7 @@ def _bad_kind(folder):
 def test_what_is_no_run_is_told_in_one_line(tmp_path, capsys, harm, message):
     folder = _run(tmp_path, ENTRIES)
     harm(folder)
-    assert blame([str(folder.path)]) == 2
+    assert main.run("blame", [str(folder.path)]) == 2
     said = capsys.readouterr()
     assert message in said.err
     assert (said.err.count("\n"), said.out) == (1, "")
@@ -216,7 +217,7 @@ def test_what_is_no_run_is_told_in_one_line(tmp_path, capsys, harm, message):
 def test_an_option_that_cannot_be_is_refused(options, tmp_path, capsys):
     folder = _run(tmp_path, ENTRIES)
     with contextlib.suppress(SystemExit):
-        assert blame([str(folder.path), *options]) == 2
+        assert main.run("blame", [str(folder.path), *options]) == 2
     assert options[0] in capsys.readouterr().err
 
 

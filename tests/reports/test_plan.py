@@ -9,6 +9,7 @@ import pytest
 import detox
 from detox.aggregators import AggregatorError, create_hierarchy
 from detox.assignment.theory import bad_votes, exceeds
+from detox.launch import main
 from detox.reports.forecast import Setting, bytes_into_ps, find, forecast, tolerated
 from detox.reports.plan import plan
 from detox.reports.plan_chart import chart
@@ -120,7 +121,7 @@ def test_a_rule_that_refuses_to_be_timed_has_no_seconds(capsys):
 def test_a_chart_that_cannot_be_written_is_told_in_words(tmp_path, capsys):
     pytest.importorskip("matplotlib")
     (tmp_path / "file").touch()
-    assert plan(["-p", "9", "-q", "1", *QUICKLY, "--plot", str(tmp_path / "file" / "a.png")]) == 2
+    assert main.run("plan", ["-p", "9", "-q", "1", *QUICKLY, "--plot", str(tmp_path / "file" / "a.png")]) == 2
     said = capsys.readouterr().err
     assert "a.png: " in said
     assert said.count("\n") == 1
@@ -185,7 +186,7 @@ def test_the_chart_is_drawn(tmp_path):
     ],
 )
 def test_a_mistake_is_told_in_words(line, words, capsys):
-    assert plan(line.split()) == 2
+    assert main.run("plan", line.split()) == 2
     assert words in capsys.readouterr().err
 
 
@@ -216,7 +217,7 @@ def test_within_classes_votes_are_lost_and_said(capsys):
 
 @pytest.mark.parametrize(("classes", "words"), [("20 20", "add up to p = 45, got 40"), ("1 " * 45, "none of them")])
 def test_classes_that_cannot_be_are_told(capsys, classes, words):
-    assert plan([*PAPERS, "--classes", *classes.split()]) == 2
+    assert main.run("plan", [*PAPERS, "--classes", *classes.split()]) == 2
     assert words in capsys.readouterr().err
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from detox.config import Config
 from detox.config.adversary import create_placement
+from detox.launch import main
 from detox.ps.diagnosis import diagnose
 from detox.ps.folder import RunFolder
 from detox.ps.stopwatch import PARTS
@@ -119,7 +120,7 @@ def test_the_table_and_the_picture_are_made(run, capsys, tmp_path):
 
 def test_a_folder_that_is_not_finished_is_told(run, capsys):
     (run / "done").unlink()
-    assert report([str(run)]) == 2
+    assert main.run("report", [str(run)]) == 2
     assert "is not the folder of a finished run" in capsys.readouterr().err
 
 
@@ -127,7 +128,7 @@ def test_a_folder_that_is_not_finished_is_told(run, capsys):
 def test_what_cannot_be_written_is_told_in_words(run, option, tmp_path, capsys):
     pytest.importorskip("matplotlib")
     (tmp_path / "file").touch()
-    assert report([str(run), option, str(tmp_path / "file" / "deep.png")]) == 2
+    assert main.run("report", [str(run), option, str(tmp_path / "file" / "deep.png")]) == 2
     assert "file" in capsys.readouterr().err
 
 
@@ -186,7 +187,7 @@ def test_a_score_of_which_nobody_knows_what_is_better_is_asked_about():
 
 
 def test_a_target_that_no_run_has_is_refused_with_those_that_there_are(run, capsys):
-    assert report([str(run), "--target", "r2=0.5"]) == 2
+    assert main.run("report", [str(run), "--target", "r2=0.5"]) == 2
     assert "no run has a score r2; there are: accuracy, loss" in capsys.readouterr().err
 
 
@@ -346,7 +347,7 @@ def test_what_is_no_folder_is_left_out_in_words(run, tmp_path, capsys, monkeypat
         assert report([str(tmp_path / path), str(run)]) == 0
         assert capsys.readouterr().err.count("is left out") == 1
     monkeypatch.setattr(type(run), "read_bytes", lambda _: open("/no such file", "rb"))  # noqa: PTH123, SIM115
-    assert report([str(run)]) == 2
+    assert main.run("report", [str(run)]) == 2
 
 
 @pytest.mark.parametrize("scores", [{"loss": 0.5}, {"loss": -0.5, "mae": 3.0}, {"accuracy": 0.5, "top 5": None}, {}])
