@@ -340,7 +340,7 @@ def test_what_a_dissenter_computed_is_told_and_is_no_further_offence(tmp_path, c
 
 def test_a_diagnosis_that_is_none_is_told_in_one_line(tmp_path, capsys):
     folder = _run(tmp_path, [{**EXAMINED, "diagnosis": {"entries": "many"}}])
-    assert blame([str(folder.path)]) == 2
+    assert main.run("blame", [str(folder.path)]) == 2
     assert "ledger.jsonl: line 1: diagnosis" in capsys.readouterr().err
 
 

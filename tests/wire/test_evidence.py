@@ -29,7 +29,7 @@ def _answer(vector, most=9):
     return Evidence.unpack(Evidence.answer(vector, question).pack(), SIZE)
 
 
-def test_a_claim_is_the_digest_of_the_digests_of_pieces_and_of_a_single_piece_its_own():
+def test_a_claim_is_the_digest_of_the_pieces_digests_or_of_a_single_piece_its_own():
     pieces = [WRONG[begin : begin + PIECE] for begin in range(0, SIZE, PIECE)]
     assert blake3(b"".join(blake3(piece.tobytes()).digest() for piece in pieces)).digest() == CLAIM
     assert claim_of(WRONG[:PIECE]) == digest_of(WRONG[:PIECE])
