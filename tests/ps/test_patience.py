@@ -127,7 +127,7 @@ def test_one_that_answers_just_before_the_old_deadline_costs_its_credit_once():
     st.integers(5, 16), st.booleans(), st.sampled_from([0.01, 0.3, 8.0]), st.integers(0, 2**32),
     st.sampled_from(["below late", "the whole credit", "half a second", "now and then", "at any time"]),
 )  # fmt: skip
-def test_colluders_cost_their_credit_and_then_steps_are_at_most_as_long_as_with_machines_half_as_fast(
+def test_colluders_cost_their_credit_and_then_no_more_than_machines_half_as_fast(
     p, needed, seconds, seed, how
 ):
     history, random = History(p, needed), Random(seed)
@@ -159,7 +159,7 @@ def test_who_keeps_up_again_is_waited_for_again_and_that_is_an_event():
     assert history.step([0.5] + [0.02] * 8) == pytest.approx(0.5, rel=0.02)
 
 
-def test_one_passed_over_that_answers_is_still_waited_for_half_of_what_is_late_where_a_vote_hangs_on_it():
+def test_one_passed_over_that_answers_is_waited_for_half_as_long_if_a_vote_needs_it():
     history = History(9)
     for _ in range(4):
         history.step([1.0] * 9)

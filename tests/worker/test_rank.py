@@ -110,7 +110,7 @@ def test_what_a_worker_claimed_of_several_files_is_kept_file_by_file(host, netwo
     assert sent == {file: np.full(2, file, np.float32).tobytes() for file in (2, 5)}
 
 
-def test_a_worker_shows_what_differs_of_what_it_claimed_and_nothing_of_anything_older(host, network, heard):
+def test_a_worker_shows_what_differs_of_its_claim_and_nothing_of_anything_older(host, network, heard):
     ask(network, 3, 7, 2, 5)
     run(host)
     question = Question(1, (digest_of(np.full(2, 2, np.float32)),)).pack()
