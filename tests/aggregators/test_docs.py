@@ -4,9 +4,11 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from detox.aggregators import PAIRS, PREAGGREGATORS, RULES
 
+README = Path(__file__).parents[2] / "README.md"
 PAGE = Path(__file__).parents[2] / "docs" / "aggregators.md"
 
 
@@ -29,7 +31,11 @@ def test_pairs_are_named():
     assert all(f"`{name}`" in page for name in PAIRS)
 
 
-def test_examples_run():
-    for example in re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL):
+@pytest.mark.parametrize("page", [PAGE, README], ids=lambda page: page.name)
+def test_examples_run(page):
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL)
+    ours = blocks if page == PAGE else [block for block in blocks if "from detox.aggregators import" in block]
+    assert ours
+    for example in ours:
         names = {"gradients": np.random.default_rng(0).normal(size=(15, 30)).astype(np.float32)}
-        exec(compile(example, PAGE.name, "exec"), names)
+        exec(compile(example, page.name, "exec"), names)

@@ -127,9 +127,7 @@ def test_one_that_answers_just_before_the_old_deadline_costs_its_credit_once():
     st.integers(5, 16), st.booleans(), st.sampled_from([0.01, 0.3, 8.0]), st.integers(0, 2**32),
     st.sampled_from(["below late", "the whole credit", "half a second", "now and then", "at any time"]),
 )  # fmt: skip
-def test_colluders_cost_their_credit_and_then_no_more_than_machines_half_as_fast(
-    p, needed, seconds, seed, how
-):
+def test_colluders_cost_their_credit_and_then_no_more_than_machines_half_as_fast(p, needed, seconds, seed, how):
     history, random = History(p, needed), Random(seed)
     colluders = range(random.randint(1, (p - 1) // 2))
     spans = {
