@@ -107,15 +107,30 @@ def test_each_of_these_rules_finds_what_breaks_it():
     assert found == {"names_that_are_too_long": 1, "asserted_times": 1, "private_names": 2, "swapped_classes": 4}
 
 
-def test_a_test_that_imports_mpi_into_pytest_s_own_process_fails_the_tests(tmp_path):
+BREAKS = """
+import pytest
+
+def test_mpi():
+    import mpi4py.MPI
+
+@pytest.mark.parametrize("lack", ["no GPU", "no pandas"])
+def test_skipped(lack):
+    pytest.skip(lack)
+"""
+
+
+def test_mpi_in_pytest_s_own_process_and_a_skip_that_ci_does_not_allow_are_failures(tmp_path):
     shutil.copy(TESTS / "conftest.py", tmp_path)
     (tmp_path / "mpi4py").mkdir()
     for name in ("__init__.py", "MPI.py"):  # in its place, for it cannot be started in what a job's rank starts
         (tmp_path / "mpi4py" / name).touch()
-    (tmp_path / "test_it.py").write_text("def test_it():\n    import mpi4py.MPI\n")
-    environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{TESTS}"}
+    (tmp_path / "test_it.py").write_text(BREAKS)
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{TESTS}", "DETOX_MAY_SKIP": "no GPU"}
     line = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, "test_it.py"]
     done = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert "1 passed" in done.stdout, done.stdout + done.stderr
+    assert "1 passed, 2 skipped" in done.stdout, done.stdout + done.stderr
     assert "MPI was imported into pytest's own process" in done.stdout
+    told = done.stdout.split('skipped, but not for "no GPU":')[1]
+    assert "test_skipped[no pandas]: Skipped: no pandas" in told
+    assert "test_skipped[no GPU]" not in told
     assert done.returncode == pytest.ExitCode.TESTS_FAILED
