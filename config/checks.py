@@ -81,7 +81,7 @@ def _objection(config: Config) -> str:
         return why
     if config.copies == "lazy" and config.r == 1:
         return 'copies = "lazy": with r = 1 each file has one copy anyway; set copies = "all"'
-    if config.audit.ps > config.votes:
+    if config.audit.most > config.votes:
         return (
             f"audit.ps = {config.audit.ps}: a step has {counted(config.votes, 'file')}; set audit.ps = {config.votes}"
         )

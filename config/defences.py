@@ -61,9 +61,20 @@ class AuditConfig(Section):
     workers: Natural = 0
     """With r = 1: workers that compute again what others do, in place of a file of their own; who and what is drawn in
     secret each step. A third decides where two disagree, and quarantine.policy = "graph" keeps it."""
-    ps: Natural = 0
+    ps: Natural | Literal["auto"] = 0
     """Files that the PS computes itself in a step, drawn in secret, while it waits for the workers. It settles their
-    votes, and proves whoever claims otherwise, where no vote can: all holders of a file may be Byzantine."""
+    votes, and proves whoever claims otherwise, where no vote can: all holders of a file may be Byzantine. auto: one,
+    in the steps that do not get longer by it."""
+
+    @property
+    def most(self) -> int:
+        """Files that the PS computes in a step at most."""
+        return 1 if self.ps == "auto" else self.ps
+
+    @property
+    def least(self) -> int:
+        """Files that it computes in every step."""
+        return 0 if self.ps == "auto" else self.ps
 
 
 class ForensicsConfig(Section):

@@ -229,7 +229,7 @@ class Config(Section):
     @property
     def recomputes(self) -> bool:
         """Whether the PS may have to compute gradients itself."""
-        return self.on_tie == "recompute" or self.quarantine.policy == "recompute" or self.audit.ps > 0
+        return self.on_tie == "recompute" or self.quarantine.policy == "recompute" or self.audit.most > 0
 
     @property
     def quarantine_policy(self) -> Literal["never", "graph", "majority", "recompute"]:

@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 
 from detox.assignment import Assignment, Edge
+from detox.ps.audit import Audit
 from detox.ps.ballots.ballot import CreateBallot
 from detox.ps.events import Event, EventKind
 from detox.ps.forensics import Forensics
@@ -121,6 +122,14 @@ class Collector:
                 self._session.ask(rank, Header(Kind.WORK, round_.step, worker, file), answer, packed[file])
                 sent.append((worker, file))
         round_.claims.ask(sent, self._session.clock())
+
+    def audit(self, round_: Round, audit: Audit) -> float:
+        """Computes here the files that an audit wants; returns the seconds that it took."""
+        began = self._session.clock()
+        files = audit.begin(round_.step, len(round_.ballots), round_.assignment.edges)
+        for file in files:
+            self.recompute(round_, file)
+        return self._session.clock() - began if files else 0.0
 
     def recompute(self, round_: Round, file: int) -> None:
         """Computes a file here, which settles its vote, and convicts whoever claims otherwise."""

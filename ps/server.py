@@ -151,6 +151,7 @@ class Server:
         self._kept: dict[str, Any] = {
             "ledger": ledger,
             "quarantine": quarantine,
+            "audit": self._audit,
             "patience": self._patience,
             "promises": self._promises,
             "forensics": forensics,
@@ -179,14 +180,14 @@ class Server:
             warnings = self._judge(step)
             round_ = self._collector.send_work(step, self.roster.assignment(step))
             received = self._session.bytes_received
-            for file in self._audit.begin(step, len(round_.ballots), round_.assignment.edges):
-                self._collector.recompute(round_, file)
+            own = self._collector.audit(round_, self._audit)
             votes = self._collector.collect(round_)
             if self.stopping:
                 # The step is made again after a restart: as if it had never begun.
                 self._inbox.give_up()
                 self._restore_record(before)
                 break
+            self._audit.learn(own, round_.clock.read()["wait"])
             skipped = self._update(step, votes, round_)
             bytes_in = self._session.bytes_received - received
             warnings += self._losses()

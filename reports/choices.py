@@ -87,7 +87,7 @@ class Choice:
     @property
     def copies(self) -> float:
         """Copies of a file that workers and PS compute, on average, where nobody is wrong; exact."""
-        return (sum(self._asked) + self.config.audit.ps) / len(self._asked)
+        return (sum(self._asked) + self.config.audit.most) / len(self._asked)
 
     @property
     def copies_attacked(self) -> float:
@@ -99,7 +99,7 @@ class Choice:
             p, q = config.p, config.q
             split = 2 * q * (p - q) / (p * (p - 1)) if config.audit.workers else 0.0
             further = config.audit.workers * split / files
-        return self.copies + further * (1 - config.audit.ps / files)
+        return self.copies + further * (1 - config.audit.least / files)
 
     @property
     def overhead(self) -> float:
@@ -107,7 +107,7 @@ class Choice:
         return self.copies - 1
 
     def _unaudited(self, files: float) -> float:
-        return files * (1 - self.config.audit.ps / self.config.votes)
+        return files * (1 - self.config.audit.least / self.config.votes)
 
     @property
     def bad_by_fault(self) -> float:
@@ -139,7 +139,7 @@ class Choice:
     @property
     def checked(self) -> bool:
         """Whether anybody computes anything again."""
-        return self.config.r > 1 or self.config.audit.workers + self.config.audit.ps > 0
+        return self.config.r > 1 or self.config.audit.workers + self.config.audit.most > 0
 
     @cached_property
     def fault(self) -> Found | None:
@@ -161,9 +161,9 @@ class Choice:
     def unanimous(self) -> tuple[float, float] | None:
         """Bad votes and steps until q are named that lie only where nobody contradicts them; None: never."""
         config = self.config
-        if config.r == 1 or not config.audit.ps:
+        if config.r == 1 or not config.audit.least:
             return None
-        return until_audited(config.p, config.q, config.copies_at_first, config.audit.ps)
+        return until_audited(config.p, config.q, config.copies_at_first, config.audit.least)
 
     @property
     def worst(self) -> float | None:

@@ -1,0 +1,93 @@
+"""Audits in the PS's spare time: decisions from seconds, and a server that takes time by the test's clock."""
+
+from random import Random
+
+import pytest
+from helpers import Line, Workers
+
+from detox.aggregators import create_hierarchy
+from detox.assignment import SCHEMES
+from detox.ps.aggregation import Aggregation
+from detox.ps.audit import Audit
+from detox.ps.ballots import VOTES
+from detox.ps.ledger import Ledger
+from detox.ps.model import GlobalModel
+from detox.ps.quarantine import OffenceQuarantine
+from detox.ps.round import LATE_STEPS
+from detox.ps.server import Server
+from detox.ps.spare_time import SpareTime
+from detox.tasks.samples import Files
+
+
+def play(steps, wait, own, longer=0.0, noise=0.0, spare=None):
+    """In which of so many steps a file is computed, where that makes the wait `longer` seconds longer."""
+    spare, random, computed = spare or SpareTime(), Random(1), []
+    for _ in range(steps):
+        enough = spare.enough
+        seconds = wait * (1 + noise * random.random())
+        spare.learn(own if enough else 0.0, max(seconds + longer, own) if enough else seconds)
+        computed.append(enough)
+    return computed
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.03])
+def test_a_ps_with_a_core_of_its_own_computes_a_file_in_nearly_every_step(noise):
+    computed = play(100, wait=1.0, own=0.7, noise=noise)
+    assert sum(computed[:4]) == 0
+    assert sum(computed) >= 80
+    assert sum(computed[50:58]) == 7  # one is without, to compare with
+
+
+def test_where_workers_do_not_take_longer_than_the_ps_it_computes_none_but_the_first():
+    assert sum(play(200, wait=1.0, own=0.9)) == 1
+
+
+def test_where_it_makes_steps_longer_it_leaves_off_ever_longer():
+    computed = play(1000, wait=1.0, own=0.5, longer=0.2)
+    assert sum(computed) <= 4 * 7
+    assert sum(computed[100:]) > 0
+
+
+def test_it_takes_up_again_what_has_become_possible():
+    spare = SpareTime()
+    play(30, wait=1.0, own=0.5, longer=0.2, spare=spare)
+    assert sum(play(100, wait=1.0, own=0.5, spare=spare)) > 60
+
+
+def test_a_copy_decides_as_the_original():
+    spare, again = SpareTime(), SpareTime()
+    play(37, wait=1.0, own=0.5, longer=0.02, spare=spare)
+    again.restore(spare.state())
+    assert again.state() == spare.state()
+    assert play(50, 1.0, 0.5, spare=again) == play(50, 1.0, 0.5, spare=spare)
+
+
+@pytest.mark.parametrize(("own", "lies"), [(0.1, True), (0.1, False), (0.5, False)])
+def test_a_server_audits_while_it_waits_and_no_step_gets_longer(tmp_path, own, lies):
+    ranks = list(range(1, 10))
+    workers, scheme = Workers(ranks), SCHEMES["redrawn"](3, 1)
+    workers.computing = 0.3
+    if lies:  # of all workers alike, which nobody but the PS can see
+        workers.lies = dict.fromkeys(range(9), lambda vector: -vector)
+    model = GlobalModel(Line(), seed=0, steps=100, arguments={"lr": 0.1})
+
+    def compute(indices, seed):
+        workers.network.sleep(own)
+        return workers.compute(indices, seed)
+
+    model.compute = compute
+    ledger, quarantine = Ledger(tmp_path / "ledger.jsonl", ranks, {}), OffenceQuarantine("never", 3, 5, LATE_STEPS)
+    server = Server(
+        workers.session, ranks, model, workers.codec, files=Files(3, 4, 1000, 0), scheme=scheme,
+        create_ballot=VOTES["digest"], aggregation=Aggregation(create_hierarchy("mean"), scheme, 0, 0), ledger=ledger,
+        quarantine=quarantine, audit=Audit("auto", 4, quarantine), q=0, on_tie="drop",
+    )  # fmt: skip
+    seconds = [sum(record.seconds.values()) for record in server.train(1, 40)]
+    ledger.close()
+    late = [step for step, took in enumerate(seconds) if took > 0.33]
+    if own < 0.3:
+        assert late == []
+        assert len(workers.computed) >= 30
+        assert (sum(counts["convicted"] for counts in server.ledger.counts) == 3 * len(workers.computed)) is lies
+    else:
+        assert len(workers.computed) == len(late) == 1
