@@ -4,7 +4,7 @@ A scheme to add: a class with the methods of Scheme, and a line in SCHEMES.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -150,11 +150,14 @@ class AuditedFiles:
     Args:
         k: auditors; fewer than half of the workers.
         seed: secret.
+        chance: the probability with which a worker is to be checked in a step, given both; None: one. Where fewer than
+            k are, the other auditors have a file of their own.
     """
 
-    def __init__(self, k: int, seed: int = 0) -> None:
+    def __init__(self, k: int, seed: int = 0, chance: Callable[[int, int], float] | None = None) -> None:
         self._k = k
         self._seed = seed
+        self._chance = chance
 
     @staticmethod
     def why_not(p: int, k: int) -> str:
@@ -168,9 +171,25 @@ class AuditedFiles:
         rng = stream(self._seed, "groups", step)
         order = rng.permutation(workers).tolist()
         k = min(self._k, (len(order) - 1) // 2)
+        if self._chance is not None:
+            return self._draw_by_chance(step, order, k, rng, self._chance)
         auditors, owners = order[:k], order[k:]
+        return self._audited(owners, rng.choice(len(owners), k, replace=False).tolist(), auditors)
+
+    def _draw_by_chance(
+        self, step: int, order: list[int], k: int, rng: np.random.Generator, chance: Callable[[int, int], float]
+    ) -> Assignment:
+        drawn = rng.random(len(order)).tolist()
+        checked = [worker for worker, one in zip(order, drawn, strict=True) if one < chance(worker, step)][:k]
+        auditors = [worker for worker in reversed(order) if worker not in checked][: len(checked)]
+        owners = [worker for worker in order if worker not in auditors]
+        return self._audited(owners, [owners.index(worker) for worker in checked], auditors)
+
+    @staticmethod
+    def _audited(owners: list[int], files: list[int], auditors: list[int]) -> Assignment:
+        """One file each for its owner; some with an auditor, and the next owner to decide."""
         holders: list[tuple[int, ...]] = [(owner,) for owner in owners]
-        for file, auditor in zip(rng.choice(len(owners), k, replace=False).tolist(), auditors, strict=True):
+        for file, auditor in zip(files, auditors, strict=True):
             holders[file] = (owners[file], auditor, owners[(file + 1) % len(owners)])
         return Assignment(tuple(holders), tuple(min(2, len(of_one)) for of_one in holders))
 

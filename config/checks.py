@@ -89,6 +89,8 @@ def _objection(config: Config) -> str:
         return 'quarantine.fail_closed goes by the graph of disagreements; set quarantine.policy = "graph"'
     if config.audit.workers and (why := _unaudited(config)):
         return f"audit.workers = {config.audit.workers}: {why}"
+    if config.audit.trust == "earned" and not config.audit.workers:
+        return 'audit.trust = "earned": there is nobody to check less often; set audit.workers = 1, or leave it off'
     if config.quarantine.policy == "graph" and (why := unsound(config)):
         return f'quarantine.policy = "graph": {why}'
     exact = config.aggregator.name or "" if config.hierarchy.exact else ""

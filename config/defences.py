@@ -61,6 +61,10 @@ class AuditConfig(Section):
     workers: Natural = 0
     """With r = 1: workers that compute again what others do, in place of a file of their own; who and what is drawn in
     secret each step. A third decides where two disagree, and quarantine.policy = "graph" keeps it."""
+    trust: Literal["never", "earned"] = "never"
+    """With audit.workers. earned: whoever was checked and right n >= 10 times since its last error is checked with
+    probability 1/n, and who need not audit has a file of its own (BOINC). For faulty hardware: Byzantine workers earn
+    trust, and spend it; see docs/integrity.md."""
     ps: Natural | Literal["auto"] = 0
     """Files that the PS computes itself in a step, drawn in secret, while it waits for the workers. It settles their
     votes, and proves whoever claims otherwise, where no vote can: all holders of a file may be Byzantine. auto: one,

@@ -1,6 +1,6 @@
 """The config of a run: its fields, and what follows from them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -21,6 +21,8 @@ from detox.ps.ballots import VOTES, FullBallot, ToleranceBallot
 from detox.ps.ballots.ballot import CreateBallot
 from detox.ps.best import Best, Direction
 from detox.ps.quarantine import Quarantine
+from detox.ps.round import LATE_STEPS
+from detox.ps.trust import Trust
 from detox.tasks.computing import Computing
 from detox.tasks.samples import Files
 
@@ -139,6 +141,11 @@ class Config(Section):
         return self.p // self.copies_at_first - self.audit.workers
 
     @property
+    def most_files(self) -> int:
+        """Files in a step at most: as many as votes, or as workers, where those that are trusted need no auditor."""
+        return self.p if self.audit.trust == "earned" else self.votes
+
+    @property
     def copies_at_first(self) -> int:
         """Workers that are asked for a file at once."""
         return (self.r + 1) // 2 if self.copies == "lazy" else self.r
@@ -155,15 +162,21 @@ class Config(Section):
             return self.aggregator.f
         return self.create_scheme().worst_case(self.q, self.votes)
 
-    def create_scheme(self, secret_seed: int = 0, classes: Sequence[Sequence[int]] = ()) -> Scheme:
+    def create_scheme(
+        self,
+        secret_seed: int = 0,
+        classes: Sequence[Sequence[int]] = (),
+        chance: Callable[[int, int], float] | None = None,
+    ) -> Scheme:
         """Who computes which file: the scheme that `groups` names, or files with auditors.
 
         Args:
             secret_seed: seed of groups that are redrawn in secret.
             classes: workers of which only those of one class share a group; empty: all may.
+            chance: the probability that a worker is to be audited in a step; see AuditedFiles.
         """
         if self.audit.workers:
-            return AuditedFiles(self.audit.workers, secret_seed)
+            return AuditedFiles(self.audit.workers, secret_seed, chance)
         kind = SCHEMES[self.groups]
         return kind(self.r, secret_seed if kind.secret else self.seed, classes, self.copies == "lazy")
 
@@ -210,7 +223,7 @@ class Config(Section):
 
     def create_files(self, task: "Task") -> Files:
         """The samples of each step, see DataConfig.create."""
-        return self.data.create(task, self.task, self.votes, self.file_size, self.seed)
+        return self.data.create(task, self.task, self.most_files, self.file_size, self.seed)
 
     def create_best(self) -> Best:
         """What tells the best evaluation."""
@@ -238,6 +251,10 @@ class Config(Section):
             return self.quarantine.policy
         return "never" if self.q == 0 or unsound(self) else "graph"
 
+    def create_trust(self) -> Trust | None:
+        """Who is to be audited how often, before the first step; None where trust is not to be earned."""
+        return Trust(self.p, LATE_STEPS) if self.audit.trust == "earned" else None
+
     def create_quarantine(self) -> Quarantine:
         """The quarantine, before the first step."""
         return self.quarantine.create(self.quarantine_policy, self.q)
@@ -259,7 +276,8 @@ class Config(Section):
     @property
     def deciding(self) -> dict[str, Any]:
         """The fields that decide the result; see detox.config.identity."""
-        return deciding(self, quarantines=self.quarantine_policy != "never")
+        closes = self.quarantine_policy != "never" or self.audit.trust == "earned"
+        return deciding(self, quarantines=closes)
 
     @property
     def folder(self) -> Path:

@@ -76,7 +76,8 @@ def run_training(session: Session, config: Config, options: Options, ranks: list
     folder.rewind(checkpoint[0] if checkpoint else 0, reporter.warn)
     ledger = Ledger(folder.ledger, ranks, hosts)
     secret = folder.keep_secret(lambda: secret_seed(config), known_secret(config))
-    scheme = config.create_scheme(secret, classes)
+    trust = config.create_trust()
+    scheme = config.create_scheme(secret, classes, None if trust is None else trust.chance)
     quarantine = config.create_quarantine()
     server = Server(
         session,
@@ -90,6 +91,7 @@ def run_training(session: Session, config: Config, options: Options, ranks: list
         ledger=ledger,
         quarantine=quarantine,
         audit=Audit(config.audit.ps, secret, quarantine),
+        trust=trust,
         forensics=config.forensics.create(model.d + model.b, model.layout),
         q=config.q,
         on_tie=config.on_tie,

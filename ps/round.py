@@ -177,6 +177,16 @@ class Round:
         """Copies of a file that workers were asked to compute so far, on average; 0 where there is no file."""
         return sum(len(ballot.tally.called) for ballot in self.ballots) / max(1, len(self.ballots))
 
+    @property
+    def checked(self) -> frozenset[Edge]:
+        """The edges whose file somebody else was asked for as well, or that the PS computed."""
+        return frozenset(
+            (worker, ballot.file)
+            for ballot in self.ballots
+            for worker in ballot.tally.called
+            if len(ballot.tally.called) > 1 or ballot.tally.truth is not None
+        )
+
     def outcomes(self) -> list[Outcome]:
         """How the holders of each file voted."""
         return [ballot.outcome for ballot in self.ballots]

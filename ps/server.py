@@ -24,6 +24,7 @@ from detox.ps.quarantine import Quarantine
 from detox.ps.roster import Roster
 from detox.ps.round import LATE_STEPS, Round
 from detox.ps.stragglers import Stragglers
+from detox.ps.trust import Trust
 from detox.tasks import TaskError
 from detox.tasks.samples import Files
 from detox.wire import BYE_LIMIT, DIGEST_BYTES, Codec, Kind, Session
@@ -73,6 +74,7 @@ class Server:
         quarantine: who is left out.
         forensics: whom to examine for what it claimed; None: nobody.
         audit: which files the PS computes itself while the workers compute them; None: one of a suspect, if any.
+        trust: who is checked how often, where that depends on what was found; the scheme asks it.
         q: Byzantine workers to tolerate, of all p.
         on_tie: whether a file without a vote is left out ("drop"), or computed by the PS ("recompute").
         deadline: seconds that a step may take until it goes on with the votes that it has; "auto": see Patience.
@@ -104,6 +106,7 @@ class Server:
         deadline: float | Auto = "auto",
         fetch_deadline: float | Auto = "auto",
         audit: Audit | None = None,
+        trust: Trust | None = None,
         forensics: Forensics | None = None,
     ) -> None:
         self.outcomes: Counter[str] = Counter()
@@ -148,7 +151,9 @@ class Server:
             tell=self._tell,
             stopping=lambda: self.stopping,
         )
+        self._trust = trust or Trust(len(ranks), LATE_STEPS)
         self._kept: dict[str, Any] = {
+            "trust": self._trust,
             "ledger": ledger,
             "quarantine": quarantine,
             "audit": self._audit,
@@ -299,6 +304,7 @@ class Server:
         for round_ in self._inbox.close(keep):
             self.outcomes.update(outcome.value for outcome in round_.outcomes())
             self.quarantine.observe(round_.step, round_.events)
+            self._trust.observe(round_.step, round_.checked, round_.events)
 
 
 def _named(workers: Sequence[int]) -> str:
