@@ -44,7 +44,7 @@ COMMANDS = {
         "CONFIG.toml [--field value ...]", "one rank of it; mpirun runs this", "launch.train", of_ranks=True
     ),
     "doctor": Command(
-        "[-n N] [--hostfile H] [CONFIG.toml]", "checks hosts, network, data and bits", "launch.doctor"
+        "[-n N] [--hostfile H] [--history RUNS] [CONFIG.toml]", "checks hosts, network, data and bits", "launch.doctor"
     ),
     "examine": Command("", "what the doctor runs under mpirun", "launch.train", hidden=True, of_ranks=True),
     "plan": Command(
@@ -55,7 +55,9 @@ COMMANDS = {
         "GRID.toml [--todo] [-n N] [--hostfile H]", "one command per run of a grid", "launch.sweep"
     ),
     "report": Command("RUN... [--plot FILE.png]", "table and picture of finished runs", "reports.report"),
-    "blame": Command("RUN [--plot FILE.png] [--json]", "what its ledger says of each worker", "reports.blame"),
+    "blame": Command(
+        "RUN [--plot FILE.png] [--json] | --all RUN...", "what its ledger says of each worker", "reports.blame"
+    ),
     "evaluate": Command(
         "RUN [--model best|last|FILE] [--json]", "the scores of the weights that it left", "launch.evaluate"
     ),

@@ -3,8 +3,9 @@
 import shlex
 import sys
 from argparse import ArgumentParser
+from pathlib import Path
 
-from detox.config import Config, override, read_config
+from detox.config import Config, ConfigError, override, read_config
 from detox.launch import job
 from detox.launch.launcher import add_places, ranks
 from detox.launch.mpirun import find_mpirun, mpirun_line, program, what_is_lost
@@ -20,6 +21,10 @@ def doctor(argv: list[str]) -> int:
     n = ranks(options, 3)
     lost = what_is_lost(find_mpirun())
     command = [*program(), "examine", *(["--lost", lost] if lost else [])]
+    if options.history is not None:
+        if not options.history.is_dir():
+            raise ConfigError(f"--history: there is no folder {options.history}")
+        command += ["--history", str(options.history.absolute())]
     command += [*(["--colour"] if sys.stdout is not None and sys.stdout.isatty() else []), *without(rest)]
     line = mpirun_line(n, options.hostfile, command)
     print(shlex.join(line), flush=True)
@@ -39,4 +44,7 @@ def parser() -> ArgumentParser:
         "for that run. Fields as for detox-ps train.",
     )
     add_places(line, "or 3")
+    line.add_argument(
+        "--history", type=Path, metavar="FOLDER", help="warn of hosts that offended in the runs of this folder"
+    )
     return line

@@ -3,6 +3,7 @@
 import platform
 import signal
 from argparse import ArgumentParser
+from pathlib import Path
 
 from rich.console import Console
 
@@ -10,6 +11,7 @@ from detox.config import Config, ConfigError, override, read_config
 from detox.launch import failure
 from detox.launch.checkup import of_bits, of_folder, of_memory, of_mpi, of_network, of_ranks
 from detox.launch.environment import handle_signals
+from detox.launch.history import of_history
 from detox.launch.measure import measure, plain
 from detox.launch.patients import table
 from detox.launch.ranks import dismiss
@@ -23,6 +25,7 @@ def examine(session: Session, argv: list[str]) -> tuple[int, bool]:
     parser = ArgumentParser("detox-ps doctor", add_help=False, allow_abbrev=False)
     parser.add_argument("--lost", default="")
     parser.add_argument("--colour", action="store_true")
+    parser.add_argument("--history", type=Path)
     handle_signals(signal.SIG_DFL)
     options, rest = parser.parse_known_args(argv)
     try:
@@ -34,14 +37,14 @@ def examine(session: Session, argv: list[str]) -> tuple[int, bool]:
         failure.say(error)
         return failure.MISTAKE, dismiss(session)
     try:
-        status = _examine(session, config, options.lost, options.colour)
+        status = _examine(session, config, options.lost, options.colour, options.history)
     except BaseException as error:
         failure.say(error)
         status = failure.status_of(error)
     return status, dismiss(session)
 
 
-def _examine(session: Session, config: Config, lost: str, colour: bool) -> int:
+def _examine(session: Session, config: Config, lost: str, colour: bool, history: Path | None) -> int:
     checks = [of_mpi(session.channel.library.get("mpi", "none"), lost)]
     patients, model, own = measure(session, plain(config, len(session.peers)), checks, config.compares_bits)
     missing = sorted(set(session.peers) - {patient.rank for patient in patients})
@@ -51,6 +54,8 @@ def _examine(session: Session, config: Config, lost: str, colour: bool) -> int:
     checks += of_memory(patients, config, 4 * (size or 0), platform.node(), available_memory())
     d, exact = (0, 0) if model is None else (model.d, model.words)
     checks += of_folder(config, size) + of_bits(patients, own, config, d, exact)
+    if history is not None:
+        checks += of_history([platform.node(), *(patient.host for patient in patients)], history)
     # mpirun gives each rank a terminal, whatever its own output is.
     console = Console(highlight=False, width=160, force_terminal=colour)
     console.print(table(patients), "", sep="\n")

@@ -27,8 +27,10 @@ _STYLES = ("-", "--", ":")
 _LOSS = 30  # where a run diverges, its loss would hide all the others
 
 
-def figure_of(rows: int, columns: int, width: float, height: float) -> tuple["Figure", Any]:
-    """A figure and its axes, (rows, columns), that is drawn to files only.
+def figure_of(
+    rows: int, columns: int, width: float, height: float, widths: Sequence[float] | None = None
+) -> tuple["Figure", Any]:
+    """A figure and its axes, (rows, columns), that is drawn to files only; `widths` are those of the columns.
 
     Raises:
         ImportError: there is no matplotlib.
@@ -37,7 +39,7 @@ def figure_of(rows: int, columns: int, width: float, height: float) -> tuple["Fi
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots(rows, columns, squeeze=False)
+    return figure, figure.subplots(rows, columns, squeeze=False, width_ratios=widths)
 
 
 def picture_file(text: str) -> Path:

@@ -16,6 +16,8 @@ COLOURS = {
     "agreed": "#eef3ee",
     "quarantined": "#b9bec4",
     "spared": "#d9d3c7",
+    "caught_up": "#d5e8df",
+    "passed_over": "#8fb6a8",
     "late": "#a6dbe8",
     "undecided": "#5aa9e6",
     "silent": "#7d8794",
@@ -61,7 +63,8 @@ def heatmap(
     grid = severity(entries, config.p, unnamed, steps, width)
     drawn = bool(contradictions.steps)
     height = max(6.0 * drawn, min(14.0, 2.2 + 0.17 * len(names)))
-    figure, grid_of_axes = figure_of(1, 1 + drawn, 12 + 10 * drawn, height)
+    # The graph is a square: it has as much of the width as the height allows.
+    figure, grid_of_axes = figure_of(1, 1 + drawn, 12 + height * drawn, height, widths=[12, height][: 1 + drawn])
     axes = grid_of_axes[0, 0]
     if drawn:
         draw(grid_of_axes[0, 1], contradictions, q, config.p)

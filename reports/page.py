@@ -5,10 +5,10 @@ import base64
 from jinja2 import Environment
 
 from detox.reports import examined
-from detox.reports.blame import assumed
 from detox.reports.contradictions import COLUMNS, Contradictions, in_words
 from detox.reports.contradictions import rows as rows_of
 from detox.reports.evidence import KINDS
+from detox.reports.log import assumed
 from detox.reports.results import FinishedRun
 
 _CAPTIONS = {

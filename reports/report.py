@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from detox.errors import UserError
 from detox.ps.stopwatch import PARTS
 from detox.reports.figures import picture_file
+from detox.reports.hosts import runs_below
 from detox.reports.methods import methods
 from detox.reports.records import RunError, scores_in
 from detox.reports.results import FinishedRun, score_names
@@ -94,6 +95,8 @@ def read(paths: list[Path]) -> list[FinishedRun]:
         try:
             runs.setdefault(path.absolute(), FinishedRun.read(path))
         except RunError as error:
+            if path not in (found := runs_below(path)) and found:
+                continue  # a glob over the runs has folders of more runs beside them
             print(f"warning: {error}, and is left out", file=sys.stderr)
     return list(runs.values())
 

@@ -9,7 +9,7 @@ from detox.config import Config
 from detox.config.layers import flat
 from detox.errors import UserError
 from detox.ps.folder import RunFolder
-from detox.reports.blame import Log
+from detox.reports.log import Log
 from detox.reports.records import RunError, read_run, read_steps, read_summary
 
 if TYPE_CHECKING:

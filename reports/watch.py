@@ -21,7 +21,7 @@ from detox.errors.words import counted
 from detox.ps.folder import RunFolder
 from detox.ps.lock import is_held
 from detox.ps.stopwatch import PARTS
-from detox.reports.blame import Log, assumed
+from detox.reports.log import Log, assumed
 from detox.reports.records import read_ledger, read_run, read_steps, scores_in
 from detox.reports.results import in_figures
 
@@ -172,7 +172,7 @@ def _facts(progress: Progress) -> dict[str, str]:
         "into the PS": f"{mean(step['bytes_in'] for step in newest) / 1e6:.3f} MB per step",
         "votes": ", ".join(f"{count} {how}" for how, count in progress.votes.items()) or "none yet",
         **({"no update": counted(skipped, "step")} if skipped else {}),
-        "suspects": _few(accused),
+        "suspects": _few(accused) + ', for attack.placement = "random" makes all Byzantine in turn' * log.wanders,
         **({"lost": _few([f"worker {worker} in step {step}" for step, worker in dead])} if dead else {}),
         "quarantine": _few([f"worker {worker} from step {step}" for step, worker in out]),
     }

@@ -8,14 +8,19 @@ import pytest
 from detox.assignment.schemes import RedrawnGroups
 from detox.config import Config
 from detox.config.defences import AggregatorConfig
+from detox.config.threats import AttackConfig
 from detox.launch import main
 from detox.ps.diagnosis import diagnose
 from detox.ps.folder import RunFolder
-from detox.reports.blame import Log, blame
+from detox.reports.blame import blame
 from detox.reports.evidence import KINDS
 from detox.reports.heatmap import COLOURS, heatmap, severity
+from detox.reports.log import Log
 
-CONFIG = Config(name="tried", p=9, q=2, r=3, steps=100, aggregator=AggregatorConfig(name="median"))
+CONFIG = Config(
+    name="tried", p=9, q=2, r=3, steps=100, aggregator=AggregatorConfig(name="median"),
+    attack=AttackConfig(placement="fixed"),
+)  # fmt: skip
 
 
 def _run(tmp_path, entries, config=CONFIG, steps=60):
@@ -278,10 +283,22 @@ def test_what_the_aggregator_tolerates_is_assumed_where_q_is_0_and_said(tmp_path
     assert "at most q = 3 of 15 workers are Byzantine, as many as aggregator.f tolerates" in capsys.readouterr().out
 
 
-def test_a_drill_that_draws_others_in_each_step_is_said_to_have_more_than_q(tmp_path, capsys):
-    entries = [_entry(step, "dissented", step % 9) for step in range(1, 10)]
-    assert blame([str(_run(tmp_path, entries, CONFIG.model_copy(update={"q": 1})).path)]) == 0
-    assert 'attack.placement = "random" draws other workers in each step' in capsys.readouterr().out
+def test_where_others_are_byzantine_in_each_step_nobody_is_named_by_chance_and_that_is_said(tmp_path, capsys):
+    entries = [_entry(step, "dissented", worker) for step in range(1, 61) for worker in (4, step % 9)]
+    drill = CONFIG.model_copy(update={"attack": AttackConfig(placement="random")})
+    folder = _run(tmp_path, entries, drill)
+    assert _verdicts(folder, capsys)[1] == set()
+    blame([str(folder.path)])
+    out = " ".join(capsys.readouterr().out.split())
+    assert "other 2 workers are Byzantine in each step, so that in the long run all of them lie as often" in out
+    assert "more than q" not in out
+
+
+def test_only_the_verdicts_of_the_table_are_explained(tmp_path, capsys):
+    blame([str(_run(tmp_path, [_entry(1, "lied", 3)]).path)])
+    out = capsys.readouterr().out
+    assert "\nproven: " in out
+    assert not any(f"\n{verdict}: " in out for verdict in ("suspect", "absent", "no proof"))
 
 
 def test_a_proof_holds_whatever_was_assumed(tmp_path, capsys):

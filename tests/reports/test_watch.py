@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from detox.config import Config
+from detox.config.threats import AttackConfig
 from detox.ps.folder import RunFolder
 from detox.ps.lock import Lock, is_held
 from detox.ps.stopwatch import PARTS
@@ -17,7 +18,7 @@ from detox.reports import watch as watching
 from detox.reports.records import RunError
 from detox.reports.watch import Progress, follow, view, watch
 
-CONFIG = Config(name="tried", p=9, q=1, r=3, steps=100)
+CONFIG = Config(name="tried", p=9, q=1, r=3, steps=100, attack=AttackConfig(placement="fixed"))
 
 
 def _line(step, **more):
@@ -72,7 +73,7 @@ def test_the_view_says_scores_seconds_votes_suspects_and_what_is_left(tmp_path):
     entries.append(_entry(41, "dead", 8))
     text = " ".join(_text(Progress.read(_folder(tmp_path, 40, entries).path)).split())
     for words in (
-        "tried: digits, 9 workers in 3 groups of r = 3, q = 1 Byzantine (reversed, random placement)",
+        "tried: digits, 9 workers in 3 groups of r = 3, q = 1 Byzantine (reversed, fixed placement)",
         "40/100",
         "ETA 0:01:3",
         "evaluated after loss accuracy step 10 0.1 50.0% step 20 0.05 50.0%",
