@@ -10,12 +10,13 @@ from typing import ClassVar, Protocol
 import numpy as np
 
 from detox.assignment.assignment import Assignment
+from detox.assignment.designs import Design, Mols, Ramanujan, Steiner
 from detox.assignment.seeds import stream
 from detox.errors.words import counted
 
 
 class Scheme(Protocol):
-    """What the server needs of a scheme; one that a config names is made as Groups is, and has its `why_not`."""
+    """What the server needs of a scheme; one that a config names has `why_not` and `files` besides, as Groups has."""
 
     def draw(self, step: int, workers: Sequence[int]) -> Assignment:
         """The assignment of a step.
@@ -85,6 +86,11 @@ class Groups(ABC):
         if p % r:
             return f"p = {counted(p, 'worker')} cannot be split into groups of r = {r}"
         return ""
+
+    @staticmethod
+    def files(p: int, r: int, lazy: bool = False) -> int:
+        """Files of a step where nobody is in quarantine and all workers are of one class."""
+        return p // ((r + 1) // 2 if lazy else r)
 
     def draw(self, step: int, workers: Sequence[int]) -> Assignment:
         """Partitions the workers; members of a group are in ascending order, those of lazy ones in the circle's."""
@@ -198,5 +204,12 @@ class AuditedFiles:
         return min(q, files)
 
 
-SCHEMES: Mapping[str, type[Groups]] = {"fixed": FixedGroups, "random": RandomGroups, "redrawn": RedrawnGroups}
+SCHEMES: Mapping[str, type[Groups] | type[Design]] = {
+    "fixed": FixedGroups,
+    "random": RandomGroups,
+    "redrawn": RedrawnGroups,
+    "mols": Mols,
+    "ramanujan": Ramanujan,
+    "steiner": Steiner,
+}
 """Schemes by the name that `groups` has in a config."""

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from detox.assignment import SCHEMES
+from detox.assignment.designs import Design
+from detox.config.defences import AuditConfig
 from detox.config.schema import Config
 from detox.errors.words import counted
 from detox.worker.adversary import Adversary
@@ -12,9 +13,13 @@ from detox.worker.placement import Placement
 
 
 def create_placement(config: Config) -> Placement:
-    """The placement that the config asks for; redrawn groups are secret, so the adversary guesses consecutive ids."""
-    believed = "fixed" if config.groups == "redrawn" else config.groups
-    groups = SCHEMES[believed](config.r, config.seed).draw(0, range(config.p)).holders
+    """The placement that the config asks for; what is redrawn is secret, so the adversary guesses consecutive ids."""
+    optimal = config.attack.placement == "optimal"
+    changes: dict[str, Any] = {"groups_redrawn": False, "audit": AuditConfig()}
+    changes |= {"groups": "fixed"} if config.groups == "redrawn" else {}
+    changes |= {} if optimal else {"copies": "all"}  # the others go by groups, of which lazy copies have none
+    believed = config.model_copy(update=changes).create_scheme()
+    groups = believed.draw(0, range(config.p)).holders
     return Placement(config.attack.placement, config.p, config.q, config.attack.seed, groups)
 
 
@@ -38,6 +43,7 @@ def create_adversary(config: Config, ranks: list[int], rank: int, fellows: Any, 
         fellows,
         attack.wait,
         attack.seed,
+        files=config.files_per_worker,
         omniscient=attack.knowledge == "omniscient",
         perturbation=attack.perturbation,
         majority={"always": 0, "majority": (config.r + 1) // 2, "unanimous": config.copies_at_first}[attack.when],
@@ -49,9 +55,25 @@ def groups_in_words(config: Config) -> str:
     """How the workers share the files of a step."""
     if config.audit.workers:
         return f"on {counted(config.votes, 'file')}, {counted(config.audit.workers, 'auditor')} among them"
+    if config.designed:
+        files, load = counted(config.votes, "file"), config.files_per_worker
+        return f"on {files} of groups = {config.groups}, {load} a worker, r = {config.r} copies of each"
     if config.copies == "lazy":
         return f"on {counted(config.votes, 'file')}, {config.copies_at_first} to r = {config.r} copies of each"
     return f"in {counted(config.votes, 'group')} of r = {config.r}"
+
+
+def worst_in_words(config: Config) -> str:
+    """What Byzantine workers who know a design can spoil, and whether that is exact; empty where there is none."""
+    scheme = config.create_scheme()
+    if not config.q or not isinstance(scheme, Design):
+        return ""
+    worst = scheme.worst(config.q)
+    how = "by search" if worst.exact else f"a bound; the best placement that was found spoils {worst.files}"
+    return (
+        f"groups = {config.groups}: q = {config.q} Byzantine workers who know who holds what spoil at most "
+        f"{worst.bound} of {counted(config.votes, 'file')} ({how})"
+    )
 
 
 def adversary_in_words(config: Config) -> str:

@@ -24,7 +24,7 @@ def check(config: Config) -> None:
         ConfigError: what does not go together, and what to do.
     """
     if why := _misfit(config):
-        raise ConfigError(f"{why}{advise(config, can_run)}")
+        raise ConfigError(f"{why}{'' if config.designed else advise(config, can_run)}")
     try:
         if why := _objection(config):
             raise ConfigError(why)
@@ -48,6 +48,12 @@ def _misfit(config: Config) -> str:
     if config.p * config.batch_size > _SAMPLES:
         most = _SAMPLES // config.p
         return f"batch_size = {config.batch_size} for p = {workers}: a step has at most {_SAMPLES} samples, {most} each"
+    if not config.file_size:
+        least = -(-config.votes // config.p)
+        return (
+            f"batch_size = {config.batch_size} for p = {workers}: {config.votes} files of a step take at least "
+            f"{least} samples per worker"
+        )
     if config.q > config.p:
         return f"q = {config.q} Byzantine workers, but there are only p = {workers}"
     return ""
@@ -63,6 +69,8 @@ def _objection(config: Config) -> str:
         return f'best = "{config.best}": say whether higher or lower is better, best_is = "higher" or "lower"'
     if config.best_is is not None and config.best is None:
         return f'best_is = "{config.best_is}" without best: name the score'
+    if why := _undesigned(config):
+        return why
     if config.worker_momentum and config.copies == "lazy":
         return (
             "worker_momentum: with lazy copies a holder that is asked late has no momentum of the file that it "
@@ -71,7 +79,7 @@ def _objection(config: Config) -> str:
     if config.worker_momentum and (
         why := Momentum.why_not(
             r=config.r,
-            redrawn=config.groups == "redrawn",
+            redrawn=config.redrawn,
             split=config.data.split,
             recomputes=config.recomputes,
             poisoned=config.attack.kind if config.q and _wanders(config) else "",
@@ -96,6 +104,26 @@ def _objection(config: Config) -> str:
     exact = config.aggregator.name or "" if config.hierarchy.exact else ""
     why = VOTES[config.vote].why_not(recomputes=config.recomputes, compression=config.compression.kind, exact=exact)
     return f'vote = "{config.vote}": {why}' if why else ""
+
+
+def _undesigned(config: Config) -> str:
+    """What does not go with a design, or with no design only; empty where there is nothing."""
+    if not config.designed:
+        why = 'groups_redrawn is for mols, ramanujan and steiner; set groups = "redrawn"'
+        return why if config.groups_redrawn else ""
+    if config.groups_within == "class":
+        return f'groups = "{config.groups}" is of all workers; set groups_within = "all"'
+    if config.worker_momentum:
+        return (
+            f'worker_momentum: with groups = "{config.groups}" a worker holds several files, and has one momentum; '
+            "leave it off"
+        )
+    if config.q and config.attack.placement in ("worst", "spread", "group"):
+        return (
+            f'attack.placement = "{config.attack.placement}" goes by groups that share no worker; with groups = '
+            f'"{config.groups}" set attack.placement = "optimal"'
+        )
+    return ""
 
 
 def _unaudited(config: Config) -> str:

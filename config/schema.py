@@ -10,6 +10,7 @@ from pydantic import Field
 
 from detox.aggregators import Hierarchy
 from detox.assignment import SCHEMES
+from detox.assignment.designs import Design
 from detox.assignment.schemes import AuditedFiles, Scheme
 from detox.config.defences import AggregatorConfig, AuditConfig, ForensicsConfig, QuarantineConfig
 from detox.config.fields import ConfigError, Count, Fraction, Natural, Section, Seed
@@ -56,7 +57,8 @@ class Config(Section):
     """Workers in a group, odd; they compute the same gradient. 1: no groups, the vanilla system."""
     batch_size: Count = 32
     """Samples per worker, b/p: a file has r * batch_size of them, p * batch_size in a step; with lazy copies a file has
-    (r+1)/2 * batch_size, which in a step is as many where (r+1)/2 divides p."""
+    (r+1)/2 * batch_size, which in a step is as many where (r+1)/2 divides p; with a design the f files of a step have
+    p * batch_size / f each, rounded down."""
     copies: Literal["all", "lazy"] = "all"
     """all: the r holders of a file compute it at once. lazy: (r+1)/2 of them do, and the next one where these disagree
     or one is late. So a step has p / ((r+1)/2) files in place of p/r, each of fewer samples. A vote is bad as often;
@@ -86,7 +88,11 @@ class Config(Section):
     """vote = "tolerance": the greatest |a - b| / max(|a|, |b|) of two copies that agree; detox-ps doctor measures
     what these hosts need."""
     groups: SchemeName = "redrawn"
-    """fixed: consecutive ids. random: drawn once. redrawn: drawn in secret each step."""
+    """fixed: consecutive ids. random: drawn once. redrawn: drawn in secret each step. mols, ramanujan, steiner:
+    designs, in which a worker holds several files, smaller ones, and shares no more than one of them with any other:
+    for where Byzantine workers know who holds what; see docs/assignments.md."""
+    groups_redrawn: bool = False
+    """mols, ramanujan, steiner: whether workers change places in secret each step."""
     groups_within: Literal["all", "class"] = "all"
     """all: any workers share a group. class: only workers whose gradients had equal bits in the self-test, for hosts of
     several kinds; those that remain of a class have nothing to do. See docs/cluster.md."""
@@ -137,8 +143,23 @@ class Config(Section):
 
     @property
     def votes(self) -> int:
-        """Files, and so votes per step: p / r, or p / ((r+1)/2) where copies are lazy, less the auditors."""
-        return self.p // self.copies_at_first - self.audit.workers
+        """Files, and so votes per step: p/r, p / ((r+1)/2) where copies are lazy, less the auditors, or a design's."""
+        return SCHEMES[self.groups].files(self.p, self.r, self.copies == "lazy") - self.audit.workers
+
+    @property
+    def files_per_worker(self) -> int:
+        """Files that a worker is asked for at once."""
+        return self.votes * self.r // self.p if self.designed else 1
+
+    @property
+    def designed(self) -> bool:
+        """Whether the files are those of a design, of which a worker holds several."""
+        return issubclass(SCHEMES[self.groups], Design)
+
+    @property
+    def redrawn(self) -> bool:
+        """Whether who holds which file is drawn in secret each step."""
+        return self.groups == "redrawn" or self.groups_redrawn
 
     @property
     def most_files(self) -> int:
@@ -153,7 +174,7 @@ class Config(Section):
     @property
     def file_size(self) -> int:
         """Samples in a file."""
-        return self.copies_at_first * self.batch_size
+        return self.p * self.batch_size // self.votes if self.designed else self.copies_at_first * self.batch_size
 
     @property
     def f(self) -> int:
@@ -178,6 +199,8 @@ class Config(Section):
         if self.audit.workers:
             return AuditedFiles(self.audit.workers, secret_seed, chance)
         kind = SCHEMES[self.groups]
+        if issubclass(kind, Design):
+            return kind(self.p, self.r, secret_seed if self.groups_redrawn else None)
         return kind(self.r, secret_seed if kind.secret else self.seed, classes, self.copies == "lazy")
 
     def create_ballot(self, d: int, words: int = 0) -> CreateBallot:

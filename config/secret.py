@@ -7,7 +7,7 @@ from detox.config.schema import Config
 
 def known_secret(config: Config) -> int | None:
     """The secret seed, as far as the config says it."""
-    public = config.groups != "redrawn" and not config.audit.ps
+    public = not config.redrawn and not config.audit.ps
     return config.seed if config.secret_seed is None and public else config.secret_seed
 
 

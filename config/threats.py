@@ -27,8 +27,9 @@ class AttackConfig(Section):
     """The attack, see docs/attacks.md; with q = 0 there is none."""
     placement: How = "random"
     """Who is Byzantine: random, drawn anew each step; fixed, drawn once; worst, (r+1)/2 in each of as many groups
-    as q allows; spread, one in each group, then a second; group, whole groups. Where groups are redrawn, the last
-    three have to commit before the draw, to a guess of them."""
+    as q allows; spread, one in each group, then a second; group, whole groups; optimal, the q that spoil most files,
+    found by search, or the best that a search finds in time. The last four know groups that are fixed, random (`seed`
+    is public) or a design. Where they are redrawn, they have to commit before the draw, to a guess of them."""
     knowledge: Literal["colluders", "omniscient"] = "colluders"
     """What attacks that collude know: the honest gradients of the colluders' own files, or of all files."""
     when: Literal["always", "majority", "unanimous"] = "always"

@@ -145,10 +145,10 @@ def of_memory(patients: Sequence[Patient], config: Config, gradient: int, ps_hos
     if not gradient or not available:
         return []
     workers = config.workers_per_rank or -(-config.p // max(1, len(patients)))
-    kept = config.votes if config.vote == "digest" else config.p
+    kept = config.votes if config.vote == "digest" else config.p * config.files_per_worker
     needed = Counter({ps_host: gradient * (kept + 4)})
     for patient in patients:
-        needed[patient.host] += gradient * (2 * workers + 4)
+        needed[patient.host] += gradient * (2 * workers * config.files_per_worker + 4)
     short = [
         f"{host} has {memory / 1e9:.1f} GB and needs about {needed[host] / 1e9:.1f}"
         for host, memory in available.items()

@@ -4,7 +4,7 @@ import contextlib
 
 from detox.aggregators import AggregatorError
 from detox.config import Config, ConfigError, known_secret, secret_seed
-from detox.config.adversary import adversary_in_words, groups_in_words
+from detox.config.adversary import adversary_in_words, groups_in_words, worst_in_words
 from detox.errors.words import counted
 from detox.launch.callback import Callback
 from detox.launch.console import Reporter
@@ -70,6 +70,8 @@ def run_training(session: Session, config: Config, options: Options, ranks: list
         f"{config.task}: d = {model.d} parameters{buffers}; p = {workers} {groups}, "
         f"{adversary_in_words(config)}; {where}"
     )
+    if worst := worst_in_words(config):
+        reporter.say(worst)
     if config.share_compute:
         reporter.say("share_compute: workers of one rank that hold the same file compute it once")
     checkpoint = folder.load_checkpoint(reporter.warn)

@@ -1,6 +1,7 @@
 """The Byzantine workers of one rank: they attack alone, or agree with their fellows on other ranks first."""
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -38,8 +39,8 @@ class Adversary:
 
     Where the attack colludes, each Byzantine worker's honest vector goes to all ranks with Byzantine workers, or to all
     ranks if the attack remembers; where it is omniscient, every honest worker's goes there too. A rank answers when it
-    has heard of all of them. After `wait` seconds it goes on with what it knows, and from then on does not wait for
-    those that were missing until it hears of them again.
+    has heard of all their files. After `wait` seconds it goes on with what it knows, and from then on does not wait for
+    what was missing until it hears of it again.
 
     Args:
         kind: the attack's name in ATTACKS.
@@ -50,6 +51,7 @@ class Adversary:
         fellows: the conversation with the other workers' ranks, on a communicator that the PS has no part in.
         wait: seconds until colluders go on with what they know.
         seed: of the attack's random numbers.
+        files: that a worker holds in a step.
         omniscient: whether colluders know the gradients of all files, or of their own only.
         perturbation: direction of min_max and min_sum.
         defence: the aggregation at the PS; None: not known, and all entries are gradient.
@@ -67,6 +69,7 @@ class Adversary:
         wait: float,
         seed: int,
         *,
+        files: int = 1,
         omniscient: bool = False,
         perturbation: Perturbation = "std",
         defence: Defence | None = None,
@@ -85,7 +88,8 @@ class Adversary:
         self._perturbation = perturbation
         self._defence = defence
         self._memory: dict[str, Any] = {}
-        self._missing: set[int] = set()
+        self._files = files
+        self._expected: dict[int, int] = {}  # files, of workers that were missing with some
         self._plots: dict[int, _Plot] = {}
 
     def controls(self, worker: int, step: int) -> bool:
@@ -154,16 +158,19 @@ class Adversary:
         plot = self._plot(header.step)
         plot.heard[header.worker, header.file] = None
         plot.honest.setdefault(header.file, vector)
-        self._missing.discard(header.worker)
+        if header.worker in self._expected:
+            heard = sum(worker == header.worker for worker, _ in plot.heard)
+            self._expected[header.worker] = max(self._expected[header.worker], min(heard, self._files))
 
     def _ready(self, plot: _Plot) -> bool:
         """Whether nothing more is waited for."""
-        missing = plot.awaited - {worker for worker, _ in plot.heard}
-        if missing <= self._missing:
+        heard = Counter(worker for worker, _ in plot.heard)
+        missing = [w for w in plot.awaited if heard[w] < self._expected.get(w, self._files)]
+        if not missing:
             return True
         if time.monotonic() - plot.since <= self._wait:
             return False
-        self._missing |= missing
+        self._expected |= {worker: heard[worker] for worker in missing}
         return True
 
     def _attack(self, step: int, plot: _Plot, honest: dict[int, np.ndarray]) -> np.ndarray:

@@ -7,8 +7,9 @@ from itertools import zip_longest
 from typing import Literal
 
 from detox.assignment.seeds import stream
+from detox.assignment.worst import worst
 
-How = Literal["random", "fixed", "worst", "spread", "group"]
+How = Literal["random", "fixed", "worst", "spread", "group", "optimal"]
 
 
 @dataclass(frozen=True)
@@ -17,14 +18,16 @@ class Placement:
 
     "random" draws them anew each step, "fixed" once. The others go by groups: "worst" takes a strict majority of as
     many as q allows, (r+1)/2 workers each, and the rest go where the next group would be; "spread" takes one worker of
-    each group, then a second of each, and so on; "group" takes whole groups.
+    each group, then a second of each, and so on; "group" takes whole groups; "optimal" takes those that spoil most
+    files, as far as a search finds them, see detox.assignment.worst.
 
     Args:
-        how: one of the five.
+        how: one of the six.
         p: workers.
         q: Byzantine workers, q <= p.
         seed: of the draw.
-        groups: what the adversary believes the groups to be; "random" and "fixed" need none.
+        groups: what the adversary believes the holders of each file to be; "random" and "fixed" need none, and all but
+            "optimal" need files that share none.
     """
 
     how: How
@@ -37,6 +40,8 @@ class Placement:
         """The Byzantine workers of `step`."""
         if self.how in ("random", "fixed"):
             return _draw(self.p, self.q, self.seed, step if self.how == "random" else 0)
+        if self.how == "optimal":
+            return frozenset(worst(tuple(map(tuple, self.groups)), self.q).workers)
         return frozenset(self._order()[: self.q])
 
     def _order(self) -> list[int]:

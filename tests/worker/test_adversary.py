@@ -125,6 +125,33 @@ def test_who_was_missing_once_is_not_waited_for_again_until_it_is_heard(monkeypa
     assert _answers(adversaries) == {}
 
 
+def test_a_worker_with_several_files_is_waited_for_until_it_has_computed_all(monkeypatch):
+    clock = Clock(monkeypatch)
+    adversaries = _adversaries("ipm", 1.0, Everyone(), wait=10.0, files=2)
+
+    def take(worker, file, step):
+        header = Header(Kind.WORK, step, worker, file)
+        adversaries[RANKS[worker]].take((worker, file), header, np.full(2, file, np.float32))
+
+    for worker in FILES:
+        take(worker, 0, step=1)
+    assert _answers(adversaries) == {}
+    for worker in FILES:
+        take(worker, 1 + worker, step=1)
+    sent = _answers(adversaries)
+    assert sent.keys() == {(worker, file) for worker in FILES for file in (0, 1 + worker)}
+    assert np.allclose(list(sent.values()), -11 / 5)  # the mean of files 0, 1, 2, 3 and 5
+
+    for worker in FILES:  # each lacks a file now: they wait for it once
+        take(worker, 0, step=2)
+    assert _answers(adversaries) == {}
+    clock.now = 11.0
+    assert len(_answers(adversaries)) == 4
+    for worker in FILES:
+        take(worker, 0, step=3)
+    assert len(_answers(adversaries)) == 4
+
+
 def test_colluders_know_only_their_own_files_unless_they_are_omniscient():
     # Worker 3 is honest, and alone with file 5.
     for options, expected in (({}, [-2, -1]), ({"omniscient": True}, [-4, -1])):
