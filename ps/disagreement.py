@@ -1,7 +1,7 @@
 """The graph of disagreements: who claimed something else than whom, and which workers must have lied."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,12 +121,26 @@ class Disagreements:
         """
         return self._conclude(step).exceeded
 
+    def left(self, step: int, out: Set[int]) -> int:
+        """Workers that must have lied beside those that are out, whatever q is and whoever is out: at least so many.
+
+        Args:
+            step: see proven.
+            out: workers.
+        """
+        graph, known = self._at(step)
+        return len(known - out) + len(matching(without(graph, known | out)))
+
     def _conclude(self, step: int) -> Conclusion:
         if step not in self._concluded:
-            first = -math.inf if self._window is None else step - self._window + 1
-            graph = {worker: _since(first, last) for worker, last in self._last.items()}
-            self._concluded[step] = conclude(graph, self._q, _since(first, self._acts))
+            graph, known = self._at(step)
+            self._concluded[step] = conclude(graph, self._q, known)
         return self._concluded[step]
+
+    def _at(self, step: int) -> tuple[dict[int, set[int]], set[int]]:
+        """The graph of what counts, and those whose own acts do."""
+        first = -math.inf if self._window is None else step - self._window + 1
+        return {worker: _since(first, last) for worker, last in self._last.items()}, _since(first, self._acts)
 
     def _note(self, worker: int, other: int, step: int) -> None:
         last = self._last.setdefault(worker, {})

@@ -54,6 +54,10 @@ class Quarantine(ABC):
         """Why more workers than were to be tolerated must be Byzantine, in words; empty where they need not be."""
         return ""
 
+    def left(self, step: int) -> int:
+        """How many of those that are not out must be Byzantine at the least, whatever q is."""
+        return 0
+
     def suspect(self, step: int, edges: Iterable[Edge]) -> Edge | None:
         """Whose file to compute at the PS in `step`, and which.
 
@@ -205,6 +209,7 @@ class GraphQuarantine(Quarantine):
         self._window = window
         self._graph = Disagreements(q, window)
         self._kept: dict[int, list[Event]] = {}  # of steps that do not count yet
+        self._views: dict[int, Disagreements] = {}  # of what counts at a step
 
     @property
     def proven(self) -> int:
@@ -213,6 +218,7 @@ class GraphQuarantine(Quarantine):
 
     def observe(self, step: int, events: Iterable[Event]) -> None:
         """Takes who contradicted whom, and who contradicted itself."""
+        self._views.clear()
         told = [event for event in events if event.others or event.kind.has(Trait.PROOF)]
         self._kept.setdefault(step, []).extend(told)
         for old in [at for at in self._kept if at < max(self._kept) - self.lag]:
@@ -232,8 +238,17 @@ class GraphQuarantine(Quarantine):
         """Why q is too small."""
         return self._as_of(step).exceeded(step)
 
+    def left(self, step: int) -> int:
+        """By contradictions between those that are not out, and what they did themselves."""
+        return self._as_of(step).left(step, self.out.keys())
+
     def _as_of(self, step: int) -> Disagreements:
         """The graph of what counts at `step`: where a job ends more is known, and a resumed one must not differ."""
+        if step not in self._views:
+            self._views = {step: self._view(step)}
+        return self._views[step]
+
+    def _view(self, step: int) -> Disagreements:
         graph = Disagreements(self._q, self._window)
         graph.restore(self._graph.state())
         for at, events in self._kept.items():
@@ -247,6 +262,7 @@ class GraphQuarantine(Quarantine):
 
     def restore(self, state: dict[str, Any]) -> None:
         """The inverse of state."""
+        self._views.clear()
         self.out = dict(state["out"])
         self._graph.restore(state["graph"])
         self._kept = {

@@ -28,6 +28,7 @@ class Roster:
         self._aggregation = aggregation
         self._quarantine = quarantine
         self._ledger = ledger
+        self._left = 0  # workers that are not out, and must be Byzantine
 
     @property
     def workers(self) -> list[int]:
@@ -36,8 +37,11 @@ class Roster:
 
     @property
     def q(self) -> int:
-        """q, less those in quarantine if that takes a proof: dissents alone may have put the honest there."""
-        return max(0, self._q - self._quarantine.proven)
+        """q, less those in quarantine if that takes a proof: dissents alone may have put the honest there.
+
+        Where more than q are Byzantine, those that are out are not all; then q falls to no less than must be left.
+        """
+        return min(self._q, max(self._q - self._quarantine.proven, self._left))
 
     def assignment(self, step: int) -> Assignment:
         """Who computes which file in a step."""
@@ -50,11 +54,13 @@ class Roster:
     def judge(self, step: int) -> list[Event]:
         """Puts into quarantine who is due before `step`, as long as enough workers are left for the aggregation."""
         events = []
+        self._left = self._quarantine.left(step)
         for worker in self._quarantine.due(step):
             proof = self._quarantine.proof(worker, step)
             if proof is not None and not self._ledger.counts[worker][EventKind.PROVEN]:
                 events.append(proof)
             self._quarantine.leave_out(worker, step)
+            self._left = self._quarantine.left(step)
             left, files = len(self.workers), len(self.assignment(step).holders)
             if left >= self._quarantine.minimum and not self.too_few(files):
                 f = self._aggregation.bad_votes(files, self.q)
@@ -62,6 +68,7 @@ class Roster:
                 events.append(Event(EventKind.QUARANTINED, step, worker, detail=detail))
             else:
                 self._quarantine.spare(worker)
+                self._left = self._quarantine.left(step)
                 if not self._ledger.counts[worker][EventKind.SPARED]:
                     detail = f"without it only {left} workers would be left"
                     events.append(Event(EventKind.SPARED, step, worker, detail=detail))

@@ -171,3 +171,15 @@ def test_neither_repetition_nor_order_nor_a_checkpoint_changes_what_is_proven(se
         for at, events in [*reversed(observed), *observed]:
             other.observe(at, reversed(events))
         assert one.proven(step) == other.proven(step)
+
+
+@given(st.lists(st.tuples(st.integers(0, 7), st.integers(0, 7)), max_size=14), st.sets(st.integers(0, 7), max_size=3))
+def test_at_least_so_many_are_left_as_no_set_of_liars_can_do_without(pairs, out):
+    graph = Disagreements(1)
+    edges = {frozenset(pair) for pair in pairs if pair[0] != pair[1]}
+    for one, other in map(sorted, edges):
+        graph.observe(3, [Event(EventKind.DISSENTED, 3, one, 0, others=(other,))])
+    left = {edge for edge in edges if not edge & out}
+    covers = (set(c) for size in range(9) for c in combinations(range(8), size))
+    smallest = next(len(cover) for cover in covers if all(edge & cover for edge in left))
+    assert smallest / 2 <= graph.left(3, out) <= smallest

@@ -2,8 +2,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from detox.aggregators import create_hierarchy
+from detox.assignment import SCHEMES
+from detox.ps.aggregation import Aggregation
 from detox.ps.events import Event, EventKind, Trait, kinds
+from detox.ps.ledger import Ledger
 from detox.ps.quarantine import GraphQuarantine, OffenceQuarantine
+from detox.ps.roster import Roster
 
 LAG = 8
 EDGES = [(worker, worker // 3) for worker in range(9)]
@@ -160,3 +165,19 @@ def test_where_faults_pass_q_stays_for_others_may_be_wrong_later(window, proven)
     quarantine = GraphQuarantine(q=1, window=window)
     quarantine.leave_out(4, 9)
     assert quarantine.proven == proven
+
+
+def test_q_falls_to_no_less_than_must_be_left_where_more_are_byzantine(tmp_path):
+    quarantine, scheme = GraphQuarantine(q=2), SCHEMES["redrawn"](3, 1)
+    ledger = Ledger(tmp_path / "ledger.jsonl", [1] * 30, {})
+    aggregation = Aggregation(create_hierarchy("median"), scheme, None, 0)
+    roster = Roster(30, 2, scheme=scheme, aggregation=aggregation, quarantine=quarantine, ledger=ledger)
+    quarantine.observe(1, [contradiction(1, 4, 0, 1, 2)])
+    roster.judge(3)
+    assert (list(quarantine.out), roster.q) == ([4], 1)
+    quarantine.observe(3, [contradiction(3, 10, 11), contradiction(3, 12, 13)])  # two more, of at most one
+    events = roster.judge(5)
+    ledger.close()
+    assert (events, roster.q) == ([], 2)
+    assert quarantine.exceeded(5)
+    assert aggregation.bad_votes(9, roster.q) == 1
