@@ -1,5 +1,6 @@
 """Faults of messages and of workers, in whole runs: no bit of the weights changes, and the ledger says who."""
 
+import pytest
 from faults import CONTENTS, HEADERS, RANKS, check_ledger, faults, options_of
 
 from detox.worker.faults import FAULTS
@@ -45,3 +46,53 @@ def test_a_worker_with_a_broken_memory_ends_in_quarantine_and_nobody_else(here):
     assert list(summary["quarantined"]) == [str(convicted)]
     assert f"worker {convicted} on" in job.text
     assert "8 workers are left in 2 groups; now q = 0 and f = 0" in job.text
+
+
+MODES = {
+    "lazy": ("--copies", "lazy"),
+    "lazy, audited": ("--copies", "lazy", "--audit.ps", "1"),
+    "audited in spare time": ("--audit.ps", "auto"),
+    "full": ("--vote", "full"),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_however_copies_are_asked_for_wrong_contents_change_no_bit_and_no_honest_worker_is_blamed(here, mode):
+    honest = ("--q", "0", "--p", "45", "--groups", "fixed", *MODES[mode])
+    faulty = [3 * place for place in range(len(CONTENTS))]  # one of three neighbours, who share a file
+    summary = here.run(*honest, *faults(faulty, CONTENTS), n=4)
+    assert summary["weights_digest"] == here.run(*honest, n=2)["weights_digest"]
+    assert summary["votes"]["none"] == summary["skipped_steps"] == 0
+    for worker, counts in enumerate(summary["ledger"]):
+        assert worker in faulty or counts.keys() <= {"agreed"}, (worker, counts)
+    wrong = {"bit_flip", "nan", "inf", "nullify", "stripe"} & CONTENTS.keys()
+    for kind in wrong:
+        counts = summary["ledger"][faulty[list(CONTENTS).index(kind)]]
+        assert counts.get("dissented", 0) + counts.get("convicted", 0) > 0, (kind, counts)
+
+
+@pytest.mark.parametrize("mode", ["lazy", "lazy, audited", "full"])
+def test_however_copies_are_asked_for_a_resumed_run_is_the_one_that_was_not_stopped(here, mode):
+    options = (
+        "--q",
+        "1",
+        "--groups",
+        "redrawn",
+        "--secret-seed",
+        "5",
+        "--p",
+        "12",
+        "--steps",
+        "24",
+        "--checkpoint-every",
+        "6",
+    )
+    options += ("--aggregator.f", "1", "--attack.kind", "reversed", "--attack.placement", "fixed", *MODES[mode])
+    whole = here.run(*options)
+    part = here.start(*options, after=0.006)
+    assert part.status == 3, part.text
+    again = here.start(*options, folder=part.folder)
+    assert again.status == 0, again.text
+    assert again.summary["weights_digest"] == whole["weights_digest"]
+    assert again.summary["quarantined"] == whole["quarantined"] != {}
+    assert "resumed after step" in again.text

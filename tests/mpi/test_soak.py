@@ -11,7 +11,8 @@ BREAKDOWNS = ["kill", "segfault", "exit", "exception", "abort", "stop", "straggl
 
 
 @pytest.mark.slow
-def test_45_workers_with_every_fault_at_once_learn_bit_for_bit_what_honest_ones_do(jobs):
+@pytest.mark.parametrize("copies", ["all", "lazy"])
+def test_45_workers_with_every_fault_at_once_learn_bit_for_bit_what_honest_ones_do(jobs, copies):
     # Fifteen ranks of three workers. One worker each of nine ranks breaks down, and so all three on it; of the other
     # six ranks all workers send what they should not. Nobody is left without a fault or a faulty neighbour.
     options = [
@@ -26,10 +27,10 @@ def test_45_workers_with_every_fault_at_once_learn_bit_for_bit_what_honest_ones_
         "--secret-seed",
         "7",
     ]
-    options += ["--checkpoint-every", "100"]
+    options += ["--checkpoint-every", "100", "--copies", copies]
     honest = jobs.run(*options, "--q", "0", n=16)
     kinds = [kind for kind in FAULTS if kind not in BREAKDOWNS]
-    workers = [*range(0, 27, 3), *range(27, 45), 16, 17, 19, 20, 22, 23]
+    workers = [*range(0, 27, 3), *range(27, 45), 16, 17, 19, 20, 22, 23, 25]
     faults = ["--fault.worker", *map(str, workers), "--fault.kind", *BREAKDOWNS, *kinds]
     faults += ["--fault.first", "20", "--fault.every", "7", "--fault.seconds", "1"]
     survival = ["--on-tie", "recompute", "--transport.deadline", "4", "--transport.fetch-deadline", "1"]
