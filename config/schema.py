@@ -125,6 +125,9 @@ class Config(Section):
     """Evaluations in a row without a better one after which the run ends, before `steps`; 0: it makes them all."""
     checkpoint_every: Count = 100
     """Steps between two checkpoints, from which an interrupted run is resumed."""
+    chain_every: Natural = 1
+    """Steps from one line to the next of chain.jsonl: digests of weights, votes and update, by which detox-ps verify
+    checks the run. Digests of votes cost nothing where vote = "digest". 0: there is none."""
     metrics: str | None = None
     """my_module:log, a function of your own: log(step, numbers) is called at the PS after each step, with scores where
     there was an evaluation. See docs/terminal.md."""

@@ -61,6 +61,9 @@ COMMANDS = {
     "evaluate": Command(
         "RUN [--model best|last|FILE] [--json]", "the scores of the weights that it left", "launch.evaluate"
     ),
+    "verify": Command(
+        "RUN [--steps N] [--from CHECKPOINT]", "makes steps again, and compares them with its record", "launch.verify"
+    ),
     "watch": Command("RUN [--once]", "a run while it trains", "reports.watch"),
     "list": Command("[rules|attacks|tasks|...]", "what a config can name, one line each", "commands.listing"),
     "config": Command("--show CONFIG.toml | --schema", "a config with its defaults; the schema", "commands.configs"),

@@ -207,6 +207,7 @@ class Run:
         """A checkpoint of the newest step, and its weights."""
         self._keeper.save(self._step)  # first: a best that is only in the checkpoint would be lost
         self._folder.save_checkpoint(self._step, self._state())
+        self._folder.write_status("running")
         self._saved = self._step
 
     def _rescue(self, error: BaseException) -> None:
@@ -265,4 +266,5 @@ class Run:
             "random": torch.get_rng_state(),
             **self._tally.state(),
             "best": self._keeper.best.state(),
+            "undisputed": self._server.ledger.undisputed(self._step),
         }

@@ -62,7 +62,9 @@ def summary_of(
         "ledger": [dict(counts) for counts in ledger.counts],
         "hosts": ledger.host_of,
         "quarantined": {str(worker): since for worker, since in server.quarantine.out.items()},
+        "undisputed": ledger.undisputed(step),
         "weights_digest": digest,
+        "chain": "" if server.chain is None else server.chain.end,
         "versions": {
             "python": platform.python_version(), "numpy": np.__version__, "torch": torch.__version__,
             **library,

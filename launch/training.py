@@ -16,6 +16,7 @@ from detox.launch.summary import summary_lines
 from detox.launch.train import Options
 from detox.ps.aggregation import Aggregation
 from detox.ps.audit import Audit
+from detox.ps.chain import Chain
 from detox.ps.folder import RunFolder
 from detox.ps.ledger import Ledger
 from detox.ps.selftest import check_answers, check_own_bits, classes_of, probe, unequal
@@ -95,6 +96,7 @@ def run_training(session: Session, config: Config, options: Options, ranks: list
         audit=Audit(config.audit.ps, secret, quarantine),
         trust=trust,
         forensics=config.forensics.create(model.d + model.b, model.layout),
+        chain=Chain(folder.chain, config.chain_every),
         q=config.q,
         on_tie=config.on_tie,
         deadline=config.transport.deadline,

@@ -64,3 +64,8 @@ class Aggregation:
         rng = stream(self._seed, "votes", step)
         update = self._hierarchy(on_device[:, :d], f=f, rng=rng, previous=model.previous)
         return update, model.agree(on_device[:, d:], f) if model.b else None
+
+    def apply(self, votes: np.ndarray, q: int, update: Any, buffers: Any, model: GlobalModel) -> None:
+        """The optimizer's step along what `aggregate` made of the votes, with these arguments."""
+        without = model.without_gradient(votes, self.bad_votes(len(votes), q))
+        model.apply(update, buffers, without, remember=self.uses_previous)

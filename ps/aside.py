@@ -9,8 +9,8 @@ from detox.ps.checkpoints import is_checkpoint
 _OF_THE_JOB = ("done", "status.json", "summary.json", "config.toml")
 # `done` is the first to go aside and the last to come back: a folder that has it is whole.
 _NAMES = (
-    *_OF_THE_JOB, "metrics.jsonl", "ledger.jsonl", "secret_seed", "provenance.json", "model.safetensors", "model.pt",
-    "best.safetensors", "best.pt",
+    *_OF_THE_JOB, "metrics.jsonl", "ledger.jsonl", "chain.jsonl", "secret_seed", "provenance.json", "model.safetensors",
+    "model.pt", "best.safetensors", "best.pt",
 )  # fmt: skip
 
 

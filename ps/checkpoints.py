@@ -32,7 +32,7 @@ class Checkpoints:
     def found(self) -> list[Path]:
         """Oldest first."""
         paths = self.folder.glob("step-*.pt")
-        return sorted((path for path in paths if _NAME.fullmatch(path.name) and path.is_file()), key=_step)
+        return sorted((path for path in paths if _NAME.fullmatch(path.name) and path.is_file()), key=step_of)
 
     def save(self, step: int, state: dict[str, Any]) -> None:
         """Writes the state after `step`, and removes the oldest beyond those kept; raises OSError if it cannot."""
@@ -41,7 +41,7 @@ class Checkpoints:
         path = temporary.replace(self.folder / f"step-{step:08d}-{_digest(temporary)}.pt")
         sync(self.folder)
         found = self.found()
-        again = [old for old in found if _step(old) == step and old != path]
+        again = [old for old in found if step_of(old) == step and old != path]
         for old in again + [old for old in found if old not in again][: -self._kept]:
             old.unlink()
 
@@ -59,25 +59,33 @@ class Checkpoints:
         Raises:
             CheckpointError: there are checkpoints, but none is right.
         """
-        import torch
-
         found = self.found()
         for path in reversed(found):
             try:
-                if _digest(path) != _NAME.fullmatch(path.name)[2]:  # type: ignore[index]
-                    warn(f"{path} has changed since it was written, and is passed over")
-                    continue
-                state = torch.load(path, weights_only=True, map_location="cpu")
-                if not isinstance(state, dict):
-                    raise TypeError(f"it holds a {type(state).__name__}")
-            except Exception as error:  # damaged bytes can break the reader in any way
-                why = str(error).partition("\n")[0]
-                warn(f"{path} cannot be read, and is passed over: {type(error).__name__}: {why}")
-                continue
-            return _step(path), state
+                return step_of(path), read_checkpoint(path)
+            except CheckpointError as error:
+                warn(f"{error}; it is passed over")
         if found:
             raise CheckpointError(f"no checkpoint in {self.folder} is as it was written; --no-resume starts over")
         return None
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The state in a file named as checkpoints are; raises CheckpointError where it is not as it was written."""
+    import torch  # here, for commands that only look into a folder wait for what they import
+
+    try:
+        if _digest(path) != _NAME.fullmatch(path.name)[2]:  # type: ignore[index]
+            raise CheckpointError(f"{path} has changed since it was written")
+        state = torch.load(path, weights_only=True, map_location="cpu")
+        if not isinstance(state, dict):
+            raise TypeError(f"it holds a {type(state).__name__}")
+    except CheckpointError:
+        raise
+    except Exception as error:  # damaged bytes can break the reader in any way
+        why = str(error).partition("\n")[0]
+        raise CheckpointError(f"{path} cannot be read: {type(error).__name__}: {why}") from None
+    return state
 
 
 def is_checkpoint(path: Path) -> bool:
@@ -85,7 +93,8 @@ def is_checkpoint(path: Path) -> bool:
     return path.is_file() and (path.name == "checkpoint.tmp" or _NAME.fullmatch(path.name) is not None)
 
 
-def _step(path: Path) -> int:
+def step_of(path: Path) -> int:
+    """The step after which a checkpoint was written, by its name."""
     return int(path.name.split("-")[1])
 
 

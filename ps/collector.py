@@ -207,6 +207,11 @@ class Collector:
         return not self._roster.too_few(len(round_.ballots) - len(round_.undecided()))
 
     @property
+    def weights_digest(self) -> bytes:
+        """BLAKE3 of the weights that the newest step began with."""
+        return self._digest
+
+    @property
     def _absent(self) -> frozenset[int]:
         """Workers that have missed a deadline, or got no work, for their ranks have not taken the weights."""
         unreached = (worker for worker, rank in enumerate(self._ranks) if rank not in self._ready)

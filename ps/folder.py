@@ -8,7 +8,7 @@ from typing import Any
 
 from detox.ps.aside import Aside, of_a_result
 from detox.ps.checkpoints import CheckpointError as CheckpointError
-from detox.ps.checkpoints import Checkpoints
+from detox.ps.checkpoints import Checkpoints, step_of
 from detox.ps.files import keep_lines, read_json, whole_lines, write_whole
 from detox.ps.lock import Lock
 from detox.ps.status import Status as Status
@@ -31,11 +31,13 @@ class RunFolder:
         self.path = path.expanduser().absolute()  # a task may change the current folder
         self.metrics = self.path / "metrics.jsonl"
         self.ledger = self.path / "ledger.jsonl"
+        self.chain = self.path / "chain.jsonl"
         self.secret = self.path / "secret_seed"
         self._checkpoints = Checkpoints(self.path / "checkpoints", checkpoints_kept)
         self._previous = Aside(self.path)
         self._status = StatusFile(self.path / "status.json")
         self._lock: Lock | None = None
+        self._newest: dict[str, Any] = {}  # of the newest checkpoint, for the status
 
     @contextmanager
     def held(self, say: Callable[[str], object]) -> Iterator[None]:
@@ -122,6 +124,8 @@ class RunFolder:
     def write_status(self, status: Status, why: str = "", again: bool = True) -> None:
         """Writes into status.json how far the run is, whatever mpirun returns.
 
+        Beside it stand the step of the newest checkpoint, and up to which one votes were beyond dispute then.
+
         Args:
             status: one that stays "running" after the job's end was killed.
             why: of a failure or interruption.
@@ -146,7 +150,7 @@ class RunFolder:
 
     def _put_status(self, facts: dict[str, Any]) -> None:
         self._check_lock()
-        self._status.write(facts)
+        self._status.write({**facts, **self._newest})
 
     def read_status(self) -> dict[str, Any]:
         """What write_status wrote last; empty if it never did, or it cannot be read."""
@@ -179,11 +183,19 @@ class RunFolder:
         """Writes the state after `step`, named by step and digest, and removes the oldest beyond those kept."""
         self._check_lock()
         self._checkpoints.save(step, state)
+        self._know(step, state)
+
+    def _know(self, step: int, state: dict[str, Any]) -> None:
+        self._newest = {"checkpoint": step, "undisputed": state["undisputed"]} if "undisputed" in state else {}
 
     def save_weights(self, name: str, tensors: dict[str, Any], facts: dict[str, Any]) -> None:
         """Writes NAME.safetensors, with `facts` in its header, and NAME.pt; see detox.ps.weights."""
         self._check_lock()
         write_weights(self.path / name, tensors, {key: str(value) for key, value in facts.items()})
+
+    def checkpoints(self) -> dict[int, Path]:
+        """The files of all checkpoints by step, the oldest first."""
+        return {step_of(path): path for path in self._checkpoints.found()}
 
     def load_checkpoint(self, warn: Callable[[str], object]) -> tuple[int, dict[str, Any]] | None:
         """Step and state of the newest checkpoint that is right; None where there is none at all.
@@ -194,7 +206,10 @@ class RunFolder:
         Raises:
             CheckpointError: there are checkpoints, but none is right.
         """
-        return self._checkpoints.load(warn)
+        found = self._checkpoints.load(warn)
+        if found is not None:
+            self._know(*found)
+        return found
 
     def rewind(self, step: int, warn: Callable[[str], object]) -> None:
         """Drops what metrics and ledger say of later steps, which are made again.
@@ -203,7 +218,7 @@ class RunFolder:
             step: the last one that counts.
             warn: told of lines that cannot be read, and go too.
         """
-        for path in (self.metrics, self.ledger):
+        for path in (self.metrics, self.ledger, self.chain):
             keep_lines(path, step, warn)
 
     def finish(self, summary: dict[str, Any]) -> None:

@@ -27,6 +27,7 @@ class Ledger:
     def __init__(self, path: Path, ranks: list[int], hosts: dict[int, str]) -> None:
         self.counts: list[Counter[str]] = [Counter() for _ in ranks]
         self.unattributed: Counter[int] = Counter()
+        self._disputed: dict[int, int] = {}  # by worker, the first step in which it dissented
         self._ranks = ranks
         self._hosts = hosts
         self._file: TextIO = path.open("a", buffering=1)
@@ -45,6 +46,8 @@ class Ledger:
             rank = self._ranks[worker]
             if not kind.has(Trait.NOTE):
                 self.counts[worker][kind.value] += 1
+            if kind == EventKind.DISSENTED:
+                self._disputed[worker] = min(event.step, self._disputed.get(worker, event.step))
         if kind != EventKind.AGREED and not self._floods(event.step, rank, kind):
             self._write(event, rank)
 
@@ -77,6 +80,15 @@ class Ledger:
         found = {w: c["dissented"] for w, c in enumerate(self.counts) if c["dissented"]}
         return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
+    def undisputed(self, closed: int) -> int:
+        """Up to which step nobody has contradicted a vote, but workers that are proven Byzantine.
+
+        Args:
+            closed: the newest step whose claims are all in.
+        """
+        proven = {w for w, counts in enumerate(self.counts) if any(counts[kind] for kind in kinds(Trait.PROOF))}
+        return min([closed, *(step - 1 for worker, step in self._disputed.items() if worker not in proven)])
+
     @property
     def host_of(self) -> list[str]:
         """Host of each worker."""
@@ -84,12 +96,17 @@ class Ledger:
 
     def state(self) -> dict[str, Any]:
         """The counts, for a checkpoint."""
-        return {"counts": [dict(c) for c in self.counts], "unattributed": dict(self.unattributed)}
+        return {
+            "counts": [dict(c) for c in self.counts],
+            "unattributed": dict(self.unattributed),
+            "disputed": dict(self._disputed),
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """The inverse of state."""
         self.counts = [Counter(c) for c in state["counts"]]
         self.unattributed = Counter(state["unattributed"])
+        self._disputed = dict(state["disputed"])
 
     def close(self) -> None:
         """Closes the file."""

@@ -12,6 +12,7 @@ from detox.errors import JobError
 from detox.ps.aggregation import Aggregation
 from detox.ps.audit import Audit
 from detox.ps.ballots.ballot import CreateBallot
+from detox.ps.chain import Chain, Link, digest_of_update, digests_of_votes, short
 from detox.ps.collector import Collector
 from detox.ps.events import Event, EventKind
 from detox.ps.forensics import Forensics
@@ -73,6 +74,7 @@ class Server:
         ledger: where events go; the promises that workers broke before are in it.
         quarantine: who is left out.
         forensics: whom to examine for what it claimed; None: nobody.
+        chain: records what steps are made of; None: nothing does.
         audit: which files the PS computes itself while the workers compute them; None: one of a suspect, if any.
         trust: who is checked how often, where that depends on what was found; the scheme asks it.
         q: Byzantine workers to tolerate, of all p.
@@ -83,7 +85,7 @@ class Server:
 
     Attributes:
         outcomes: how the holders of each file voted, counted over the steps that are closed.
-        ledger, quarantine, aggregation: as given.
+        ledger, quarantine, aggregation, chain: as given.
         roster: who takes part.
         stopping: whether the training has been told to end.
     """
@@ -108,6 +110,7 @@ class Server:
         audit: Audit | None = None,
         trust: Trust | None = None,
         forensics: Forensics | None = None,
+        chain: Chain | None = None,
     ) -> None:
         self.outcomes: Counter[str] = Counter()
         self.ledger = ledger
@@ -120,6 +123,7 @@ class Server:
         self._exceeded = False
         self._lost_workers: list[int] = []  # of which nothing has been said yet
         self._audit = audit or Audit(0, 0, quarantine)
+        self.chain = chain
         self._session = session
         self._ranks = ranks
         self._model = model
@@ -281,14 +285,28 @@ class Server:
     def _update(self, step: int, votes: np.ndarray, round_: Round) -> str:
         """Aggregates the votes and makes the optimizer's step; returns why not, where it cannot."""
         if why := self.roster.too_few(len(votes)):
+            self._link(round_, votes, None)
             return f"{len(votes)} of {len(round_.ballots)} groups have a vote: {why}"
         q = self.roster.q
         with round_.clock.part("aggregate"):
             update, buffers = self.aggregation.aggregate(step, votes, q, self._model)
         with round_.clock.part("update"):
-            without = self._model.without_gradient(votes, self.aggregation.bad_votes(len(votes), q))
-            self._model.apply(update, buffers, without, remember=self.aggregation.uses_previous)
+            self.aggregation.apply(votes, q, update, buffers, self._model)
+            self._link(round_, votes, update)
         return ""
+
+    def _link(self, round_: Round, votes: np.ndarray, update: Any) -> None:
+        """Records what the step was made of."""
+        if self.chain is not None and self.chain.takes(round_.step):
+            claims = [ballot.tally.majority if ballot.settled else None for ballot in round_.ballots]
+            link = Link(
+                round_.step,
+                short(self._collector.weights_digest),
+                digests_of_votes(claims, votes),
+                self.aggregation.bad_votes(len(votes), self.roster.q),
+                None if update is None else digest_of_update(update),
+            )
+            self.chain.add(link)
 
     def _tell(self, events: Iterable[Event]) -> None:
         """Tells all that follow the events of a run."""

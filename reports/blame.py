@@ -19,7 +19,7 @@ from detox.reports.heatmap import heatmap
 from detox.reports.log import Log
 from detox.reports.records import RunError
 from detox.reports.terminal import printer
-from detox.reports.verdicts import beyond_in_words, legend, threshold_in_words, tolerance_in_words
+from detox.reports.verdicts import beyond_in_words, legend, threshold_in_words, tolerance_in_words, undisputed_in_words
 
 
 def blame(argv: list[str]) -> int:
@@ -95,6 +95,7 @@ def as_json(log: Log) -> dict[str, Any]:
         "chance_outvoted": log.chance,
         "suspect_from": suspicious(log.steps, log.chance),
         "agreeing": log.agreeing,
+        "undisputed": log.undisputed,
         "workers": [asdict(finding) for finding in log.findings],
         "hosts": log.hosts,
         "examined": [
@@ -108,7 +109,8 @@ def _print(log: Log) -> None:
     console = printer()
     if log.findings:
         console.print(table(log))
-    console.print(f"{log.agreeing} of {counted(log.config.p, 'worker')}: nothing but agreement, in {log.steps} steps\n")
+    console.print(f"{log.agreeing} of {counted(log.config.p, 'worker')}: nothing but agreement, in {log.steps} steps")
+    console.print(f"{undisputed_in_words(log)}\n")
     if len(log.hosts) > 1 and any(host["verdicts"].total() > 1 for host in log.hosts.values()):
         console.print(host_table(log), "", sep="\n")
     if log.findings:

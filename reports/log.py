@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from detox.config import Config
+from detox.ps.events import EventKind
 from detox.ps.folder import RunFolder
 from detox.reports.contradictions import Contradictions
 from detox.reports.evidence import Finding, accused, find, outvoted
@@ -96,6 +97,16 @@ class Log:
         Where q is too small to explain the dissents, they make nobody suspect: the threshold follows from q.
         """
         return self._find(self.q) if self.explained else find(self.entries, self.steps, 1.0)
+
+    @property
+    def undisputed(self) -> int:
+        """Up to which step nobody contradicted a vote but workers that are proven; the newest few may yet be."""
+        proven = {finding.worker for finding in self.findings if finding.verdict == "proven"}
+        steps: list[int] = [
+            entry["step"] for entry in self.entries
+            if entry["kind"] == EventKind.DISSENTED and entry["worker"] not in proven
+        ]  # fmt: skip
+        return min([self.steps, *(step - 1 for step in steps)])
 
     @property
     def agreeing(self) -> int:

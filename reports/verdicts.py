@@ -27,6 +27,15 @@ def legend(log: Log) -> str:
     return "\n".join([*lines, *([_FLOODS] if flooded else [])])
 
 
+def undisputed_in_words(log: Log) -> str:
+    """Up to which step every vote is beyond dispute."""
+    if log.config.r == 1 and not log.config.audit.workers:
+        return "With r = 1 nobody contradicts a vote."
+    if not log.undisputed:
+        return "Votes are in dispute from the first step on."
+    return f"Up to step {log.undisputed} every vote is beyond dispute: nobody contradicted it who is not proven."
+
+
 def tolerance_in_words(config: Config) -> str:
     """What a vote with a tolerance lets through."""
     return _TOLERANCE.format(config.vote_tolerance)

@@ -24,6 +24,7 @@ from detox.ps.stopwatch import PARTS
 from detox.reports.log import Log, assumed
 from detox.reports.records import read_ledger, read_run, read_steps, scores_in
 from detox.reports.results import in_figures
+from detox.reports.verdicts import undisputed_in_words
 
 _NEWEST = 20  # steps of which the pace is told
 _SHOWN = 5  # evaluations, and workers
@@ -171,6 +172,7 @@ def _facts(progress: Progress) -> dict[str, str]:
         "per step": f"{1000 * sum(progress.pace.values()):.1f} ms = {seconds}; the last {counted(len(newest), 'step')}",
         "into the PS": f"{mean(step['bytes_in'] for step in newest) / 1e6:.3f} MB per step",
         "votes": ", ".join(f"{count} {how}" for how, count in progress.votes.items()) or "none yet",
+        "in dispute": undisputed_in_words(log),
         **({"no update": counted(skipped, "step")} if skipped else {}),
         "suspects": _few(accused) + ', for attack.placement = "random" makes all Byzantine in turn' * log.wanders,
         **({"lost": _few([f"worker {worker} in step {step}" for step, worker in dead])} if dead else {}),

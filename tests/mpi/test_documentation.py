@@ -62,7 +62,11 @@ LAUNCHES = [line for line in COMMANDS if line.startswith("detox-ps launch")]
 EXAMPLES = [line for line in LAUNCHES if re.search(r" [a-z]+\.toml", line)]  # typed in their folder
 SCRIPTS = [line for line in COMMANDS if line.startswith("bash experiments/")]
 SWEEPS = [line for line in COMMANDS if line.startswith("detox-ps sweep")]
-READERS = [line for line in COMMANDS if line.startswith(("detox-ps report", "detox-ps blame", "detox-ps evaluate"))]
+READERS = [
+    line
+    for line in COMMANDS
+    if line.startswith(("detox-ps report", "detox-ps blame", "detox-ps evaluate", "detox-ps verify"))
+]
 
 
 def _option(words, name):

@@ -133,7 +133,7 @@ def test_a_folder_that_starts_over_has_nothing_to_resume_and_the_users_files(tmp
     folder.rewind(0, pytest.fail)
     folder.discard_previous()
     assert set(_content(folder.path)) == {
-        "config.toml", "metrics.jsonl", "ledger.jsonl", "notes.txt", "checkpoints/step-00000001-mine.pt"
+        "config.toml", "metrics.jsonl", "ledger.jsonl", "chain.jsonl", "notes.txt", "checkpoints/step-00000001-mine.pt"
     }  # fmt: skip
     assert not folder.replaces
 

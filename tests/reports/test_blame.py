@@ -7,7 +7,7 @@ import pytest
 
 from detox.assignment.schemes import RedrawnGroups
 from detox.config import Config
-from detox.config.defences import AggregatorConfig
+from detox.config.defences import AggregatorConfig, AuditConfig
 from detox.config.threats import AttackConfig
 from detox.launch import main
 from detox.ps.diagnosis import diagnose
@@ -127,7 +127,25 @@ def test_a_picture_that_cannot_be_written_is_told_in_words(tmp_path, capsys):
 def test_a_run_without_offences_has_no_table(tmp_path, capsys):
     folder = _run(tmp_path, [])
     assert blame([str(folder.path)]) == 0
-    assert capsys.readouterr().out.strip() == "9 of 9 workers: nothing but agreement, in 60 steps"
+    assert capsys.readouterr().out.split("\n")[:2] == [
+        "9 of 9 workers: nothing but agreement, in 60 steps",
+        "Up to step 60 every vote is beyond dispute: nobody contradicted it who is not proven.",
+    ]
+
+
+def test_votes_are_in_dispute_from_the_first_dissent_of_a_worker_that_is_not_proven(tmp_path, capsys):
+    proven = [_entry(3, "dissented", 4), _entry(5, "equivocated", 4)]
+    for entries, told in (
+        (proven, "Up to step 60 every vote"),
+        ([*proven, _entry(7, "dissented", 1), _entry(9, "dissented", 1)], "Up to step 6 every vote"),
+        ([_entry(1, "dissented", 1)], "Votes are in dispute from the first step on"),
+    ):
+        folder = _run(tmp_path, entries)
+        blame([str(folder.path)])
+        assert told in capsys.readouterr().out
+    folder = _run(tmp_path, [], CONFIG.model_copy(update={"r": 1, "audit": AuditConfig(ps=1)}))
+    blame([str(folder.path)])
+    assert "nobody contradicts a vote" in capsys.readouterr().out
 
 
 def test_half_written_last_lines_are_ignored(tmp_path, capsys):
