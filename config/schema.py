@@ -125,9 +125,10 @@ class Config(Section):
     """Evaluations in a row without a better one after which the run ends, before `steps`; 0: it makes them all."""
     checkpoint_every: Count = 100
     """Steps between two checkpoints, from which an interrupted run is resumed."""
-    chain_every: Natural = 1
+    chain_every: Natural | None = None
     """Steps from one line to the next of chain.jsonl: digests of weights, votes and update, by which detox-ps verify
-    checks the run. Digests of votes cost nothing where vote = "digest". 0: there is none."""
+    checks the run. 0: there is none. Unset: 1 where votes are on digests, which are these; 10 where whole copies travel
+    and the PS has to hash the votes."""
     metrics: str | None = None
     """my_module:log, a function of your own: log(step, numbers) is called at the PS after each step, with scores where
     there was an evaluation. See docs/terminal.md."""
@@ -264,6 +265,13 @@ class Config(Section):
     def compares_bits(self) -> bool:
         """Whether workers have to compute equal bits to agree."""
         return (self.r > 1 or self.audit.workers > 0) and self.vote != "tolerance"
+
+    @property
+    def chained(self) -> int:
+        """What chain_every comes to."""
+        if self.chain_every is not None:
+            return self.chain_every
+        return 1 if self.vote == "digest" and self.r > 1 else 10
 
     @property
     def recomputes(self) -> bool:

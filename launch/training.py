@@ -96,7 +96,7 @@ def run_training(session: Session, config: Config, options: Options, ranks: list
         audit=Audit(config.audit.ps, secret, quarantine),
         trust=trust,
         forensics=config.forensics.create(model.d + model.b, model.layout),
-        chain=Chain(folder.chain, config.chain_every),
+        chain=Chain(folder.chain, config.chained),
         q=config.q,
         on_tie=config.on_tie,
         deadline=config.transport.deadline,

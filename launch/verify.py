@@ -46,7 +46,7 @@ def verify(argv: list[str]) -> int:
         raise ConfigError(f"this run cannot be verified: {why}")
     chain = list(read_chain(folder.chain))
     if not chain:
-        raise ConfigError(f"{folder.chain}: there is no step in it; chain_every = {config.chain_every}")
+        raise ConfigError(f"{folder.chain}: there is no step in it; chain_every = {config.chained}")
     links, end = [link for link, _ in chain], chain[-1][1]
     print(f"a chain of {counted(len(links), 'step')}, to step {links[-1].step}: whole; its end is {end}")
     start = _start(folder, links, options.start, options.steps)

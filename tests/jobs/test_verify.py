@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 
-from detox.config import ConfigError
+from detox.config import Config, ConfigError
 from detox.launch.verify import verify
 from detox.ps.chain import Chain, ChainError, Link, read_chain
 
@@ -57,13 +57,20 @@ def test_a_run_is_as_it_is_recorded_from_its_start_and_from_a_checkpoint(job, ca
 
 def test_every_way_to_vote_is_recorded_and_gives_the_same(here, capsys):
     ends = []
-    for options in (["--secret-seed", "7"], ["--secret-seed", "7", "--vote", "full", *FAULTY]):
+    for options in (["--secret-seed", "7"], ["--secret-seed", "7", "--vote", "full", "--chain-every", "1", *FAULTY]):
         job = here.start(*OPTIONS, *options)
         assert verify([str(job.run), "--from", "0"]) == 0
         ends.append(job.summary["chain"])
     assert len(set(ends)) == 1  # nobody won a vote that should not have
-    for options in (["--compression.kind", "bf16"], ["--r", "1", "--groups", "fixed"]):
+    for options in (["--compression.kind", "bf16"], ["--r", "1", "--groups", "fixed", "--chain-every", "4"]):
         assert verify([str(here.start(*OPTIONS, *options).run), "--from", "8"]) == 0
+    assert capsys.readouterr().out.count("step 9: weights, 9 votes, update as recorded") == 1
+
+
+def test_where_votes_would_have_to_be_hashed_every_tenth_step_is_recorded_unless_told():
+    assert [Config(**fields).chained for fields in ({}, {"r": 1}, {"vote": "full"}, {"r": 1, "chain_every": 3})] == [
+        1, 10, 10, 3,
+    ]  # fmt: skip
 
 
 def test_a_resumed_run_has_the_same_chain(here, job):

@@ -22,6 +22,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 ELSEWHERE = {
     "detox-ps plan": "tests/reports/test_plan.py",
     "detox-ps watch": "tests/reports/test_watch.py",
+    "detox-ps verify": "tests/jobs/test_verify.py",
     "detox-ps list": "tests/commands/test_listing.py",
     "detox-ps new": "tests/commands/test_new.py",
     "detox-ps config": "tests/commands/test_config_command.py",
