@@ -26,8 +26,10 @@ def test_of_the_weights_to_start_from_the_content_counts_and_not_the_place(read,
     assert len({none, a, c}) == 3
 
 
-LEFT_OUT = ["--output e", "--log-every 50", "--checkpoint-every 7", "--checkpoints-kept 3", "--aggregator.threads 2",
-            "--transport.poll 0.01", "--transport.start-deadline 9", "--metrics my_module:log"]  # fmt: skip
+LEFT_OUT = [
+    "--output e", "--log-every 50", "--checkpoint-every 7", "--checkpoints-kept 3", "--chain-every 4",
+    "--aggregator.threads 2", "--transport.poll 0.01", "--transport.start-deadline 9", "--metrics my_module:log",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("words", LEFT_OUT)
