@@ -122,7 +122,8 @@ class _Search:
 
     def greedy(self) -> None:
         """Adds the worker that spoils most files, or brings them nearest to it; then swaps as long as that helps."""
-        for first in self._held if len(self._held) <= 64 else list(self._held)[:64]:
+        starts = 1 + _EFFORT // (1 + len(self._held) * self._q * self._q)
+        for first in list(self._held)[:starts]:
             chosen = [first][: self._q]
             while len(chosen) < self._q:
                 lacking = self._lacking(chosen)

@@ -10,7 +10,7 @@ from typing import Any
 from detox.aggregators.pairs import PAIRS
 from detox.assignment.theory import enough_redundancy, expected_bad_votes, tail, tail_bound, tail_bound_holds
 from detox.config import ConfigError
-from detox.reports import search
+from detox.reports import known, search
 from detox.reports.figures import picture, picture_file
 from detox.reports.forecast import Forecast, Setting, bytes_into_ps, find, forecast, server_seconds
 from detox.reports.plan_chart import chart
@@ -118,7 +118,9 @@ def expect(
     if not 0 < rate <= 1 or (runs is not None and runs < 0):
         raise ConfigError("--rate is above 0 and at most 1, and --runs at least 0")
     facts = as_json(setting, [forecast(setting, name) for name in aggregator], d, find, measure)
-    return facts | ({} if classes else search.as_json(p, q, r, rate, runs, limits or {}))
+    if classes:
+        return facts
+    return facts | search.as_json(p, q, r, rate, runs, limits or {}) | known.as_json(p, q, r)
 
 
 def as_json(setting: Setting, forecasts: list[Forecast], d: int, wanted: float | None, measure: bool) -> dict[str, Any]:

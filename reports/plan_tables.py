@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from detox.errors.words import counted
+from detox.reports.known import print_known
 from detox.reports.terminal import printer
 
 _ROWS = 60  # of the table of bad votes
@@ -21,6 +22,8 @@ def print_plan(facts: Mapping[str, Any]) -> None:
     if "choices" in facts:
         _choices(console, facts)
     _detail(console, facts)
+    if "assignments" in facts:
+        print_known(console, facts)
 
 
 def _choices(console: Console, facts: Mapping[str, Any]) -> None:
