@@ -153,9 +153,14 @@ class Choice:
 
     @cached_property
     def majority(self) -> Found | None:
-        """q workers that lie where they win; with r = 1 that is always, for who is audited is secret."""
+        """q workers that lie where they win; with r = 1 that is always, for who is audited is secret.
+
+        With lazy copies it is where all that are asked at first are theirs; see unanimous.
+        """
         if self.config.r == 1:
             return self.always
+        if self.config.copies == "lazy":
+            return None
         return self._simulate(Behaviour(self.config.q, when="majority"))
 
     def unanimous(self) -> tuple[float, float] | None:
@@ -168,7 +173,7 @@ class Choice:
     @property
     def worst(self) -> float | None:
         """Bad votes in a whole run, whatever q liars do; None where they have no end."""
-        ends = [self.always, self.majority]
+        ends = [self.always, *([self.majority] if self.config.copies == "all" else [])]
         if any(one is None or one.named is None for one in ends):
             return None
         most = max(one.bad for one in ends if one is not None)

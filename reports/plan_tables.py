@@ -62,7 +62,11 @@ def _choices(console: Console, facts: Mapping[str, Any]) -> None:
             str(choice["f"]),
             *_cells(choice, choice["fault"]),
             *_cells(choice, choice["always"]),
-            *_cells(choice, choice["majority"]),
+            *(
+                _cells(choice, choice["majority"])
+                if choice["fields"]["copies"] == "all"
+                else _ends(choice["unanimous"])
+            ),
             _unseen(choice["unanimous"]),
         )
     console.print("", table, sep="\n")
@@ -91,6 +95,11 @@ def _cells(choice: Mapping[str, Any], of: Mapping[str, Any]) -> tuple[str, str]:
     if found is None or found["named"]["median"] is None:
         return "-" if choice["checked"] and not choice["runs"] else "never", per_step
     return _both(found["named"]), _both(found["bad"])
+
+
+def _ends(of: Mapping[str, Any]) -> tuple[str, str]:
+    """The same for lies that no worker contradicts, which only an audit by the PS ends."""
+    return "never" if of["named"] is None else f"{_number(of['named'])} on average", _unseen(of)
 
 
 def _both(numbers: Mapping[str, Any]) -> str:
