@@ -1,6 +1,6 @@
 """What integrity costs: seconds per step and copies of a file with all copies, lazy ones, auditors, and none.
 
-python -m benchmarks.copies [--rounds ROUNDS] [--steps STEPS] [--batch-size SAMPLES]
+python -m benchmarks.copies [--rounds ROUNDS] [--steps STEPS] [--batch-size SAMPLES] [--workers P] [--ranks RANKS]
 
 Real jobs on this machine without an attacker, interleaved: each round runs each setting once. A step is as many samples
 in all settings, so that seconds per step compare; with r = 1 nobody checks anything.
@@ -16,28 +16,28 @@ from statistics import median
 
 from benchmarks.measure import machine
 
-RANKS = 3
 COMMON = {
-    "task": "fashion-mnist", "model": "lenet", "p": 45, "q": 0, "eval_every": 10**6, "checkpoint_every": 10**6,
+    "task": "fashion-mnist", "model": "lenet", "q": 0, "eval_every": 10**6, "checkpoint_every": 10**6,
     "log_every": 10**6, "aggregator": {"name": "median"},
 }  # fmt: skip
 SETTINGS: dict[str, dict[str, object]] = {
     "r = 3, all copies": {"r": 3},
     "r = 3, lazy copies": {"r": 3, "copies": "lazy"},
     "r = 3, lazy, one file audited by the PS": {"r": 3, "copies": "lazy", "audit": {"ps": 1}},
+    "r = 3, lazy, audited in spare time": {"r": 3, "copies": "lazy", "audit": {"ps": "auto"}},
     "r = 1": {"r": 1},
-    "r = 1, one auditor of 45": {"r": 1, "audit": {"workers": 1}},
+    "r = 1, one auditor": {"r": 1, "audit": {"workers": 1}},
 }
 
 
-def run(fields: dict[str, object], steps: int) -> tuple[float, float]:
+def run(fields: dict[str, object], steps: int, ranks: int) -> tuple[float, float]:
     """Median seconds per step of one job, the first two left out, and copies per file."""
     import tomli_w
 
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "run.toml"
         config.write_text(tomli_w.dumps(COMMON | fields | {"steps": steps, "output": folder}))
-        line = [sys.executable, "-m", "detox.launch", "launch", "-n", str(RANKS), str(config)]
+        line = [sys.executable, "-m", "detox.launch", "launch", "-n", str(ranks), str(config)]
         subprocess.run(line, cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
         (found,) = Path(folder).glob("*/summary.json")
         metrics = [json.loads(text) for text in (found.parent / "metrics.jsonl").read_text().splitlines()]
@@ -51,16 +51,20 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--batch-size", type=int, default=32, help="samples per worker")
+    parser.add_argument("--workers", type=int, default=45)
+    parser.add_argument("--ranks", type=int, default=3, help="the PS included; with 2 it has a core of its own on two")
     options = parser.parse_args()
     seconds: dict[str, list[float]] = {name: [] for name in SETTINGS}
     copies = dict.fromkeys(SETTINGS, 0.0)
     for _ in range(options.rounds):
         for name, fields in SETTINGS.items():
-            found, copies[name] = run(fields | {"batch_size": options.batch_size}, options.steps)
+            found, copies[name] = run(
+                fields | {"batch_size": options.batch_size, "p": options.workers}, options.steps, options.ranks
+            )
             seconds[name].append(found)
     print(f"{machine()}\n")
     size, jobs = options.batch_size, f"{options.rounds} jobs of {options.steps} steps"
-    print(f"p = 45 on {RANKS - 1} ranks, LeNet, {size} samples per worker, {jobs} each\n")
+    print(f"p = {options.workers} on {options.ranks - 1} ranks, LeNet, {size} samples per worker, {jobs} each\n")
     print("| setting | copies per file | seconds per step | of r = 3, all copies | of r = 1 |")
     print("|---|---|---|---|---|")
     whole, none = (median(seconds[name]) for name in ("r = 3, all copies", "r = 1"))

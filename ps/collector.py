@@ -39,11 +39,9 @@ class Collector:
         forensics: whom to examine.
         on_tie: whether a file without a vote is left out ("drop"), or computed here ("recompute").
         patience: how long whose claims are waited for.
+        stragglers: workers that have missed a deadline, and not answered enough since.
         tell: is given events.
         stopping: whether to wait no longer, for the training is told to end.
-
-    Attributes:
-        stragglers: workers that have missed a deadline, and not answered enough since.
     """
 
     def __init__(
@@ -61,6 +59,7 @@ class Collector:
         forensics: Forensics,
         on_tie: Literal["drop", "recompute"],
         patience: Patience,
+        stragglers: Stragglers,
         tell: Callable[[Iterable[Event]], None],
         stopping: Callable[[], bool],
     ) -> None:
@@ -74,7 +73,7 @@ class Collector:
         self._roster = roster
         self._promises = promises
         self._forensics = forensics
-        self.stragglers = Stragglers(EventKind.MISSED)
+        self._stragglers = stragglers
         self._on_tie = on_tie
         self._patience = patience
         self._tell = tell
@@ -187,7 +186,7 @@ class Collector:
         called = round_.call(patience.late | self._absent, gone)
         if called:
             self._ask(round_, called)
-        fetched = round_.ask(now, gone, self.stragglers.workers | patience.given_up)
+        fetched = round_.ask(now, gone, self._stragglers.workers | patience.given_up)
         for worker, file in fetched:
             self._session.ask(self._ranks[worker], Header(Kind.FETCH, round_.step, worker, file), Kind.GRADIENT)
         return bool(called or fetched)
@@ -215,8 +214,4 @@ class Collector:
     def _absent(self) -> frozenset[int]:
         """Workers that have missed a deadline, or got no work, for their ranks have not taken the weights."""
         unreached = (worker for worker, rank in enumerate(self._ranks) if rank not in self._ready)
-        return self.stragglers.workers.union(unreached)
-
-    def observe(self, event: Event) -> None:
-        """Takes an event of the run."""
-        self.stragglers.observe(event)
+        return self._stragglers.workers.union(unreached)

@@ -1,7 +1,6 @@
 """The parameter server's loop: DETOX, Algorithm 1, over messages."""
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,9 +21,9 @@ from detox.ps.model import GlobalModel
 from detox.ps.patience import Auto, Patience
 from detox.ps.promises import Promises
 from detox.ps.quarantine import Quarantine
+from detox.ps.records import Records
 from detox.ps.roster import Roster
 from detox.ps.round import LATE_STEPS, Round
-from detox.ps.stragglers import Stragglers
 from detox.ps.trust import Trust
 from detox.tasks import TaskError
 from detox.tasks.samples import Files
@@ -112,7 +111,21 @@ class Server:
         forensics: Forensics | None = None,
         chain: Chain | None = None,
     ) -> None:
-        self.outcomes: Counter[str] = Counter()
+        forensics = forensics or Forensics(model.d + model.b, (), every=0, limit=0)
+        patience = Patience(len(ranks), deadline)
+        promises = Promises(ledger, fetch_deadline, patience.pace)
+        self._audit = audit or Audit(0, 0, quarantine)
+        self._records = Records(
+            ranks,
+            ledger,
+            quarantine,
+            trust or Trust(len(ranks), LATE_STEPS),
+            audit=self._audit,
+            patience=patience,
+            promises=promises,
+            forensics=forensics,
+        )
+        self.outcomes = self._records.outcomes
         self.ledger = ledger
         self.quarantine = quarantine
         self.aggregation = aggregation
@@ -120,25 +133,18 @@ class Server:
             len(ranks), q, scheme=scheme, aggregation=aggregation, quarantine=quarantine, ledger=ledger
         )
         self.stopping = False
-        self._exceeded = False
-        self._lost_workers: list[int] = []  # of which nothing has been said yet
-        self._audit = audit or Audit(0, 0, quarantine)
         self.chain = chain
         self._session = session
         self._ranks = ranks
         self._model = model
         self._moment = _MOMENT if deadline == "auto" else min(deadline, _MOMENT)
-        self._patience = Patience(len(ranks), deadline)
-        self._promises = Promises(ledger, fetch_deadline, self._patience.pace)
-        forensics = forensics or Forensics(model.d + model.b, (), every=0, limit=0)
         self._answers = {
             Kind.CLAIM: DIGEST_BYTES,
             Kind.GRADIENT: codec.limit,
             Kind.EVIDENCE: forensics.answer_limit,
             Kind.BYE: BYE_LIMIT,
         }
-        self._dawdlers = Stragglers(EventKind.TARRIED)
-        self._inbox = Inbox(session, ranks, self._tell, forensics)
+        self._inbox = Inbox(session, ranks, self._records.tell, forensics)
         self._collector = Collector(
             session,
             self._inbox,
@@ -148,25 +154,14 @@ class Server:
             files=files,
             create_ballot=create_ballot,
             roster=self.roster,
-            promises=self._promises,
+            promises=promises,
             forensics=forensics,
             on_tie=on_tie,
-            patience=self._patience,
-            tell=self._tell,
+            patience=patience,
+            stragglers=self._records.stragglers,
+            tell=self._records.tell,
             stopping=lambda: self.stopping,
         )
-        self._trust = trust or Trust(len(ranks), LATE_STEPS)
-        self._kept: dict[str, Any] = {
-            "trust": self._trust,
-            "ledger": ledger,
-            "quarantine": quarantine,
-            "audit": self._audit,
-            "patience": self._patience,
-            "promises": self._promises,
-            "forensics": forensics,
-            "stragglers": self._collector.stragglers,
-            "dawdlers": self._dawdlers,
-        }
 
     def train(self, first: int, last: int) -> Iterator[StepRecord]:
         """Algorithm 1: makes steps first..last, counted from 1, and yields after each; fewer if told to stop.
@@ -185,8 +180,8 @@ class Server:
             if self._session.dead >= set(self._ranks):
                 raise self._lost(step)
             self._close(keep=LATE_STEPS - 1)
-            before = self._record()
-            warnings = self._judge(step)
+            before = self._records.state()
+            exceeded = self._judge(step)
             round_ = self._collector.send_work(step, self.roster.assignment(step))
             received = self._session.bytes_received
             own = self._collector.audit(round_, self._audit)
@@ -194,13 +189,13 @@ class Server:
             if self.stopping:
                 # The step is made again after a restart: as if it had never begun.
                 self._inbox.give_up()
-                self._restore_record(before)
+                self._records.restore(before)
                 break
             self._audit.learn(own, round_.clock.read()["wait"])
             skipped = self._update(step, votes, round_)
             bytes_in = self._session.bytes_received - received
-            warnings += self._losses()
-            yield StepRecord(step, skipped, round_.clock.read(), bytes_in, round_.copies, warnings)
+            news = self._records.news(exceeded)
+            yield StepRecord(step, skipped, round_.clock.read(), bytes_in, round_.copies, news)
         self.settle_accounts()
 
     def stop(self) -> None:
@@ -212,34 +207,26 @@ class Server:
         if not self._inbox.rounds:
             return
         *earlier, newest = self._inbox.rounds
-        silent = self._collector.stragglers.workers | (earlier[-1].unheard() if earlier else frozenset())
+        silent = self._records.stragglers.workers | (earlier[-1].unheard() if earlier else frozenset())
         deadline = self._session.clock() + self._moment
 
         def heard() -> bool:
-            return newest.unheard() <= self._inbox.gone | silent | self._dawdlers.workers
+            return newest.unheard() <= self._inbox.gone | silent | self._records.dawdlers.workers
 
         if not self._session.wait(heard, self._inbox.take, deadline=deadline):
-            self._tell(Event(EventKind.TARRIED, newest.step, worker) for worker in newest.unheard())
+            self._records.tell(Event(EventKind.TARRIED, newest.step, worker) for worker in newest.unheard())
         self._inbox.note_deaths(newest.step)
         self._close(keep=0)
 
     def state(self) -> dict[str, Any]:
         """All that a checkpoint needs, between two steps."""
-        return {"model": self._model.state(), "outcomes": dict(self.outcomes), **self._record()}
+        return {"model": self._model.state(), "outcomes": dict(self.outcomes), **self._records.state()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """The inverse of state."""
         self._model.restore(state["model"])
         self.outcomes.update(state["outcomes"])
-        self._restore_record(state)
-
-    def _record(self) -> dict[str, Any]:
-        """What is known of the workers."""
-        return {name: kept.state() for name, kept in self._kept.items()}
-
-    def _restore_record(self, state: dict[str, Any]) -> None:
-        for name, kept in self._kept.items():
-            kept.restore(state[name])
+        self._records.restore(state)
 
     def _lost(self, step: int) -> ServerError | TaskError:
         """The error that no rank with workers is left."""
@@ -249,38 +236,18 @@ class Server:
         rank, why = min(last_words.items())
         return TaskError(f"{said}; rank {rank}: {why}")
 
-    def _judge(self, step: int) -> tuple[str, ...]:
-        """Puts into quarantine who is due, and says whom, and that there are more than q where that is certain."""
+    def _judge(self, step: int) -> str:
+        """Puts into quarantine who is due; says why more than q must be Byzantine, or nothing."""
         for round_ in self._inbox.rounds:
             if round_.step == step - 1 - self.quarantine.lag:
                 self.quarantine.observe(round_.step, [*round_.events, *round_.verdicts()])
-        events = self.roster.judge(step)
-        self._tell(events)
-        said = [
-            f"worker {event.worker} on {self.ledger.host_of[event.worker]} is in quarantine from now on: {event.detail}"
-            for event in events
-            if event.kind == EventKind.QUARANTINED and event.worker is not None
-        ]
-        exceeded = self.quarantine.exceeded(step)
-        if exceeded:
-            exceeded = f"more workers are Byzantine than q: {exceeded}"
-            if self.quarantine.fail_closed:
-                raise ServerError(f"before step {step}: {exceeded}; quarantine.fail_closed ends the run")
-            if not self._exceeded:
-                said.append(exceeded)
-        self._exceeded = bool(exceeded)
-        return tuple(said)
-
-    def _losses(self) -> tuple[str, ...]:
-        """A sentence for each rank that has been lost since this was called last."""
-        by_rank: dict[int, list[int]] = {}
-        for worker in self._lost_workers:
-            by_rank.setdefault(self._ranks[worker], []).append(worker)
-        self._lost_workers = []
-        return tuple(
-            f"rank {rank} on {self.ledger.host_of[workers[0]] or 'its host'} is lost, with {_named(workers)}"
-            for rank, workers in by_rank.items()
-        )
+        self._records.tell(self.roster.judge(step))
+        if not (why := self.quarantine.exceeded(step)):
+            return ""
+        exceeded = f"more workers are Byzantine than q: {why}"
+        if self.quarantine.fail_closed:
+            raise ServerError(f"before step {step}: {exceeded}; quarantine.fail_closed ends the run")
+        return exceeded
 
     def _update(self, step: int, votes: np.ndarray, round_: Round) -> str:
         """Aggregates the votes and makes the optimizer's step; returns why not, where it cannot."""
@@ -308,22 +275,7 @@ class Server:
             )
             self.chain.add(link)
 
-    def _tell(self, events: Iterable[Event]) -> None:
-        """Tells all that follow the events of a run."""
-        for event in events:
-            self.ledger.record(event)
-            self._collector.observe(event)
-            if event.kind == EventKind.DEAD and event.worker is not None:
-                self._lost_workers.append(event.worker)
-            self._dawdlers.observe(event)
-
     def _close(self, keep: int) -> None:
         """Closes all but the newest rounds: what comes for them from now on is late."""
         for round_ in self._inbox.close(keep):
-            self.outcomes.update(outcome.value for outcome in round_.outcomes())
-            self.quarantine.observe(round_.step, round_.events)
-            self._trust.observe(round_.step, round_.checked, round_.events)
-
-
-def _named(workers: Sequence[int]) -> str:
-    return f"worker{'s' * (len(workers) > 1)} {', '.join(map(str, workers))}"
+            self._records.close(round_)
