@@ -11,10 +11,11 @@ from detox.errors.words import counted
 from detox.launch import failure
 from detox.launch.environment import fix_torch
 from detox.launch.secret import read
-from detox.ps.chain import Link, read_chain
+from detox.ps.chain import Link, read_chain, short
 from detox.ps.checkpoints import read_checkpoint
 from detox.ps.folder import RunFolder
 from detox.reports.records import read_run
+from detox.wire import digest_of
 
 if TYPE_CHECKING:
     from detox.ps.model import GlobalModel
@@ -29,11 +30,13 @@ class _Start:
         step: of the checkpoint; 0: the weights at the start of the run.
         links: of the steps behind it, in a row.
         next: the link behind these, if there is one.
+        end: the checkpoint behind these, if there is one.
     """
 
     step: int
     links: list[Link]
     next: Link | None
+    end: Path | None
 
 
 def verify(argv: list[str]) -> int:
@@ -108,7 +111,8 @@ def _start(folder: RunFolder, links: list[Link], wanted: str | None, steps: int)
         raise ConfigError(f"--from {wanted}: there is no such checkpoint; there are {', '.join(map(str, there))}")
     if not behind(step):
         raise ConfigError(f"step {step + 1}, behind checkpoint {step}, is not in {folder.chain}: --from another")
-    return _Start(step, behind(step), by_step.get(step + len(behind(step)) + 1))
+    last = step + len(behind(step))
+    return _Start(step, behind(step), by_step.get(last + 1), folder.checkpoints().get(last))
 
 
 def _compare(folder: RunFolder, config: Config, start: _Start, secret: int | None) -> int:
@@ -137,7 +141,7 @@ def _compare(folder: RunFolder, config: Config, start: _Start, secret: int | Non
     print(f"from {f'the checkpoint of step {start.step}' if start.step else 'the start of the run'}:")
     if secret is None:
         failure.say("without the secret seed no update can be made again: only the votes of one step are compared")
-        start = replace(start, links=start.links[:1], next=None)
+        start = replace(start, links=start.links[:1], next=None, end=None)
     return _make(replay, model, config, start)
 
 
@@ -152,6 +156,12 @@ def _make(replay: "Replay", model: "GlobalModel", config: Config, start: _Start)
     if start.next is not None and (why := replay.begins(start.next)):
         print(f"step {start.next.step}: {why}: another optimizer's step was made of the update before it")
         return failure.FAILURE
+    if start.end is not None:
+        held = short(digest_of(read_checkpoint(start.end)["model"]["weights"].numpy()))
+        if held != (own := short(digest_of(model.weights))):
+            print(f"{start.end.name}: it holds the weights {held}, and these are {own}")
+            return failure.FAILURE
+        print(f"{start.end.name}: it holds these weights")
     return 0
 
 

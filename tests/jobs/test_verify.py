@@ -9,6 +9,7 @@ import torch
 from detox.config import Config, ConfigError
 from detox.launch.verify import verify
 from detox.ps.chain import Chain, ChainError, Link, read_chain
+from detox.ps.folder import RunFolder
 
 OPTIONS = [
     "--q", "0", "--groups", "redrawn", "--steps", "12", "--checkpoint-every", "4", "--eval-every", "3",
@@ -99,6 +100,20 @@ def test_another_step_of_the_optimizer_is_found_by_the_weights_of_the_next(job, 
     _rewritten(job.run, 12, weights="0" * 32)
     assert verify([str(job.run)]) == 1
     assert "step 12: it began with the weights 0000" in capsys.readouterr().out
+
+
+def test_a_checkpoint_with_other_weights_than_the_steps_before_it_lead_to_is_found(job, capsys):
+    assert verify([str(job.run), "--from", "8", "--steps", "4"]) == 0
+    assert "it holds these weights" in capsys.readouterr().out
+    folder = RunFolder(job.run)
+    _, state = folder.load_checkpoint(pytest.fail)
+    state["model"]["weights"][0] += 1
+    folder.save_checkpoint(12, state)
+    assert verify([str(job.run), "--from", "8", "--steps", "4"]) == 1
+    told = capsys.readouterr().out
+    assert "step 12: weights, 3 votes, update as recorded" in told
+    assert "step-00000012" in told
+    assert "it holds the weights" in told
 
 
 def test_a_bad_vote_is_found(here, capsys):
