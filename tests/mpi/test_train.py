@@ -90,7 +90,8 @@ def test_hosts_that_compute_other_bits_are_named_and_agree_under_a_tolerance(job
     assert summary["test_accuracy"] > 0.5
 
 
-def test_groups_within_classes_agree_bit_by_bit_where_hosts_differ(jobs, odd):
-    job = _with_an_odd_rank(jobs, odd, "--p", "15", "--groups-within", "class")
-    assert "classes of 8, 7 workers with equal bits make 4 groups of 3; 3 workers have nothing to do" in job.text
-    assert jobs.summary(job)["votes"] == {"unanimous": 4 * 20, "majority": 0, "none": 0, "recomputed": 0}
+@pytest.mark.parametrize(("copies", "groups"), [("all", 4), pytest.param("lazy", 7, marks=pytest.mark.slow)])
+def test_groups_within_classes_agree_bit_by_bit_where_hosts_differ(jobs, odd, copies, groups):
+    job = _with_an_odd_rank(jobs, odd, "--p", "15", "--groups-within", "class", "--copies", copies)
+    assert f"classes of 8, 7 workers with equal bits make {groups} groups of 3" in job.text
+    assert jobs.summary(job)["votes"] == {"unanimous": groups * 20, "majority": 0, "none": 0, "recomputed": 0}
