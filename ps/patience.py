@@ -42,9 +42,9 @@ class Patience:
     A claim that no vote hangs on, for the file has one or another holder can be asked, is waited for until it is late
     and half a second more. One that a vote hangs on is waited for longer: each worker may keep steps waiting for five
     seconds beyond being late, or twice what is late if that is more, 60 at most, in one step or in many, and has 5 % of
-    the time that goes by given back. Who has spent that, or kept a step waiting for nothing, is passed over, which is
-    an event: no claim of its is waited for that is not needed, and one that is until half of what is late; or not
-    at all where it has been silent since. When it has answered two steps in time it is waited for as before.
+    the time that goes by given back. Who has spent that, or kept a step waiting where no vote hung on it, is passed
+    over, which is an event. From the next step on it is waited for only where a vote hangs on it, until half of what is
+    late; and not at all while it is silent. When it has answered two steps in time it is waited for as before.
 
     So a stall does not cost an honest worker its vote; colluders cannot slow steps for ever beyond what a machine
     would that is half as fast as the others; and where a file's majority is honest and keeps up, no vote hangs on time.
