@@ -18,7 +18,7 @@ _LEFT_OUT: dict[str, Any] = {
     "checkpoints_kept": True,
     "chain_every": True,
     "aggregator": {"threads"},
-    "transport": {"poll", "start_deadline"},
+    "transport": {"poll", "start_deadline", "p_min"},
 }
 
 
@@ -31,7 +31,7 @@ def deciding(config: BaseModel, quarantines: bool) -> dict[str, Any]:
     """All fields that decide the result, those of sections within them.
 
     Left out are `output`, `log_every`, `metrics`, `checkpoints_kept`, `chain_every`, `aggregator.threads`,
-    `transport.poll`, `transport.start_deadline` and, without quarantine, `checkpoint_every`; with quarantine a
+    `transport.poll`, `transport.start_deadline`, `transport.p_min` and, without quarantine, `checkpoint_every`; with quarantine a
     checkpoint closes the accounts of the steps before it, which may convict earlier. `eval_every` and `compression`
     change no weight but metrics and bytes, which are results too, and stay in. Of `init` the file's content counts, not
     its name.

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from detox.config.fields import ConfigError, Seconds, Section
+from detox.config.fields import ConfigError, Count, Seconds, Section
 from detox.wire import LONGEST, Codec
 
 
@@ -35,6 +35,9 @@ class TransportConfig(Section):
 
     start_deadline: Seconds = 300.0
     """Seconds for all ranks to load their data and to pass the self-test."""
+    p_min: Count | None = None
+    """Workers that are enough to start, and to go on, where they come by `detox-ps join`: the others are left out until
+    they come. Unset: all p to start, one to go on."""
     deadline: Seconds | Literal["auto"] = "auto"
     """Seconds that a step may take until the PS goes on with the votes it has. auto: whoever keeps steps waiting longer
     than the others is passed over until it keeps up, and a step may take 60 seconds, more where all are slow; see

@@ -43,6 +43,12 @@ COMMANDS = {
     "train": Command(
         "CONFIG.toml [--field value ...]", "one rank of it; mpirun runs this", "launch.train", of_ranks=True
     ),
+    "keys": Command("-p P FOLDER", "a key for each worker that joins without mpirun", "launch.keys"),
+    "serve": Command(
+        "CONFIG.toml --listen HOST:PORT --keys FOLDER [--field value ...]", "serves a run to workers that join",
+        "launch.listen", of_ranks=True,
+    ),
+    "join": Command("HOST:PORT --keys FOLDER", "works for a run that is served", "launch.join", of_ranks=True),
     "doctor": Command(
         "[-n N] [--hostfile H] [--history RUNS] [CONFIG.toml]", "checks hosts, network, data and bits", "launch.doctor"
     ),

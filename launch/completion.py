@@ -9,7 +9,7 @@ import shtab
 from detox.config import Config
 from detox.launch.commands import COMMANDS
 
-_WITH_FIELDS = ("launch", "train", "doctor", "config")
+_WITH_FIELDS = ("launch", "train", "serve", "doctor", "config")
 
 
 def completion(argv: list[str]) -> int:
@@ -37,7 +37,7 @@ def command_line() -> ArgumentParser:
         if known.hidden:
             continue
         parents = [known.parser(), *([_fields()] if name in _WITH_FIELDS else [])]
-        if name == "launch":  # what it does not know itself it passes on to train
+        if name in ("launch", "serve"):  # what they do not know themselves they pass on to train
             parents.insert(1, COMMANDS["train"].parser())
         command = commands.add_parser(
             name, help=known.does, parents=parents, add_help=False, conflict_handler="resolve"

@@ -12,26 +12,32 @@ from detox.ps.selftest import StartError
 from detox.tasks import TaskError
 from detox.wire import Header, Kind, Message, Session, printable
 
-_JSON_LIMIT = 2**16
+READY_LIMIT = 2**16  # bytes
 _GOODBYE = 2.0  # seconds for all ranks to leave, of which some may still load their data
 
 
-def send_start(session: Session, config: Config, ranks: list[int]) -> None:
-    """Sends the config, without what only the PS may know, to all ranks.
+def start_message(config: Config, ranks: list[int], **more: int) -> bytes:
+    """The payload of START: the config, without what only the PS may know.
 
     Args:
-        session: the conversation with the ranks.
         config: of the run.
         ranks: rank of each worker.
+        more: what the one rank is told beside it.
 
     Raises:
         ConfigError: it is too long.
     """
     public = config.model_dump(mode="json", exclude={"secret_seed"})
-    start = json.dumps({"config": public, "ranks": ranks}).encode()
+    start = json.dumps({"config": public, "ranks": ranks, **more}).encode()
     if len(start) > START_LIMIT:
         raise ConfigError(f"config and ranks of the workers take {len(start)} bytes, at most {START_LIMIT} can be sent")
-    session.expect({Kind.READY: _JSON_LIMIT})
+    return start
+
+
+def send_start(session: Session, config: Config, ranks: list[int]) -> None:
+    """Sends START to all ranks; raises ConfigError where it is too long."""
+    start = start_message(config, ranks)
+    session.expect({Kind.READY: READY_LIMIT})
     session.send(session.peers, Header(Kind.START), start)
 
 
@@ -98,6 +104,7 @@ def read_facts(rank: int, payload: bytes) -> dict[str, str]:
 
 def dismiss(session: Session) -> bool:
     """Tells all ranks to leave; whether every one of them, the dead included, has said goodbye in time."""
+    session.door = None  # those outside are to leave too
     session.expect({Kind.BYE: 0})
     session.send(session.peers, Header(Kind.QUIT))
     waiting = set(session.peers)

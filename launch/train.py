@@ -47,7 +47,7 @@ def run_rank(module: str, serve: str, argv: list[str]) -> int:
     from detox.wire.transport import Transport, abort, fellows, guard, leave, world
 
     comm = world()
-    _end_with_threads()
+    end_with_threads()
     if comm.rank == PS:
         ends_job = guard()
         status, orderly = failure.FAILURE, False
@@ -75,7 +75,7 @@ def run_rank(module: str, serve: str, argv: list[str]) -> int:
     os._exit(status)  # a thread of the task's would keep the process, and to take down what torch has made takes long
 
 
-def _end_with_threads() -> None:
+def end_with_threads() -> None:
     """Makes what a thread of the task's fails with an error of this rank, which might wait for the thread for ever."""
 
     def pass_on(told: threading.ExceptHookArgs) -> None:

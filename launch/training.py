@@ -1,11 +1,13 @@
 """The training of a run: what has to be right before the first step, and the objects that make the steps."""
 
 import contextlib
+from collections.abc import Callable
 
 from detox.aggregators import AggregatorError
 from detox.config import Config, ConfigError, known_secret, secret_seed
 from detox.config.adversary import adversary_in_words, groups_in_words, worst_in_words
 from detox.errors.words import counted
+from detox.launch.admission import Admission
 from detox.launch.callback import Callback
 from detox.launch.console import Reporter
 from detox.launch.environment import handle_signals
@@ -19,14 +21,25 @@ from detox.ps.audit import Audit
 from detox.ps.chain import Chain
 from detox.ps.folder import RunFolder
 from detox.ps.ledger import Ledger
+from detox.ps.model import GlobalModel
 from detox.ps.selftest import check_answers, check_own_bits, classes_of, probe, unequal
 from detox.ps.server import Server
 from detox.ps.trial import try_out
-from detox.tasks import Task
+from detox.tasks.samples import Files
 from detox.wire import Session
 
+Admit = Callable[[Session, Config, list[int], GlobalModel, Files], Admission]
+"""Makes the door of a session whose ranks come by themselves."""
 
-def run_training(session: Session, config: Config, options: Options, ranks: list[int], folder: RunFolder) -> bool:
+
+def run_training(
+    session: Session,
+    config: Config,
+    options: Options,
+    ranks: list[int],
+    folder: RunFolder,
+    admit: Admit | None = None,
+) -> bool:
     """Starts the ranks, tries out the task, compares bits, trains, and says what came of it.
 
     Args:
@@ -35,6 +48,7 @@ def run_training(session: Session, config: Config, options: Options, ranks: list
         options: of the command.
         ranks: rank of each worker.
         folder: of the run; this job's alone.
+        admit: where ranks come by themselves; None: they are there, as over MPI.
 
     Returns:
         False where a signal ended it.
@@ -44,7 +58,10 @@ def run_training(session: Session, config: Config, options: Options, ranks: list
     """
     reporter = Reporter(options.progress, config.steps)
     callback = Callback(config.metrics, reporter.warn) if config.metrics is not None else None
-    task = _start(session, config, ranks)
+    session.poll = config.transport.poll
+    if admit is None:
+        send_start(session, config, ranks)
+    task = config.create_task()  # while the ranks load theirs
     check(folder, facts_of(config, task) | place_of(config, len(session.peers) + 1), options.accept, reporter.warn)
     model = config.create_model(task)
     files = config.create_files(task)
@@ -52,13 +69,18 @@ def run_training(session: Session, config: Config, options: Options, ranks: list
     metrics = try_out(task, model, files, bits=config.compares_bits, signs=signs, warn=reporter.warn)
     config.check_metrics(metrics)
     config.hierarchy.rehearse(config.votes, config.f, model.d)  # compiles, while the ranks load
-    fingerprints = await_ready(session, config.transport.start_deadline)
-    hosts = {rank: facts["host"] for rank, facts in fingerprints.items()}
-    check(folder, workers_of(fingerprints), options.accept, reporter.warn)
-    digests = probe(session, ranks, model, files, config.transport.start_deadline)
-    check_answers(digests, ranks, hosts)
-    for line in unequal(digests, ranks, fingerprints):
-        reporter.warn(line)
+    admission = None if admit is None else admit(session, config, ranks, model, files)
+    if admission is not None:
+        admission.gather(config.transport.p_min or config.p, config.transport.start_deadline, reporter.say)
+        hosts, digests = admission.hosts, admission.digests
+    else:
+        fingerprints = await_ready(session, config.transport.start_deadline)
+        hosts = {rank: facts["host"] for rank, facts in fingerprints.items()}
+        check(folder, workers_of(fingerprints), options.accept, reporter.warn)
+        digests = probe(session, ranks, model, files, config.transport.start_deadline)
+        check_answers(digests, ranks, hosts)
+        for line in unequal(digests, ranks, fingerprints):
+            reporter.warn(line)
     classes = classes_of(digests) if config.groups_within == "class" else ()
     if classes:
         reporter.say(check_classes(config, classes))
@@ -66,7 +88,7 @@ def run_training(session: Session, config: Config, options: Options, ranks: list
         check_own_bits(digests, ranks, model, files)
     buffers = f" and {model.b} buffers" if model.b else ""
     workers, groups = counted(config.p, "worker"), groups_in_words(config)
-    where = f"{counted(len(set(ranks)), 'rank')} on {counted(len(set(hosts.values())), 'host')}"
+    where = f"{counted(len(hosts), 'rank')} on {counted(len(set(hosts.values())), 'host')}"
     reporter.say(
         f"{config.task}: d = {model.d} parameters{buffers}; p = {workers} {groups}, "
         f"{adversary_in_words(config)}; {where}"
@@ -101,6 +123,7 @@ def run_training(session: Session, config: Config, options: Options, ranks: list
         on_tie=config.on_tie,
         deadline=config.transport.deadline,
         fetch_deadline=config.transport.fetch_deadline,
+        attendance=admission,
     )
     run = Run(config, folder, reporter, server, model, session.channel.library, callback)
     first = run.resume(checkpoint)
@@ -138,10 +161,3 @@ def check_classes(config: Config, classes: tuple[tuple[int, ...], ...]) -> str:
     except AggregatorError as error:
         raise ConfigError(f"groups_within = class: {found}, and the aggregator: {error}") from None
     return found
-
-
-def _start(session: Session, config: Config, ranks: list[int]) -> Task:
-    """Starts all ranks, and loads the task meanwhile."""
-    session.poll = config.transport.poll
-    send_start(session, config, ranks)
-    return config.create_task()

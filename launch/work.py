@@ -20,11 +20,11 @@ _PATIENCE = 600.0  # seconds until a rank leaves that was never told what to do
 
 
 def work(session: Session, rank: int, fellows: Callable[[], Session], abort: Callable[[], None]) -> tuple[int, bool]:
-    """The life of a rank of workers: START, READY, serving, goodbye.
+    """The life of a rank of workers: START, READY, serving, as often as it is started, and goodbye.
 
     Args:
         session: the conversation with the PS.
-        rank: this rank, 1 or more.
+        rank: this rank, 1 or more; START may tell another.
         fellows: makes the conversation of the workers' ranks, which are numbered one less there; all of them call it.
         abort: ends this rank the way that MPI has for it.
 
@@ -43,23 +43,30 @@ def work(session: Session, rank: int, fellows: Callable[[], Session], abort: Cal
 
 def _run(session: Session, rank: int, fellows: Callable[[], Session], abort: Callable[[], None]) -> bool:
     session.expect({Kind.START: START_LIMIT, Kind.QUIT: 0})
-    start = _await(session, Kind.START, Kind.QUIT)
-    if start is None:
-        return False
-    if start.header is not None and start.header.kind == Kind.START:
-        told = json.loads(bytes(start.payload))
+    order = _await(session, Kind.START, Kind.QUIT)
+    channel, loaded = session.channel, None
+    while order is not None and order.header is not None and order.header.kind == Kind.START:
+        start = bytes(order.payload)
         _ready(session, loading=1)
         try:
-            config = Config(**told["config"])
-            task, model = _load(config)
+            if loaded is None or loaded[0] != start:
+                told = json.loads(start)
+                config = Config(**told["config"])
+                loaded = (start, told, config, *_load(config))
         except BaseException as error:
             _ready(session, error=failure.in_words(error))
-            _await(session, Kind.QUIT)
+            loaded = None
+            order = _await(session, Kind.QUIT, Kind.START)
         else:
+            _, told, config, task, model = loaded
             _ready(session, **fingerprint(model.device))
+            session.channel = channel  # without the faults of the last time
+            rank = told.get("rank", rank)
             host = _create_worker_rank(session, rank, config, told["ranks"], task, model, fellows, abort)
-            if not host.serve():
-                return False
+            host.serve()
+            order = host.last
+    if order is None:
+        return False
     session.send([PS], Header(Kind.BYE))
     session.wait(lambda: not session.sending(PS), lambda message: None)
     return True
@@ -93,7 +100,7 @@ def _create_worker_rank(
     corruptor = config.fault.create_corruptor(rank, ranks)
     work = Work.limit(config.file_size)
     limits = {Kind.WEIGHTS: 4 * size, Kind.WORK: work, Kind.FETCH: 0, Kind.EXAMINE: Question.limit(size)}
-    session.expect({**limits, Kind.ECHO: ECHO_LIMIT, Kind.QUIT: 0})
+    session.expect({**limits, Kind.START: START_LIMIT, Kind.ECHO: ECHO_LIMIT, Kind.QUIT: 0})
     adversary = None
     if config.q:
         # All workers' ranks make this conversation together: after READY, which names who does not come.

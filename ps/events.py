@@ -50,6 +50,8 @@ class EventKind(StrEnum):
     TARRIED = "tarried", Trait.BLAMELESS | Trait.UNWRITTEN, "had not answered a moment after the last step"
     AGREED = "agreed", Trait.BY_VOTE | Trait.BLAMELESS, "with its group's majority, or no file"
     CLEARED = "cleared", Trait.BLAMELESS | Trait.UNWRITTEN, "its claim is what the PS computed"
+    JOINED = "joined", Trait.BLAMELESS | Trait.FLOOD, "takes part from here on: it has come, or come back"
+    LEFT_OUT = "left_out", Trait.BLAMELESS | Trait.FLOOD, "takes no part: it has not come, or cannot do the work"
     QUARANTINED = "quarantined", Trait.BLAMELESS | Trait.ONCE, "out of all groups from here on"
     SPARED = "spared", Trait.BLAMELESS, "not quarantined: too few would be left"
     PASSED_OVER = "passed_over", Trait.BLAMELESS, "kept steps waiting longer than the others, and is not waited for"

@@ -36,9 +36,11 @@ class Inbox:
 
     @property
     def gone(self) -> frozenset[int]:
-        """Workers on ranks that have died."""
-        dead = self._session.dead
-        return frozenset(worker for worker, rank in enumerate(self._ranks) if rank in dead) if dead else frozenset()
+        """Workers on ranks that have died, or take no part."""
+        return self._on(self._session.dead)
+
+    def _on(self, ranks: frozenset[int]) -> frozenset[int]:
+        return frozenset(worker for worker, rank in enumerate(self._ranks) if rank in ranks) if ranks else frozenset()
 
     @property
     def rounds(self) -> Sequence[Round]:
@@ -65,7 +67,7 @@ class Inbox:
 
     def note_deaths(self, step: int) -> None:
         """Tells of the workers that have died since it was called last."""
-        gone = self.gone
+        gone = self._on(self._session.lost)
         details = {worker: f"rank {self._ranks[worker]} is lost" for worker in sorted(gone - self._dead)}
         self._tell(Event(EventKind.DEAD, step, worker, detail=detail) for worker, detail in details.items())
         self._dead = gone

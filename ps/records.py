@@ -49,6 +49,7 @@ class Records:
             "dawdlers": self.dawdlers, **kept,
         }  # fmt: skip
         self._quarantined: list[Event] = []  # of which nothing has been said yet
+        self._came: list[Event] = []
         self._lost: list[int] = []
         self._exceeded = ""  # what was said of that last
 
@@ -62,6 +63,8 @@ class Records:
                 self._lost.append(event.worker)
             elif event.kind == EventKind.QUARANTINED:
                 self._quarantined.append(event)
+            elif event.kind in (EventKind.JOINED, EventKind.LEFT_OUT) and event.worker is not None:
+                self._came.append(event)
 
     def close(self, round_: Round) -> None:
         """A step is closed."""
@@ -70,7 +73,7 @@ class Records:
         self._trust.observe(round_.step, round_.checked, round_.events)
 
     def news(self, exceeded: str) -> tuple[str, ...]:
-        """A sentence for each worker that was put into quarantine, and each rank that was lost, since this was called.
+        """What to say since this was called: who was put into quarantine, has come, was left out, or was lost.
 
         Args:
             exceeded: why more than q must be Byzantine, which is said when it was not before; or empty.
@@ -81,6 +84,13 @@ class Records:
             for event in self._quarantined
             if event.worker is not None
         ]
+        if here := sorted({event.worker for event in self._came if event.kind == EventKind.JOINED}):
+            said.append(f"now here: {_named(here)}")
+        said += [
+            f"worker {event.worker} is left out: {event.detail}"
+            for event in self._came
+            if event.kind == EventKind.LEFT_OUT
+        ]
         if exceeded and not self._exceeded:
             said.append(exceeded)
         by_rank: dict[int, list[int]] = {}
@@ -90,7 +100,7 @@ class Records:
             f"rank {rank} on {hosts[workers[0]] or 'its host'} is lost, with {_named(workers)}"
             for rank, workers in by_rank.items()
         ]
-        self._quarantined, self._lost, self._exceeded = [], [], exceeded
+        self._quarantined, self._came, self._lost, self._exceeded = [], [], [], exceeded
         return tuple(said)
 
     def state(self) -> dict[str, Any]:

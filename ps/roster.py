@@ -2,13 +2,14 @@
 
 from detox.assignment import Assignment, Scheme
 from detox.ps.aggregation import Aggregation
+from detox.ps.attendance import Attendance
 from detox.ps.events import Event, EventKind
 from detox.ps.ledger import Ledger
 from detox.ps.quarantine import Quarantine
 
 
 class Roster:
-    """The workers that are not in quarantine; files are drawn for them alone, and q and f follow.
+    """The workers that have come, and are not in quarantine; files are drawn for them alone, and q and f follow.
 
     Args:
         p: workers.
@@ -17,10 +18,19 @@ class Roster:
         aggregation: tells whether the votes of those that are left are enough.
         quarantine: who is due to be left out.
         ledger: tells who has been spared before.
+        attendance: tells who has come.
     """
 
     def __init__(
-        self, p: int, q: int, *, scheme: Scheme, aggregation: Aggregation, quarantine: Quarantine, ledger: Ledger
+        self,
+        p: int,
+        q: int,
+        *,
+        scheme: Scheme,
+        aggregation: Aggregation,
+        quarantine: Quarantine,
+        ledger: Ledger,
+        attendance: Attendance,
     ) -> None:
         self._p = p
         self._q = q
@@ -29,11 +39,13 @@ class Roster:
         self._quarantine = quarantine
         self._ledger = ledger
         self._left = 0  # workers that are not out, and must be Byzantine
+        self._attendance = attendance
 
     @property
     def workers(self) -> list[int]:
-        """Workers that are not in quarantine."""
-        return [worker for worker in range(self._p) if worker not in self._quarantine.out]
+        """Workers that have come, and are not in quarantine."""
+        out = self._quarantine.out.keys() | self._attendance.missing
+        return [worker for worker in range(self._p) if worker not in out]
 
     @property
     def q(self) -> int:

@@ -31,7 +31,7 @@ def probe(session: Session, ranks: list[int], model: GlobalModel, files: Files, 
     session.expect({Kind.CLAIM: DIGEST_BYTES})
     weights = model.weights
     session.send(sorted(set(ranks)), Header(Kind.WEIGHTS, PROBE), weights.data.cast("B"))
-    work = Work(digest_of(weights), files.file_seed(1, 0), True, files.draw(1)[0]).pack()
+    work = probe_work(model, files)
     for worker, rank in enumerate(ranks):
         session.send([rank], Header(Kind.WORK, PROBE, worker), work)
     digests: dict[int, bytes] = {}
@@ -48,6 +48,11 @@ def probe(session: Session, ranks: list[int], model: GlobalModel, files: Files, 
 
     session.wait(heard, take, deadline=session.clock() + deadline)
     return digests
+
+
+def probe_work(model: GlobalModel, files: Files) -> bytes:
+    """The payload of the WORK that all workers are given: one file of the first step, at the model's weights."""
+    return Work(digest_of(model.weights), files.file_seed(1, 0), True, files.draw(1)[0]).pack()
 
 
 def check_answers(digests: dict[int, bytes], ranks: list[int], hosts: dict[int, str] | None = None) -> None:

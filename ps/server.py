@@ -9,6 +9,7 @@ import numpy as np
 from detox.assignment import Scheme
 from detox.errors import JobError
 from detox.ps.aggregation import Aggregation
+from detox.ps.attendance import Attendance, Everyone
 from detox.ps.audit import Audit
 from detox.ps.ballots.ballot import CreateBallot
 from detox.ps.chain import Chain, Link, digest_of_update, digests_of_votes, short
@@ -76,6 +77,7 @@ class Server:
         chain: records what steps are made of; None: nothing does.
         audit: which files the PS computes itself while the workers compute them; None: one of a suspect, if any.
         trust: who is checked how often, where that depends on what was found; the scheme asks it.
+        attendance: which workers are there; None: all, for good.
         q: Byzantine workers to tolerate, of all p.
         on_tie: whether a file without a vote is left out ("drop"), or computed by the PS ("recompute").
         deadline: seconds that a step may take until it goes on with the votes that it has; "auto": see Patience.
@@ -110,6 +112,7 @@ class Server:
         trust: Trust | None = None,
         forensics: Forensics | None = None,
         chain: Chain | None = None,
+        attendance: Attendance | None = None,
     ) -> None:
         forensics = forensics or Forensics(model.d + model.b, (), every=0, limit=0)
         patience = Patience(len(ranks), deadline)
@@ -129,8 +132,15 @@ class Server:
         self.ledger = ledger
         self.quarantine = quarantine
         self.aggregation = aggregation
+        self._attendance = attendance or Everyone()
         self.roster = Roster(
-            len(ranks), q, scheme=scheme, aggregation=aggregation, quarantine=quarantine, ledger=ledger
+            len(ranks),
+            q,
+            scheme=scheme,
+            aggregation=aggregation,
+            quarantine=quarantine,
+            ledger=ledger,
+            attendance=self._attendance,
         )
         self.stopping = False
         self.chain = chain
@@ -175,12 +185,13 @@ class Server:
         """
         self._session.expect(self._answers, asked=[Kind.GRADIENT, Kind.EVIDENCE])
         for step in range(first, last + 1):
+            if not self.stopping:
+                self._await_workers(step)
             if self.stopping:
                 break
-            if self._session.dead >= set(self._ranks):
-                raise self._lost(step)
             self._close(keep=LATE_STEPS - 1)
             before = self._records.state()
+            self._records.tell(self._attendance.news(step))
             exceeded = self._judge(step)
             round_ = self._collector.send_work(step, self.roster.assignment(step))
             received = self._session.bytes_received
@@ -228,8 +239,28 @@ class Server:
         self.outcomes.update(state["outcomes"])
         self._records.restore(state)
 
+    def _await_workers(self, step: int) -> None:
+        """Waits until enough workers are there, where they may come back.
+
+        Raises:
+            ServerError, TaskError: they do not.
+        """
+        patience, least = self._attendance.patience, self._attendance.least
+
+        def enough() -> bool:
+            return self.stopping or len(self._ranks) - len(self._inbox.gone) >= least
+
+        # What comes meanwhile is about steps that are over.
+        if not enough() and not (
+            patience and self._session.wait(enough, lambda _: None, deadline=self._session.clock() + patience)
+        ):
+            raise self._lost(step)
+
     def _lost(self, step: int) -> ServerError | TaskError:
-        """The error that no rank with workers is left."""
+        """The error that no rank with workers is left, or not enough."""
+        here = len(self._ranks) - len(self._inbox.gone)
+        if here:
+            return ServerError(f"before step {step} only {here} of at least {self._attendance.least} workers are there")
         said, last_words = f"all ranks with workers are lost, before step {step}", self._inbox.last_words
         if not last_words.keys() >= set(self._ranks):
             return ServerError(said)

@@ -10,6 +10,7 @@ from detox.wire.evidence import claim_of
 from detox.wire.messages import (
     BYE_LIMIT,
     DIGEST_BYTES,
+    LIFE_BYTES,
     LONGEST,
     PROBE,
     Header,
@@ -21,15 +22,17 @@ from detox.wire.messages import (
     digest_of,
     printable,
 )
-from detox.wire.session import Channel, Session
+from detox.wire.session import Channel, Door, Session
 
 __all__ = [
     "BYE_LIMIT",
     "DIGEST_BYTES",
+    "LIFE_BYTES",
     "LONGEST",
     "PROBE",
     "Channel",
     "Codec",
+    "Door",
     "Header",
     "Kind",
     "Message",

@@ -132,7 +132,7 @@ class Connection:
         except _NOT_NOW:
             return False
         except OSError as error:
-            self.end(error.strerror or str(error))
+            self.end(str(getattr(error, "reason", None) or error.strerror or error))
             return False
         if not count:
             self.end("the other end has closed it")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator
 from detox.wire.connection import Connection, EntranceError, tune
 from detox.wire.keys import Keys
 
-_TRY = 3.0  # seconds for one attempt
+_TRY, _SHAKE = 3.0, 30.0  # seconds until the other host answers, and until the other process does, which may compute
 _PAUSES = (0.1, 2.0)  # seconds between two attempts, the first and the longest
 _MUTE = 10_000  # milliseconds without a sign of life from the other host, after which it dials again
 
@@ -93,6 +93,7 @@ class Dialer:
             if code := self._stream.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
                 raise OSError(code, errno.errorcode[code])
             self._stream = self._context.wrap_socket(self._stream, do_handshake_on_connect=False)
+            self._until = self._clock() + _SHAKE
         try:
             self._stream.do_handshake()
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):

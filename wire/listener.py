@@ -12,7 +12,7 @@ from typing import NamedTuple
 from detox.wire.connection import Connection, EntranceError, tune
 from detox.wire.keys import Keys
 
-_PATIENCE = 5.0  # seconds for a guest to prove itself
+_PATIENCE = 5.0  # seconds, from when it is let in, for a guest to prove itself
 _GUESTS = 128  # that have not yet proven themselves
 _ACCEPTED = 16  # at a time
 _BACKLOG = 128

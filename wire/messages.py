@@ -19,6 +19,7 @@ _FIELDS = struct.Struct("<4sIIIIQ")
 _CHECKSUM = struct.Struct("<I")
 HEADER_BYTES = 32
 assert _FIELDS.size + _CHECKSUM.size == HEADER_BYTES
+LIFE_BYTES = 16
 BYE_LIMIT = 900
 """Bytes of a rank's last words: an eager message, which is on its way at once."""
 LONGEST = 2**31 - 1 - HEADER_BYTES
@@ -58,6 +59,8 @@ class Kind(IntEnum):
     """PS to worker: how does the gradient that you claimed differ from the vote; see Question in wire/evidence.py."""
     EVIDENCE = 13
     """Worker to PS: the pieces that differ, as far as they were asked for; see Evidence."""
+    JOIN = 14
+    """Worker rank to PS, first on each connection of TCP: random bytes that stay the same while its process lives."""
 
 
 @dataclass(frozen=True, slots=True)

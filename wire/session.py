@@ -3,7 +3,7 @@
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from typing import Protocol
 
 import numpy as np
@@ -45,6 +45,25 @@ class Channel(Protocol):
     def receive(self) -> Iterator[Message]: ...
 
 
+class Door(Protocol):
+    """Says which peers take part, where they may come at any time; it talks to those that do not yet.
+
+    Attributes:
+        limits: the kinds of message that it takes, and the most bytes of payload: they are always expected.
+        outside: peers that take no part now; for all others they are dead.
+        absent: those of them that never have.
+    """
+
+    limits: Mapping[Kind, int]
+
+    @property
+    def outside(self) -> Set[int]: ...
+    @property
+    def absent(self) -> Set[int]: ...
+    def take(self, message: Message) -> bool:
+        """Takes a message, if it is for the door; whether it was."""
+
+
 class Session:
     """The conversation of one rank with its peers: limits, credit and waiting, on one channel.
 
@@ -56,6 +75,9 @@ class Session:
             message is under way. It may be set.
         clock: seconds, monotonic.
         sleep: waits for so many seconds.
+
+    Attributes:
+        door: says which peers take part; None: all do. It may be set, before `expect`.
     """
 
     def __init__(
@@ -68,6 +90,7 @@ class Session:
         self.clock = clock
         self.channel = channel
         self.poll = poll
+        self.door: Door | None = None
         self._sleep = sleep
         self._due: dict[tuple[Header, int], None] = {}
 
@@ -78,8 +101,14 @@ class Session:
 
     @property
     def dead(self) -> frozenset[int]:
-        """Peers that are lost."""
-        return frozenset(self.channel.dead)
+        """Peers that are lost, or outside."""
+        dead = frozenset(self.channel.dead)
+        return dead if self.door is None else dead | self.door.outside
+
+    @property
+    def lost(self) -> frozenset[int]:
+        """Those of the dead that have taken part."""
+        return self.dead if self.door is None else self.dead - self.door.absent
 
     @property
     def bytes_received(self) -> int:
@@ -98,6 +127,8 @@ class Session:
             asked: those that come only as answers to `ask`.
         """
         asked = set(asked)
+        if self.door is not None:
+            limits = {**limits, **{kind: max(n, limits.get(kind, 0)) for kind, n in self.door.limits.items()}}
         if self.channel.limits == limits and self.channel.credit.keys() == asked:
             return
         self.channel.limits.clear()
@@ -107,12 +138,13 @@ class Session:
         self._due.clear()
 
     def send(self, peers: Iterable[int], header: Header, payload: bytes | memoryview = b"") -> None:
-        """Starts sending a message to each of the peers."""
-        self.channel.send(peers, header, payload)
+        """Starts sending a message to each of the peers; not to those outside."""
+        outside = () if self.door is None else self.door.outside
+        self.channel.send([peer for peer in peers if peer not in outside], header, payload)
 
     def ask(self, peer: int, header: Header, answer: Kind, payload: bytes | memoryview = b"") -> None:
         """Sends a message, and admits one answer to it: of kind `answer`, with the header's other fields."""
-        self.channel.send([peer], header, payload)
+        self.send([peer], header, payload)
         due = (Header(answer, header.step, header.worker, header.file), peer)
         if due not in self._due:
             self._due[due] = None
@@ -136,7 +168,8 @@ class Session:
         came = False
         for message in self.receive():
             came = True
-            take(message)
+            if self.door is None or not self.door.take(message):
+                take(message)
         return came
 
     def wait(

@@ -44,6 +44,8 @@ class Channel:
     Attributes:
         hosts: by peer, the address of its last connection.
         drops: by peer, how often its connection was lost.
+        closed: whether no more connections come.
+        why: by peer, what its last connection was lost of.
     """
 
     def __init__(
@@ -60,9 +62,11 @@ class Channel:
         self.credit: dict[int, Counter[int]] = {}
         self.hosts: dict[int, str] = {}
         self.drops: Counter[int] = Counter()
+        self.why: dict[int, str] = {}
         self._entrance = entrance
         self._greeting = greeting
         self._connections: dict[int, Connection] = {}
+        self.closed = False
         self._longest = _SHORT  # bytes of any payload that was ever expected
         self._read = 0  # bytes, of connections that are over
 
@@ -104,8 +108,9 @@ class Channel:
     def receive(self) -> Iterator[Message]:
         """All that has arrived by now; of a flood a part, so that it ends."""
         self._longest = max([self._longest, *self.limits.values()])
-        for connection in self._entrance.arrivals(self._missing):
-            self._connect(connection)
+        if not self.closed:
+            for connection in self._entrance.arrivals(self._missing):
+                self._connect(connection)
         for connection in list(self._connections.values()):
             connection.flush()
             yield from connection.receive(self._admit)
@@ -141,20 +146,32 @@ class Channel:
         if self._connections.get(connection.peer) is connection:
             self._read += connection.bytes_received
             self.drops[connection.peer] += 1
+            self.why[connection.peer] = connection.lost
             self._missing.add(connection.peer)
             del self._connections[connection.peer]
 
     def wait(self, seconds: float) -> None:
         """Returns after so many seconds, or when there is something to receive, to send, or to let in."""
         poll = select.poll()
-        self._entrance.watch(poll)
+        if not self.closed:
+            self._entrance.watch(poll)
         for connection in self._connections.values():
             poll.register(connection, select.POLLIN | (select.POLLOUT if connection.queued else 0))
         poll.poll(max(1, round(1000 * seconds)))
 
+    @property
+    def connected(self) -> bool:
+        """Whether any peer has a connection."""
+        return bool(self._connections)
+
+    def close_entrance(self) -> None:
+        """Lets no more connections come."""
+        self.closed = True
+        self._entrance.close()
+
     def close(self) -> None:
         """Ends all connections, and lets no more come."""
-        self._entrance.close()
+        self.close_entrance()
         for connection in list(self._connections.values()):
             connection.end("it was closed here")
             self._drop(connection)

@@ -44,6 +44,9 @@ class WorkerRank:
         corrupt: what becomes of a worker's vector, (d + b,) float32, before it is claimed; None: nothing.
         share_compute: compute a file once for all workers of this rank that hold it.
         silence: seconds without a word from the PS until this rank leaves.
+
+    Attributes:
+        last: the message that ended its work, QUIT or START; None as long as there is none.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class WorkerRank:
         self._share_compute = share_compute
         self._silence = silence
         self._over = False
+        self.last: Message | None = None
         self._queue: deque[tuple[Header, Work]] = deque()
         self._weights: dict[int, np.ndarray] = {}
         self._loaded: int | None = None
@@ -77,7 +81,7 @@ class WorkerRank:
         self._shared: dict[tuple[int, int, bool], np.ndarray] = {}
 
     def serve(self) -> bool:
-        """Works until the PS says QUIT (True), or is dead or silent for too long (False)."""
+        """Works until the PS says QUIT or START (True), or is dead or silent for too long (False)."""
 
         def over() -> bool:
             return self._over or PS in self._session.dead
@@ -104,8 +108,8 @@ class WorkerRank:
         header = message.header
         if header is None:
             return
-        if header.kind == Kind.QUIT:
-            self._over = True
+        if header.kind in (Kind.QUIT, Kind.START):
+            self._over, self.last = True, message
         elif header.kind == Kind.WEIGHTS:
             self._weights[header.step] = np.frombuffer(message.payload, np.float32)
             for old in sorted(self._weights)[:-2]:

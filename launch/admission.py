@@ -1,0 +1,219 @@
+"""Ranks that come by themselves, at any time: each is started, loads, passes the self-test, and then takes part."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from detox.config import Config
+from detox.errors.words import counted
+from detox.launch.ranks import READY_LIMIT, read_facts, start_message
+from detox.ps.events import Event, EventKind
+from detox.ps.model import GlobalModel
+from detox.ps.selftest import StartError, probe_work
+from detox.tasks.samples import Files
+from detox.wire import DIGEST_BYTES, LIFE_BYTES, PROBE, Header, Kind, Message, Session
+
+_GRACE = 5.0  # seconds for the others, once enough have come
+
+
+@dataclass
+class _Guest:
+    """A rank that has come, in one life of its process, and how far it is."""
+
+    life: bytes
+    stage: str = "loads data and model"
+    facts: dict[str, str] = field(default_factory=dict)
+    digests: dict[int, bytes] = field(default_factory=dict)
+
+
+class Admission:
+    """The session's door: it says who takes part, and takes in whoever comes, before the first step or later.
+
+    A rank that comes again in the same life of its process goes on where it was; in another it begins anew. What it
+    says is believed of nobody but itself, and nobody is waited for but at the start.
+
+    Args:
+        session: the conversation with the ranks; its door is this from now on.
+        config: of the run.
+        ranks: rank of each worker.
+        model: its weights are those of the self-test, now.
+        files: one file of the first step is its work.
+        addresses: by rank, where it came from, as the channel knows.
+        keys: fingerprint of each worker's key.
+
+    Attributes:
+        limits, outside, absent: see detox.wire.Door.
+        least, patience: see detox.ps.attendance.Attendance.
+        hosts: host of each rank that has taken part.
+        digests: by worker, of the self-test, of those that passed it.
+    """
+
+    limits: Mapping[Kind, int] = {Kind.JOIN: LIFE_BYTES, Kind.READY: READY_LIMIT, Kind.CLAIM: DIGEST_BYTES}
+
+    def __init__(
+        self,
+        session: Session,
+        config: Config,
+        ranks: Sequence[int],
+        model: GlobalModel,
+        files: Files,
+        addresses: Mapping[int, str],
+        keys: Sequence[str],
+    ) -> None:
+        self.outside: set[int] = set(ranks)
+        self.absent: set[int] = set(ranks)
+        self.least = config.transport.p_min or 1
+        self.patience = config.transport.silence
+        self.hosts: dict[int, str] = {}
+        self.digests: dict[int, bytes] = {}
+        self._session = session
+        self._addresses = addresses
+        self._keys = keys
+        self._workers: dict[int, list[int]] = {}
+        for worker, rank in enumerate(ranks):
+            self._workers.setdefault(rank, []).append(worker)
+        self._starts = {rank: start_message(config, list(ranks), rank=rank) for rank in self._workers}
+        self._weights = bytes(model.weights.data.cast("B"))
+        self._work = probe_work(model, files)
+        self._compares = config.compares_bits
+        self._guests: dict[int, _Guest] = {}
+        self._reference: bytes | None = None
+        self._news: dict[tuple[int, EventKind], str] = {}
+        session.door = self
+        session.expect({})
+
+    @property
+    def missing(self) -> frozenset[int]:
+        """Workers that have never taken part."""
+        return frozenset(worker for rank in self.absent for worker in self._workers[rank])
+
+    def take(self, message: Message) -> bool:
+        """Takes what comes of ranks outside, and word that a rank is here."""
+        rank, header = message.source, message.header
+        if header is not None and header.kind == Kind.JOIN:
+            self._meet(rank, bytes(message.payload))
+            return True
+        guest = self._guests.get(rank)
+        if rank not in self.outside or guest is None:
+            return rank in self.outside
+        if header is not None and header.kind == Kind.READY and guest.stage.startswith("loads"):
+            self._hear(rank, guest, bytes(message.payload))
+        elif header == Header(Kind.CLAIM, PROBE, 0 if header is None else header.worker):
+            self._compare(rank, guest, header.worker, bytes(message.payload))
+        return True
+
+    def _meet(self, rank: int, life: bytes) -> None:
+        """A rank is here, on a new connection."""
+        guest = self._guests.get(rank)
+        if guest is not None and guest.life == life and rank not in self.outside:
+            self._tell(rank, EventKind.JOINED, f"is back, from {self._addresses.get(rank, '')}")
+        elif not self._session.sending(rank):  # or it asks faster than it listens
+            self.outside.add(rank)
+            self._guests[rank] = _Guest(life)
+            self._session.channel.send([rank], Header(Kind.START), self._starts[rank])
+
+    def _hear(self, rank: int, guest: _Guest, payload: bytes) -> None:
+        """How far a rank is with loading; when it is done, the self-test begins."""
+        try:
+            facts = read_facts(rank, payload)
+        except StartError:
+            facts = {"error": "it is ready for something else"}
+        if "error" in facts:
+            self._refuse(rank, guest, facts["error"])
+        elif "loading" not in facts:
+            guest.facts, guest.stage = facts, "computes the self-test"
+            send = self._session.channel.send
+            send([rank], Header(Kind.WEIGHTS, PROBE), self._weights)
+            for worker in self._workers[rank]:
+                send([rank], Header(Kind.WORK, PROBE, worker), self._work)
+
+    def _compare(self, rank: int, guest: _Guest, worker: int, digest: bytes) -> None:
+        """A worker's answer to the self-test."""
+        if worker in self._workers[rank] and guest.stage == "computes the self-test":
+            guest.digests[worker] = digest if self._compares else b""
+            if len(guest.digests) == len(self._workers[rank]):
+                guest.stage = "has passed"
+                if self._reference is not None:
+                    self._decide(rank, guest)
+
+    def _decide(self, rank: int, guest: _Guest) -> None:
+        """Lets a rank take part whose answers are what the others' were."""
+        if set(guest.digests.values()) != {self._reference}:
+            self._refuse(rank, guest, "computes other bits than the others in the self-test")
+            return
+        self.outside.discard(rank)
+        self.absent.discard(rank)
+        self.hosts[rank] = self._addresses.get(rank, "")
+        self.digests.update(guest.digests)
+        says = " ".join(guest.facts.get(name, "") for name in ("host", "machine", "cpu_capability", "gpu")).strip()
+        for worker in self._workers[rank]:
+            key = f"key {self._keys[worker]}, " if worker < len(self._keys) else ""
+            self._tell(rank, EventKind.JOINED, f"{key}from {self.hosts[rank]}, and says it is {says}")
+
+    def _refuse(self, rank: int, guest: _Guest, why: str) -> None:
+        guest.stage = why
+        self._tell(rank, EventKind.LEFT_OUT, why)
+
+    def _tell(self, rank: int, kind: EventKind, why: str) -> None:
+        """Of many news of a kind of one rank, the last."""
+        self._news[rank, kind] = why
+
+    def news(self, step: int) -> list[Event]:
+        """Who has come or was left out since this was asked last."""
+        told, self._news = self._news, {}
+        return [
+            Event(kind, step, worker, detail=why)
+            for (rank, kind), why in sorted(told.items())
+            for worker in self._workers[rank]
+        ]
+
+    def gather(self, enough: int, deadline: float, say: Callable[[str], object]) -> None:
+        """Waits until so many workers have passed the self-test with equal bits, and a moment for the others.
+
+        Args:
+            enough: workers.
+            deadline: seconds.
+            say: told who is waited for, every few seconds.
+
+        Raises:
+            StartError: too few have come.
+        """
+        clock = self._session.clock
+        end, next_ = clock() + deadline, clock() + _GRACE
+
+        def alike() -> tuple[bytes, int]:
+            counts = Counter(digest for guest in self._guests.values() for digest in guest.digests.values())
+            return max(counts.items(), key=lambda item: item[1], default=(b"", 0))
+
+        def tell() -> bool:
+            nonlocal next_
+            if clock() > next_:
+                next_ = clock() + 6 * _GRACE
+                say(f"{alike()[1]} workers of at least {enough} are here; waiting for {self._awaited()}")
+            return False
+
+        def settled() -> bool:
+            return all(guest.stage == "has passed" for guest in self._guests.values()) and not self._awaited()
+
+        if not self._session.wait(lambda: alike()[1] >= enough, lambda _: None, deadline=end, then=tell):
+            raise StartError(
+                f"{alike()[1]} of at least {counted(enough, 'worker')} have passed the self-test with equal bits "
+                f"within transport.start_deadline = {deadline:g} s; {self._awaited()}"
+            )
+        self._session.wait(settled, lambda _: None, deadline=min(end, clock() + _GRACE))
+        self._reference = alike()[0]
+        for rank in self._workers:
+            guest = self._guests.get(rank)
+            if guest is not None and guest.stage == "has passed":
+                self._decide(rank, guest)
+            else:
+                self._tell(rank, EventKind.LEFT_OUT, guest.stage if guest else "has not come")
+
+    def _awaited(self) -> str:
+        """The workers that have not passed the self-test, and how far they are."""
+        found: dict[str, list[int]] = {}
+        for rank, workers in self._workers.items():
+            guest = self._guests.get(rank)
+            if guest is None or guest.stage != "has passed":
+                found.setdefault(guest.stage if guest else "has not come", []).extend(workers)
+        return "; ".join(f"{', '.join(map(str, workers))}: {why}" for why, workers in found.items())

@@ -1,0 +1,97 @@
+"""`detox-ps serve`: the parameter server of a run whose workers come by `detox-ps join`, without mpirun."""
+
+import os
+from argparse import ArgumentParser
+from functools import partial
+from pathlib import Path
+
+from detox.config import Config, ConfigError
+from detox.launch import failure
+from detox.launch.address import parse_address
+from detox.launch.admission import Admission
+from detox.launch.environment import fix_torch
+from detox.launch.serve import serve as live
+from detox.launch.train import end_with_threads, parse
+from detox.launch.training import run_training
+from detox.ps.model import GlobalModel
+from detox.tasks.samples import Files
+from detox.wire import Session, keys
+from detox.wire.listener import Listener
+from detox.wire.tcp import Channel
+from detox.worker.attacks import ATTACKS
+
+_EVERYWHERE = ("", "0.0.0.0", "::", "*")
+
+
+def serve(argv: list[str]) -> int:
+    """Serves the run to its end; returns its exit status."""
+    options, rest = parser().parse_known_args(argv)
+    config, _ = parse(rest)
+    check(config)
+    address = parse_address("--listen", options.listen)
+    if address[0] in _EVERYWHERE and hasattr(os, "geteuid") and os.geteuid() == 0 and not options.as_root:
+        raise ConfigError(
+            f"--listen {options.listen}: as root, on all addresses of this host: name one of them, run it as another "
+            "user, or say --as-root"
+        )
+    own = keys.Keys(options.keys / keys.PS if (options.keys / keys.PS).is_dir() else options.keys)
+    if len(own.peers) != config.p:
+        raise ConfigError(f"p = {config.p}, but {options.keys} has keys of {len(own.peers)} workers: detox-ps keys -p")
+    end_with_threads()
+    fix_torch()
+    listener = Listener(address, own)
+    channel = Channel(listener, range(1, config.p + 1))
+    print(f"listens on {address[0]}:{listener.port}, key {own.fingerprint}", flush=True)
+    status = failure.FAILURE
+    try:
+        status, _ = serve_on(channel, own, Session(channel, sleep=channel.wait), rest)
+    finally:
+        channel.close()
+    return status
+
+
+def serve_on(channel: Channel, own: keys.Keys, session: Session, argv: list[str]) -> tuple[int, bool]:
+    """The life of a parameter server whose workers come by themselves; see detox.launch.serve.serve.
+
+    Args:
+        channel: where they come.
+        own: the keys of this end, by which it knows them.
+        session: the conversation on the channel.
+        argv: of `detox-ps train`.
+    """
+    fingerprints = [keys.fingerprint(certificate) for certificate in own.peers]
+
+    def admit(session: Session, config: Config, ranks: list[int], model: GlobalModel, files: Files) -> Admission:
+        return Admission(session, config, ranks, model, files, channel.hosts, fingerprints)
+
+    return live(session, argv, partial(run_training, admit=admit))
+
+
+def check(config: Config) -> None:
+    """Raises ConfigError where a config takes what only mpirun gives."""
+    if config.workers_per_rank not in (None, 1):
+        raise ConfigError("workers_per_rank: each worker has a key and a process of its own here; leave it out")
+    if config.groups_within == "class":
+        raise ConfigError("groups_within = class: here hosts come later too, of which nobody knows the class yet")
+    attack = config.attack
+    if config.q and (ATTACKS[attack.kind].colludes or attack.when != "always"):
+        raise ConfigError(
+            f"attack.kind = {attack.kind}, attack.when = {attack.when}: colluding workers talk to each other, for "
+            "which they have no connection here; rehearse that under mpirun, or take another attack"
+        )
+    if (least := config.transport.p_min) is not None and least > config.p:
+        raise ConfigError(f"transport.p_min = {least} workers of p = {config.p}")
+
+
+def parser() -> ArgumentParser:
+    """The command line but for the fields of the config."""
+    line = ArgumentParser(
+        "detox-ps serve",
+        allow_abbrev=False,
+        description="Serves a run to workers that come by detox-ps join, each with a key of its own, and trains; "
+        "whatever is not an option here is as for detox-ps train (see detox-ps train --help).",
+    )
+    line.add_argument("--listen", required=True, metavar="HOST:PORT", help="the address that workers dial; port 0: any")
+    line.add_argument("--keys", type=Path, default=Path("keys"), metavar="FOLDER", help="made by detox-ps keys")
+    line.add_argument("--as-root", action="store_true", help="listen on all addresses though this is root")
+    return line

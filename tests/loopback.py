@@ -1,0 +1,159 @@
+"""Whole jobs over TCP and TLS in one process: real sockets on loopback, and the clock of wire/memory.py, which only the
+PS's sleep turns. Honest ranks are lives of their own; hostile ones have a channel that does what it likes."""
+
+import contextlib
+import io
+import json
+import os
+import signal
+from collections.abc import Callable
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from one_process import CONFIG, Rank
+
+from detox.launch.environment import SIGNALS
+from detox.launch.listen import serve_on
+from detox.wire import Header, Kind, Session, keys
+from detox.wire.dialer import Dialer
+from detox.wire.keys import Keys
+from detox.wire.listener import Listener
+from detox.wire.memory import Network
+from detox.wire.tcp import Channel
+
+HOST = "127.0.0.1"
+
+
+def memory() -> int:
+    """Bytes of memory that this process has."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+class Loopback(Network):
+    """Ranks that dial each other.
+
+    Attributes:
+        port: of the PS.
+        folder: of the keys.
+        ports: by rank, where it dials instead.
+        hostile: by rank, the class of its channel.
+        most: bytes of memory that this process has had at most.
+        ends: by rank, its channel.
+    """
+
+    def __init__(self, folder: Path, hostile: dict[int, type[Channel]]) -> None:
+        super().__init__()
+        self.folder, self.hostile = folder, hostile
+        self.ports: dict[int, int] = {}
+        self.ends: dict[int, Channel] = {}
+        self.most = 0
+        self.own = Keys(folder / keys.PS)
+        self.listener = Listener((HOST, 0), self.own, self.clock)
+        self.port = self.listener.port
+
+    def channel(self, rank, peers, heard=None):
+        if rank == 0:
+            channel = Channel(self.listener, peers)
+        else:
+            life = os.urandom(16)
+            channel = self.hostile.get(rank, Channel)(
+                self.dialer(rank), [0], lambda: (Header(Kind.JOIN), life), patient=True
+            )
+            channel.network, channel.rank = self, rank
+        self.ends[rank] = channel
+        return channel
+
+    def dialer(self, rank: int) -> Dialer:
+        own = Keys(self.folder / keys.worker_folder(rank - 1))
+        return Dialer((HOST, self.ports.get(rank, self.port)), own, self.clock)
+
+    def sleep(self, seconds: float) -> None:
+        super().sleep(seconds)
+        self.most = max(self.most, memory())
+
+    def kill(self, rank: int) -> None:
+        self.ends[rank].close()
+
+    def close(self) -> None:
+        for end in self.ends.values():
+            end.close()
+
+
+@dataclass
+class Job:
+    """A job that has ended; see one_process.Finished."""
+
+    status: int
+    text: str
+    folder: Path
+    growth: int
+    errors: dict[int, BaseException] = field(default_factory=dict)
+
+    @property
+    def run(self) -> Path:
+        (path,) = self.folder.glob("runs/*")
+        return path
+
+    @property
+    def summary(self) -> dict:
+        return json.loads((self.run / "summary.json").read_text())
+
+    @property
+    def ledger(self) -> list[dict]:
+        return [json.loads(line) for line in (self.run / "ledger.jsonl").read_text().splitlines()]
+
+    @property
+    def longest(self) -> float:
+        """Seconds of the longest step."""
+        lines = (self.run / "metrics.jsonl").read_text().splitlines()
+        return max(sum(json.loads(line)["seconds"].values()) for line in lines)
+
+
+def train(
+    folder: Path,
+    *options: str,
+    p: int = 9,
+    hostile: dict[int, type[Channel]] | None = None,
+    absent: tuple[int, ...] = (),
+    prepare: Callable[[Loopback], object] = lambda network: None,
+) -> Job:
+    """Serves run.toml to p ranks.
+
+    Args:
+        folder: the job's; it has `keys`.
+        options: behind `run.toml`.
+        p: workers, each a rank.
+        hostile: by rank, the class of its channel.
+        absent: ranks that do not come.
+        prepare: done with the network before the first word; it may add actors.
+    """
+    network, fellows, said = Loopback(folder / "keys", hostile or {}), Network(), io.StringIO()
+    prepare(network)
+    (folder / "run.toml").write_text(CONFIG)
+    session = network.session(0, range(1, p + 1))
+    ranks = {rank: Rank(network, fellows, rank, p + 1) for rank in range(1, p + 1) if rank not in absent}
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    before = network.most = memory()
+    try:
+        with chdir(folder), redirect_stdout(said), redirect_stderr(said):
+            status, _ = serve_on(network.ends[0], network.own, session, ["run.toml", *options])
+            growth = network.most - before
+            network.ends[0].close()
+            for _ in range(300):
+                if not all(rank.over for number, rank in ranks.items() if number not in network.hostile):
+                    Network.sleep(network, 0.01)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        with contextlib.suppress(OSError):
+            network.close()
+    errors = {number: rank.error for number, rank in ranks.items() if rank.error}
+    left = [number for number, rank in ranks.items() if not rank.over and number not in network.hostile]
+    assert not left, f"ranks {left} do not leave\n{said.getvalue()}"
+    return Job(status, said.getvalue(), folder, growth, errors)
+
+
+def session_of(network: Loopback, channel: Channel) -> Session:
+    """A conversation on a channel by the network's clock."""
+    return Session(channel, clock=network.clock, sleep=network.sleep)
