@@ -10,7 +10,6 @@ from detox.launch import failure
 from detox.launch.address import parse_address
 from detox.launch.environment import fix_torch, handle_signals
 from detox.launch.train import end_with_threads
-from detox.launch.work import work
 from detox.wire import LIFE_BYTES, Header, Kind, Session
 from detox.wire.connection import EntranceError
 from detox.wire.dialer import Dialer
@@ -24,6 +23,8 @@ _GOODBYE = 2.0  # seconds for the last words to arrive
 
 def join(argv: list[str]) -> int:
     """Works until the run is over; 0 if the parameter server has said so."""
+    from detox.launch.work import work
+
     options = parser().parse_args(argv)
     own = Keys(options.keys)
     end_with_threads()

@@ -2,19 +2,13 @@
 
 import os
 from argparse import ArgumentParser
-from functools import partial
 from pathlib import Path
 
 from detox.config import Config, ConfigError
 from detox.launch import failure
 from detox.launch.address import parse_address
-from detox.launch.admission import Admission
 from detox.launch.environment import fix_torch
-from detox.launch.serve import serve as live
 from detox.launch.train import end_with_threads, parse
-from detox.launch.training import run_training
-from detox.ps.model import GlobalModel
-from detox.tasks.samples import Files
 from detox.wire import Session, keys
 from detox.wire.listener import Listener
 from detox.wire.tcp import Channel
@@ -25,6 +19,8 @@ _EVERYWHERE = ("", "0.0.0.0", "::", "*")
 
 def serve(argv: list[str]) -> int:
     """Serves the run to its end; returns its exit status."""
+    from detox.launch.attended import serve_on
+
     options, rest = parser().parse_known_args(argv)
     config, _ = parse(rest)
     check(config)
@@ -48,23 +44,6 @@ def serve(argv: list[str]) -> int:
     finally:
         channel.close()
     return status
-
-
-def serve_on(channel: Channel, own: keys.Keys, session: Session, argv: list[str]) -> tuple[int, bool]:
-    """The life of a parameter server whose workers come by themselves; see detox.launch.serve.serve.
-
-    Args:
-        channel: where they come.
-        own: the keys of this end, by which it knows them.
-        session: the conversation on the channel.
-        argv: of `detox-ps train`.
-    """
-    fingerprints = [keys.fingerprint(certificate) for certificate in own.peers]
-
-    def admit(session: Session, config: Config, ranks: list[int], model: GlobalModel, files: Files) -> Admission:
-        return Admission(session, config, ranks, model, files, channel.hosts, fingerprints)
-
-    return live(session, argv, partial(run_training, admit=admit))
 
 
 def check(config: Config) -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from one_process import CONFIG, Rank
 
+from detox.launch.attended import serve_on
 from detox.launch.environment import SIGNALS
-from detox.launch.listen import serve_on
 from detox.wire import Header, Kind, Session, keys
 from detox.wire.dialer import Dialer
 from detox.wire.keys import Keys
@@ -40,6 +40,7 @@ class Loopback(Network):
         hostile: by rank, the class of its channel.
         most: bytes of memory that this process has had at most.
         ends: by rank, its channel.
+        litter: what has to be closed beside them.
     """
 
     def __init__(self, folder: Path, hostile: dict[int, type[Channel]]) -> None:
@@ -47,6 +48,7 @@ class Loopback(Network):
         self.folder, self.hostile = folder, hostile
         self.ports: dict[int, int] = {}
         self.ends: dict[int, Channel] = {}
+        self.litter: list = []
         self.most = 0
         self.own = Keys(folder / keys.PS)
         self.listener = Listener((HOST, 0), self.own, self.clock)
@@ -76,7 +78,7 @@ class Loopback(Network):
         self.ends[rank].close()
 
     def close(self) -> None:
-        for end in self.ends.values():
+        for end in [*self.ends.values(), *self.litter]:
             end.close()
 
 

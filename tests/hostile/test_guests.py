@@ -38,6 +38,7 @@ def storm(network):
     def act():
         for number in range(40):
             guest = socket.socket()
+            network.litter.append(guest)
             guest.setblocking(False)
             code = guest.connect_ex((HOST, network.port))
             if code in (0, errno.EINPROGRESS):
@@ -63,6 +64,7 @@ def strangers(folder):
                 (own / keys.SECRET).chmod(0o600)
                 (own / keys.PEERS).write_bytes((folder / "keys" / "worker-0" / keys.PEERS).read_bytes())
             dialers.append(Dialer((HOST, network.port), Keys(own), network.clock))
+        network.litter += dialers
 
         def act():
             for dialer in dialers:
@@ -85,6 +87,7 @@ def replay(network):
         try:
             near, _ = listener.accept()
             pairs.append((near, socket.create_connection((HOST, network.port))))
+            network.litter += pairs[-1]
         except BlockingIOError:
             pass
         for near, far in pairs:
@@ -101,9 +104,10 @@ def replay(network):
             guest.setblocking(False)
             guest.send(heard)
             guests.append(guest)
+            network.litter.append(guest)
 
     network.actors.append(act)
-    network.replayed = guests
+    network.litter.append(listener)
 
 
 @pytest.mark.parametrize("kind", ["storm", "strangers", "replay"])

@@ -6,6 +6,7 @@ Each case is a hostile rank in each of three groups of three. `pytest tests/host
 import json
 import os
 import struct
+from types import SimpleNamespace
 
 import blosc
 import numpy as np
@@ -127,6 +128,11 @@ class NeverListens(Hostile):
         return iter(()) if self.deaf else super().receive()
 
 
+def closing(connection):
+    """What closes the connection."""
+    return SimpleNamespace(close=lambda: connection.end("the job is over"))
+
+
 class ComesAnew(Hostile):
     """New connections with its right key, one after the other; on each it says that it is another process."""
 
@@ -135,9 +141,12 @@ class ComesAnew(Hostile):
 
     def receive(self):
         if self.begun:
-            self.dialer = self.dialer or self.network.dialer(self.rank)
+            if self.dialer is None:
+                self.dialer = self.network.dialer(self.rank)
+                self.network.litter.append(self.dialer)
             for connection in self.dialer.arrivals([0]):
                 life = os.urandom(16)
+                self.network.litter.append(closing(connection))
                 connection.send(np.frombuffer(Header(Kind.JOIN).pack(16) + life, np.uint8))
                 self.dialer, ComesAnew.came = None, ComesAnew.came + 1
         return super().receive()
