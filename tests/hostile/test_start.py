@@ -106,7 +106,7 @@ def test_who_does_not_start_as_it_has_to_is_left_out_to_the_same_bits(start, wit
     assert job.growth < 64 * 2**20
 
 
-def test_what_a_rank_says_of_itself_reaches_the_ledger_as_plain_characters_beside_its_address(start):
+def test_what_a_rank_says_of_itself_is_plain_characters_beside_its_address(start):
     words = json.dumps({"host": "ps\x1b[2J\u202e", "machine": "x" * 5000}).encode()
     job = start(hostile={LIAR + 1: reports(words)})
     (line,) = [line for line in job.ledger if line["worker"] == LIAR and line["kind"] == "joined"]
