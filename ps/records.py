@@ -84,7 +84,7 @@ class Records:
             for event in self._quarantined
             if event.worker is not None
         ]
-        if here := sorted({event.worker for event in self._came if event.kind == EventKind.JOINED}):
+        if here := sorted({e.worker for e in self._came if e.worker is not None and e.kind == EventKind.JOINED}):
             said.append(f"now here: {_named(here)}")
         said += [
             f"worker {event.worker} is left out: {event.detail}"
