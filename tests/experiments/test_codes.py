@@ -1,0 +1,48 @@
+"""The baselines that are simulated: Aspis' attack and detectors, and cyclic codes."""
+
+from itertools import combinations
+from math import comb
+
+import numpy as np
+import pytest
+
+from benchmarks import aspis, cyclic
+
+
+@pytest.mark.parametrize(("p", "q"), [(9, 2), (10, 3)])
+def test_aspis_best_attack_wins_half_the_files_of_its_2q_workers_for_ever(p, q):
+    found = aspis.run(p, q, 3, "Aspis", "the 2q, always the same", seed=1, longest=4)
+    assert found.named is None
+    assert found.damage == pytest.approx(4 * comb(2 * q, 3) / 2 / comb(p, 3))
+
+
+@pytest.mark.parametrize("defence", aspis.DEFENCES)
+def test_who_always_lies_is_named_at_once_and_nobody_else(defence):
+    found = aspis.run(15, 3, 3, defence, "always", seed=2, longest=40)
+    assert found.named is not None
+    assert found.named <= 5
+    assert found.honest == 0
+
+
+def test_of_all_cliques_the_largest_counts_and_two_of_one_size_say_nothing():
+    workers = range(7)
+    edges = {(0, w) for w in range(2, 7)} | {(1, w) for w in range(2, 7)}
+    assert aspis.largest_clique([edges], workers, 2) == {0, 1}
+    assert aspis.largest_clique([{(0, 2), (0, 3), (1, 2), (1, 3)}], workers, 2) == set()
+    assert aspis.largest_clique([set()], workers, 2) == set()
+
+
+@pytest.mark.parametrize(("create", "held"), [(cyclic.gradient_code, 3), (cyclic.draco_code, 5)])
+def test_any_workers_but_s_decode_a_cyclic_code(create, held):
+    n, s, rng = 9, 2, np.random.default_rng(3)
+    code = create(n, s, rng)
+    for i in range(n):
+        outside = [j for j in range(n) if (j - i) % n >= held]
+        assert np.allclose(code[i, outside], 0)
+    gradients = rng.standard_normal((n, 4)).astype(np.float32)
+    for missing in combinations(range(n), s):
+        left = np.setdiff1d(np.arange(n), missing)
+        gain, error = cyclic.decoded(code, left, gradients)
+        weights = np.linalg.lstsq(code[left].T, np.ones(n), rcond=None)[0]
+        assert np.allclose(weights @ code[left] @ gradients, gradients.sum(0))
+        assert error < 1e-5 * gain
