@@ -89,8 +89,8 @@ def print_known(console: Console, facts: Mapping[str, Any]) -> None:
         )
     console.print("", table, sep="\n")
     console.print(
-        'Secret (groups = "redrawn"): nothing is gained by a design, for the share is the same, and a worker computes\n'
-        "more files."
+        'Secret (groups = "redrawn"): nothing is gained per step by a design, for the share is the same, and a worker\n'
+        "computes more files."
     )
     if q and (best := facts["advised_known"]):
         console.print(f"Known to {counted(q, 'Byzantine worker')}: take {best}, with the smallest share of bad votes.")
