@@ -20,6 +20,9 @@ from detox.launch.train import parse
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 ELSEWHERE = {
+    "detox-ps keys": "tests/launch/test_listen.py",
+    "detox-ps serve": "tests/launch/test_listen.py",
+    "detox-ps join": "tests/launch/test_listen.py",
     "detox-ps plan": "tests/reports/test_plan.py",
     "detox-ps watch": "tests/reports/test_watch.py",
     "detox-ps verify": "tests/jobs/test_verify.py",
