@@ -10,7 +10,7 @@ import numpy as np
 from blake3 import blake3
 
 from detox.errors import JobError
-from detox.ps.files import whole_lines
+from detox.ps.files import keep_lines, whole_lines
 from detox.tasks.devices import to_host
 from detox.wire.evidence import claim_of
 
@@ -48,23 +48,34 @@ class Chain:
     """The chain that a run writes: a line for each link, appended; a resumed run goes on with the last one.
 
     Args:
-        path: the file, in which what follows the checkpoint has been dropped.
+        path: the file, in which what follows the checkpoint has been dropped; a half-written last line goes too.
         every: steps from one link to the next, the first of step 1; 0: none is written.
 
     Attributes:
         end: its newest value; of an empty one, no digits.
+
+    Raises:
+        ChainError: what is in the file is no chain, and nothing can be linked to it.
     """
 
     def __init__(self, path: Path, every: int) -> None:
         self.end = ""
         self._path = path
         self._every = every
-        for _, record in whole_lines(path) if every else ():
-            self.end = record["chain"] if record else self.end
+        if every and path.exists():
+            self._go_on()
 
     def takes(self, step: int) -> bool:
         """Whether this step has a link."""
         return self._every > 0 and (step - 1) % self._every == 0
+
+    def _go_on(self) -> None:
+        try:
+            links = list(read_chain(self._path))
+        except ChainError as error:
+            raise ChainError(f"{error}: move the file away, and the chain begins anew with this job") from None
+        last, self.end = (links[-1][0].step, links[-1][1]) if links else (0, "")
+        keep_lines(self._path, last, lambda _: None)
 
     def add(self, link: Link) -> None:
         """Writes a link down."""

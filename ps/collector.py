@@ -172,7 +172,7 @@ class Collector:
         ballot, worker = chosen
         if (copy := ballot.copy_of(worker)) is not None:
             self._tell(round_.remember([self._forensics.compare(ballot, worker, copy)]))
-        elif not ballot.direct:
+        else:
             question = self._forensics.ask(ballot, worker)
             header = Header(Kind.EXAMINE, round_.step, worker, ballot.file)
             self._asked = self._ranks[worker]

@@ -70,6 +70,8 @@ class Forensics:
     def choose(self, round_: Round, gone: Set[int]) -> tuple[Ballot, int] | None:
         """A dissenter that is to be examined now, and the ballot: of those that are due the one examined longest ago.
 
+        It has claimed a digest, or the ballot has its copy.
+
         Args:
             round_: whose collection is about to end.
             gone: workers out of reach.
@@ -80,7 +82,9 @@ class Forensics:
             (self._examined.get(worker, -1), worker, ballot)
             for ballot in (round_.ballots if self._every else ())
             for worker in ballot.dissenters()
-            if worker not in gone and round_.step - self._examined.get(worker, -self._every) >= self._every
+            if worker not in gone
+            and _has_claimed(ballot, worker)
+            and round_.step - self._examined.get(worker, -self._every) >= self._every
         ]
         if not due:
             return None
@@ -122,6 +126,11 @@ class Forensics:
         entries = sum(piece(inquiry.vote, i).size for i in differing)
         found = diagnose(right, evidence.entries, self._tensors, places, entries)
         return [_event(*edge, inquiry.against, found)]
+
+
+def _has_claimed(ballot: Ballot, worker: int) -> bool:
+    """Whether there is something to examine: not of one whose copy could not be decoded."""
+    return not ballot.direct or ballot.copy_of(worker) is not None
 
 
 def _against(ballot: Ballot) -> str:

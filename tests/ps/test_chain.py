@@ -66,6 +66,27 @@ def test_a_last_line_that_is_half_written_is_left_out(tmp_path):
     assert [link for link, _ in read_chain(path)] == THREE[:2]
 
 
+def test_a_chain_goes_on_behind_the_last_whole_line(tmp_path):
+    path = tmp_path / "chain.jsonl"
+    _written(path, THREE)
+    whole = path.read_bytes()
+    for torn in (len(whole) - 40, len(whole.splitlines()[0]) // 2, len(whole) - 1):
+        path.write_bytes(whole[:torn])
+        before = [link for link, _ in read_chain(path)]
+        Chain(path, 1).add(Link(9, "d" * 32, (), 0, None))
+        assert [link for link, _ in read_chain(path)] == [*before, Link(9, "d" * 32, (), 0, None)]
+
+
+@pytest.mark.parametrize("line", [b'{"step": 1}', b"[]", b'{"chain": "a"}'])
+def test_nothing_is_linked_to_what_is_no_chain(tmp_path, line):
+    path = tmp_path / "chain.jsonl"
+    _written(path, THREE)
+    path.write_bytes(content := line + b"\n" + path.read_bytes())
+    with pytest.raises(ChainError, match="line 1 is no link of a chain: move the file away"):
+        Chain(path, 1)
+    assert path.read_bytes() == content
+
+
 def test_steps_may_be_left_out(tmp_path):
     links = [Link(step, "c" * 32, (), 0, None) for step in range(1, 9)]
     _written(tmp_path / "chain.jsonl", links, every=3)

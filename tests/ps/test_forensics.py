@@ -134,6 +134,14 @@ def test_what_is_too_long_or_was_not_asked_for_is_received_into_nothing(make):
     assert server.ledger.unattributed == {1: 1, 3: 1}
 
 
+@pytest.mark.parametrize("audit", [0, 3])
+def test_who_sends_what_cannot_be_decoded_keeps_nobody_from_being_examined(make, audit):
+    server, _, _, examined = make({0: lambda v: v[:1], 4: LIES[4]}, vote="full", audit=audit)
+    list(server.train(1, 12))
+    assert server.ledger.counts[0]["malformed"] == 12
+    assert [(line["worker"], line["step"]) for line in examined()] == [(4, 1), (4, 11)]
+
+
 def test_who_never_answers_stops_no_step_and_makes_room_after_a_while(make):
     lies = {**LIES, 8: lambda v: v + 1}
     server, workers, _, examined = make(lies)
