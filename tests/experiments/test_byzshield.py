@@ -1,6 +1,13 @@
+import importlib
+from pathlib import Path
+
 import pytest
 
-from experiments.byzshield import lines
+
+@pytest.fixture
+def lines(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[2])
+    return importlib.import_module("experiments.byzshield").lines
 
 
 @pytest.mark.parametrize(
@@ -13,9 +20,9 @@ from experiments.byzshield import lines
         (35, 5, range(3, 6), "| mols | 49 | 1 (0.020) | 1 (0.020) | 2 (0.041) |"),
     ],
 )  # fmt: skip
-def test_the_tables_have_the_papers_numbers(p, r, counts, row):
+def test_the_tables_have_the_papers_numbers(lines, p, r, counts, row):
     assert row in lines(p, r, counts)
 
 
-def test_an_assignment_that_there_is_not_has_no_row():
+def test_an_assignment_that_there_is_not_has_no_row(lines):
     assert [line.split(" | ")[0] for line in lines(17, 3, [2])][2:] == ["| no copies", "| any, in secret, on average"]
