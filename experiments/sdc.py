@@ -6,9 +6,8 @@ A run is a whole job in one process: the PS, the ranks and all that they send ar
 the messages go through memory. So each corruption can be recorded beside what the detector said of it.
 """
 
-import csv
 from argparse import ArgumentParser
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import product
@@ -68,8 +67,7 @@ SIZES: dict[str, dict[str, tuple[int, list[str], list[str], int]]] = {
     "quick": {
         "LeNet": (30, ["none", "permanent", "intermittent, repeatable", "transient"], list(DETECTORS), 1),
         "transformer": (
-            10, ["none", "permanent", "intermittent, repeatable"],
-            ["NaN check", "NaN check again", "audit 1/45", "r = 3 lazy", "r = 3", "tolerance 1e-3"], 1,
+            10, ["none", "permanent", "intermittent, repeatable"], ["NaN check", "r = 3 lazy"], 1,
         ),
     },
     "full": {"LeNet": (400, list(FAULTS), list(DETECTORS), 5), "transformer": (400, list(FAULTS), list(DETECTORS), 5)},
@@ -114,8 +112,9 @@ def summaries(found: Mapping[tuple[str, str, str, int, int], Mapping[str, Any]])
             value for name, value in result["scores"].items() if name in ("test_accuracy", "test_bits_per_character")
         )
         common = {"task": task, "fault": fault, "steps": steps, "seed": seed, "score": score}
-        named = dict(result["named"]) or _first(result["accused"], "nonfinite")
-        first = _first_wrong(result)
+        nonfinite = ((worker, step) for step, worker, kind in result["accused"] if kind == "nonfinite")
+        named = _earliest([*result["named"], *nonfinite])
+        first = _earliest((worker, step) for step, worker, *_ in result["wrong"])
         rows.append(
             common
             | {
@@ -192,15 +191,8 @@ def _replayed(result: Mapping[str, Any], name: str, every: int, first: Mapping[i
     }
 
 
-def _first_wrong(result: Mapping[str, Any]) -> dict[int, int]:
-    return _earliest((worker, step) for step, worker, *_ in result["wrong"])
-
-
-def _first(accused: list[list[Any]], kind: str) -> dict[int, int]:
-    return _earliest((worker, step) for step, worker, of in accused if of == kind)
-
-
-def _earliest(seen: Any) -> dict[int, int]:
+def _earliest(seen: Iterable[Sequence[int]]) -> dict[int, int]:
+    """By worker, the first step of the pairs (worker, step)."""
     found: dict[int, int] = {}
     for worker, step in seen:
         found[worker] = min(step, found.get(worker, step))
@@ -241,12 +233,6 @@ def pooled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             }
         )  # fmt: skip
     return table
-
-
-def read_csv(path: Path) -> list[dict[str, str]]:
-    """The rows of a kept table."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The picture of experiments/sdc.sh, from its kept tables: what each detector sees, by class, and when it names whom.
+"""The picture of experiments/sdc.sh, from its kept tables: what each detector sees, by class, and whom it names.
 
 python -m experiments.sdc_figure FOLDER --plot FILE
 """
@@ -66,20 +66,14 @@ def _recall(axes, rows) -> None:
 def _named(axes, runs) -> None:
     detectors = [name for name in _ORDER if any(row["detector"] == name for row in runs)]
     for name, number in zip(detectors, range(len(detectors)), strict=True):
-        of_one = [row for row in runs if row["detector"] == name and row["steps to a name"] != ""]
-        overhead = np.mean([float(row["overhead"]) for row in runs if row["detector"] == name])
-        waits = [float(row["steps to a name"]) for row in of_one]
-        share = sum(float(row["named"]) for row in of_one) / sum(
-            float(r["faulty"]) for r in runs if r["detector"] == name
-        )
+        of_one = [row for row in runs if row["detector"] == name]
+        overhead = max(0.005, np.mean([float(row["overhead"]) for row in of_one]))
+        share = sum(float(row["named"]) for row in of_one) / sum(float(row["faulty"]) for row in of_one)
         axes.scatter(overhead, share, s=60, color=f"C{number}", zorder=3)
-        wait = f", after {np.median(waits):g}" if waits else ""
-        axes.annotate(
-            f"{name}{wait}", (max(overhead, 0.005), share), xytext=(6, 4), textcoords="offset points", fontsize=8
-        )
+        axes.annotate(name, (overhead, share), xytext=(6, 4), textcoords="offset points", fontsize=8)
     axes.set(xscale="log", xlim=(0.004, 12), ylim=(-0.05, 1.12), ylabel="faulty workers that are named")
     axes.set_xlabel("copies computed beyond one per file (0.005: none)")
-    axes.set_title("named, after how many steps (median), and what it costs", fontsize=10)
+    axes.set_title("faulty workers that are named, and what it costs", fontsize=10)
     axes.grid(alpha=0.3)
 
 

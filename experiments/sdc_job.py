@@ -74,7 +74,9 @@ def recording(replay: bool) -> Iterator[Record]:
 
     def recorded(self: Corruptor, header: Header, vector: np.ndarray) -> np.ndarray:
         result = corrupt(self, header, vector)
-        if header.step != PROBE and result is not vector and result.tobytes() != vector.tobytes():
+        struck = result is not vector and result.tobytes() != vector.tobytes()
+        # Once the weights are NaN there is no right gradient any more.
+        if header.step != PROBE and struck and np.isfinite(vector).all():
             record.wrong[header.step, header.worker] = fault_class(vector, result)
             if replay and corrupt(self, header, vector).tobytes() != result.tobytes():
                 record.replayed.add((header.step, header.worker))
