@@ -1,5 +1,6 @@
 """`detox-ps new`: a task of one's own to start from."""
 
+import keyword
 import re
 import sys
 from argparse import ArgumentParser
@@ -44,8 +45,10 @@ def write_task(name: str, folder: Path) -> list[Path]:
     Raises:
         ConfigError: the name can be no module's of one's own, or a file of that name exists.
     """
-    if not re.fullmatch(r"[a-z_][a-z0-9_]*", name):
-        raise ConfigError(f"{name!r} is no name for a module: small letters, digits and _, such as my_task")
+    if not re.fullmatch(r"[a-z_][a-z0-9_]*", name) or keyword.iskeyword(name):
+        raise ConfigError(
+            f"{name!r} is no name for a module: small letters, digits and _, and no word of Python's, such as my_task"
+        )
     if name in sys.stdlib_module_names or name in packages_distributions():
         raise ConfigError(f"{name} is also a module of Python's or of an installed package: take another name")
     files_ = {folder / f"{name}{ending}": _template(ending, name) for ending in (".py", ".toml")}

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import Field, Strict
+from pydantic import Field
 
 from detox.aggregators import Hierarchy, create_hierarchy
-from detox.config.fields import Count, Natural, Section
+from detox.config.fields import Count, Natural, Section, Several
 from detox.ps.forensics import Forensics
 from detox.ps.quarantine import GraphQuarantine, OffenceQuarantine, Quarantine
 from detox.ps.round import LATE_STEPS
@@ -29,7 +29,7 @@ class AggregatorConfig(Section):
     f: Natural | None = None
     """Bad votes to tolerate per step; unset: the worst case of q: floor(q / ((r+1)/2)), with lazy copies up to q - 1 at
     r = 3, with auditors q."""
-    pre: Annotated[tuple[str, ...], Strict(False)] = ()
+    pre: Annotated[tuple[str, ...], Several] = ()
     """Pre-aggregators, applied to the votes in this order."""
     options: dict[str, dict[str, int | float | str]] = Field(default={})
     """By name of a rule or pre-aggregator, its options: options.multi_krum.m = 3."""

@@ -1,11 +1,13 @@
 """What a field of a config may hold, and what is said where it holds something else."""
 
 import contextlib
+import re
 import tomllib
 from typing import Annotated, Any
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PlainSerializer,
@@ -49,6 +51,14 @@ Option = Annotated[
     PlainSerializer(lambda value: list(value) if isinstance(value, tuple) else value),
     WithJsonSchema({"anyOf": [*_SCALARS, {"type": "array", "items": {"anyOf": _SCALARS}}]}),
 ]
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
+Several = BeforeValidator(_tuple)
+"""Of a tuple's field: takes a list, as TOML has them, and one value in place of a list of one."""
 
 
 class Section(BaseModel):
@@ -105,6 +115,9 @@ def _line(item: Any, model: type[BaseModel]) -> str:
     if item["type"] == "model_type":
         return f"{field} is a section, [{field}], got {_shown(item['input'])}"
     message = item["msg"].removeprefix("Value error, ")
+    if item["type"] == "literal_error" and isinstance(item["input"], str):
+        known = re.findall(r"'([^']*)'", item["ctx"]["expected"])
+        return f"{field}: {message}, got {_shown(item['input'])}{nearest(item['input'], known)}"
     return f"{field}: {message}, got {_shown(item['input'])}" if field else message
 
 

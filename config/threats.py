@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, Strict
+from pydantic import Field
 
-from detox.config.fields import Count, Natural, Seconds, Section, Seed
+from detox.config.fields import Count, Natural, Seconds, Section, Seed, Several
 from detox.errors.words import counted
 from detox.wire import Channel, Codec
 from detox.worker.attacks import ATTACKS
@@ -49,9 +49,9 @@ class AttackConfig(Section):
 class FaultConfig(Section):
     """Faults to inject, for tests and drills: these workers break down on purpose, beside the q Byzantine ones."""
 
-    worker: Annotated[tuple[Natural, ...], Strict(False)] = ()
+    worker: Annotated[tuple[Natural, ...], Several] = ()
     """Workers with a fault; a fault of a whole rank (kill, stop, ...) takes the rank's other workers along."""
-    kind: Annotated[tuple[FaultKind, ...], Strict(False)] = ()
+    kind: Annotated[tuple[FaultKind, ...], Several] = ()
     """What is wrong with each of them, in the same order; one kind serves them all."""
     first: Count = 2
     """First step with faults."""
@@ -73,6 +73,8 @@ class FaultConfig(Section):
         """What p workers do not have, and which fields do not go together; empty where all is well."""
         if strangers := [worker for worker in self.worker if worker >= p]:
             return f"fault.worker: {strangers[0]} is no worker, they are 0 to {p - 1}"
+        if self.worker and not self.kind:
+            return "fault.worker without fault.kind: name the fault, such as sdc"
         if self.worker and len(self.kind) not in (1, len(self.worker)):
             kinds, workers = counted(len(self.kind), "kind"), counted(len(self.worker), "worker")
             return f"fault.kind: {kinds} for {workers}; one for each, or one"

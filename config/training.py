@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-from pydantic import Field, Strict
+from pydantic import Field
 
-from detox.config.fields import ConfigError, Count, Fraction, Natural, Option, Positive, Section
+from detox.config.fields import ConfigError, Count, Fraction, Natural, Option, Positive, Section, Several
 from detox.config.messages import check_length
 from detox.tasks.computing import Computing
 from detox.tasks.samples import Files
@@ -36,7 +36,7 @@ class OptimizerConfig(Section):
     (which goes by the loss of each evaluation), ..."""
     schedule_options: dict[str, Option] = Field(default={})
     """Arguments of the schedule, as torch has them: eta_min = 0.001. The length is `steps` unless given."""
-    milestones: Annotated[tuple[Count, ...], Strict(False)] = ()
+    milestones: Annotated[tuple[Count, ...], Several] = ()
     """Steps at which schedule = "step" multiplies the learning rate by gamma."""
     gamma: Positive = 0.1
     """Factor of schedule = "step"."""

@@ -37,6 +37,8 @@ def launch(argv: list[str]) -> int:
     check_unlocked(folder.path, failure.say)
     if train.resume and not folder.done and not folder.has_steps and (told := why_new(config)):
         print(told, flush=True)
+    if progress != "none":
+        print(f"{n} ranks load torch and the data, and compare what they compute; the first step follows", flush=True)
     return _start(line, folder, options.restarts, train.resume)
 
 
@@ -111,8 +113,7 @@ def _start(line: list[str], folder: RunFolder, restarts: int, resume: bool) -> i
         failure.say(f"{why}; starting it again, at most {restarts} times more")
         if not resume and not replaces:
             line, resume = [*line, "--resume"], True  # what it was to replace is gone
-    if told or not number:
-        failure.say(outlook(told, number, str(folder.path), folder.resumable))
+    failure.say(outlook(told, number, str(folder.path), folder.resumable))
     return exit_status(status, number, told)
 
 
@@ -133,7 +134,7 @@ def outlook(told: dict[str, Any], number: int, folder: str, resumable: bool) -> 
         resumable: whether there is a checkpoint in it.
     """
     if not told:
-        return "the run was not started; see above"
+        return "ended before the run began" if number else "the run was not started; see above"
     if told["status"] == "failed" and not told["again"]:
         return "the run failed, and cannot be resumed before that is mended"
     died = "" if told["status"] != "running" or number else ": the parameter server is gone without a word"

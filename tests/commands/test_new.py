@@ -70,6 +70,7 @@ def test_what_exists_is_never_overwritten(tmp_path, ending):
         ("json", "also a module of Python's"),
         ("torch", "or of an installed package"),
         ("Moons", "no name for a module"),
+        ("class", "no word of Python's"),
         ("../x", "no name for a module"),
         ("", "no name for a module"),
     ],

@@ -83,6 +83,9 @@ def test_what_is_not_finite_is_refused_in_tables_of_options_too(path, value):
             for name in ("momentum", "weight_decay")
         ),
         ('[fault]\nkind = ["kill"]', "fault.kind without fault.worker"),
+        ("[fault]\nworker = 3", "fault.worker without fault.kind: name the fault"),
+        ('[fault]\nworker = 3\nkind = "nulify"', "fault.kind.0: .*; did you mean nullify"),
+        ('copies = "lasy"', "copies: .*; did you mean lazy"),
         ('[fault]\nworker = [3, 3]\nkind = ["kill", "stop"]', "fault.worker: a worker is named twice"),
         (
             '[fault]\nworker = [3]\nkind = ["sdc"]\nmean_steps = 9.0\nevery = 3',
@@ -129,6 +132,13 @@ def test_an_option_of_a_schedule_that_a_field_has_is_refused(read, text, words):
 def test_what_another_optimizer_has_by_default_can_be_set_to_0(read):
     config = read('[optimizer]\nname = "AdamW"\noptions.weight_decay = 0')
     assert config.optimizer.options == {"weight_decay": 0}
+
+
+@pytest.mark.parametrize("value", ["{}", "[{}]"])
+def test_one_value_may_stand_for_a_list_of_one(read, value):
+    text = '[aggregator]\nname = "krum"\npre = {}\n[fault]\nworker = {}\nkind = {}'
+    config = read(text.format(*(value.format(one) for one in ('"nnm"', 3, '"sdc"'))))
+    assert (config.aggregator.pre, config.fault.worker, config.fault.kind) == (("nnm",), (3,), ("sdc",))
 
 
 def test_numbers_may_be_written_as_toml_writes_them(read):

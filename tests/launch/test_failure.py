@@ -67,6 +67,7 @@ def test_what_nobody_foresaw_is_a_sentence_and_its_traceback_a_file(tmp_path):
     ("told", "number", "words", "status"),
     [
         ({}, 0, "was not started", 2),
+        ({}, 2, "ended before the run began", 130),
         ({"status": "failed", "again": False, "why": "lr", "mistake": True}, 0, "cannot be resumed", 2),
         ({"status": "failed", "again": True, "why": "all ranks are lost"}, 0, "the same command resumes it", 1),
         ({"status": "running", "again": True}, 0, "gone without a word; the same command resumes it", 1),
