@@ -11,7 +11,6 @@ from blake3 import blake3
 
 from detox.errors import JobError
 from detox.ps.files import keep_lines, whole_lines
-from detox.tasks.devices import to_host
 from detox.wire.evidence import claim_of
 
 _BYTES = 16  # of a digest in the file, as in the names of checkpoints
@@ -125,8 +124,11 @@ def digest_of_vote(vote: np.ndarray) -> str:
 
 def digest_of_update(update: Any) -> str:
     """Of an update, (d,): an array, or a tensor on any device."""
-    array = update if isinstance(update, np.ndarray) else to_host(update)
-    return short(blake3(np.ascontiguousarray(array).data.cast("B")).digest())
+    if not isinstance(update, np.ndarray):
+        from detox.tasks.devices import to_host  # with torch, which who reads a chain does without
+
+        update = to_host(update)
+    return short(blake3(np.ascontiguousarray(update).data.cast("B")).digest())
 
 
 def digests_of_votes(claims: Sequence[object], votes: np.ndarray) -> tuple[str | None, ...]:

@@ -37,7 +37,7 @@ LISTS = [path for path, field in FIELDS.items() if field.get("type") == "array"]
         (INTEGERS, [True, 1.0, 1.5, "1", -1, 2**128, 10**5000, float("nan"), [1], {"a": 1}]),
         (NUMBERS, [True, "1", float("nan"), float("inf"), -float("inf"), 10**5000, [1.0]]),
         (FLAGS, [1, 0, 1.0, "yes", "true", None]),
-        (LISTS, [[True], [1.5], [float("nan")], [2**64], "1", 1]),
+        (LISTS, [[True], [1.5], [float("nan")], [2**64], {"a": 1}, True, 1.5]),
     ],
     ids=["integers", "numbers", "flags", "lists"],
 )
