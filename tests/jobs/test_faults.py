@@ -57,7 +57,7 @@ MODES = {
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_however_copies_are_asked_for_wrong_contents_change_no_bit_and_no_honest_worker_is_blamed(here, mode):
+def test_wrong_contents_change_no_bit_and_no_honest_worker_is_blamed(here, mode):
     honest = ("--q", "0", "--p", "45", "--groups", "fixed", *MODES[mode])
     faulty = [3 * place for place in range(len(CONTENTS))]  # one of three neighbours, who share a file
     summary = here.run(*honest, *faults(faulty, CONTENTS), n=4)

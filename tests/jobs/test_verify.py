@@ -68,7 +68,7 @@ def test_every_way_to_vote_is_recorded_and_gives_the_same(here, capsys):
     assert capsys.readouterr().out.count("step 9: weights, 9 votes, update as recorded") == 1
 
 
-def test_where_votes_would_have_to_be_hashed_every_tenth_step_is_recorded_unless_told():
+def test_where_votes_have_to_be_hashed_every_tenth_step_is_recorded_unless_told():
     assert [Config(**fields).chained for fields in ({}, {"r": 1}, {"vote": "full"}, {"r": 1, "chain_every": 3})] == [
         1, 10, 10, 3,
     ]  # fmt: skip

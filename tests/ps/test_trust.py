@@ -55,7 +55,7 @@ def test_any_error_is_the_end_of_trust_even_beside_a_right_result(kind):
     assert trust.chance(0, 40) == 1
 
 
-def test_who_is_trusted_is_seldom_audited_and_who_need_not_audit_has_a_file_of_its_own():
+def test_who_is_trusted_is_seldom_audited_and_who_audits_none_has_a_file_of_its_own():
     chance = {0: 1.0, **dict.fromkeys(range(1, 20), 0.01)}
     scheme, audits = AuditedFiles(2, 7, lambda worker, step: chance[worker]), [0] * 20
     for step in range(1, 401):

@@ -301,7 +301,7 @@ def test_what_the_aggregator_tolerates_is_assumed_where_q_is_0_and_said(tmp_path
     assert "at most q = 3 of 15 workers are Byzantine, as many as aggregator.f tolerates" in capsys.readouterr().out
 
 
-def test_where_others_are_byzantine_in_each_step_nobody_is_named_by_chance_and_that_is_said(tmp_path, capsys):
+def test_where_others_are_byzantine_in_each_step_nobody_is_named_by_chance(tmp_path, capsys):
     entries = [_entry(step, "dissented", worker) for step in range(1, 61) for worker in (4, step % 9)]
     drill = CONFIG.model_copy(update={"attack": AttackConfig(placement="random")})
     folder = _run(tmp_path, entries, drill)
