@@ -151,6 +151,7 @@ class Collector:
             )
             if not over and self._session.clock() > deadline():  # which may have changed meanwhile
                 over = True
+                self._patience.miss(round_.claims)
                 self._tell(Event(EventKind.MISSED, round_.step, worker) for worker in round_.unheard())
         self._inbox.note_deaths(round_.step)
         if self._on_tie == "recompute":

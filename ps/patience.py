@@ -50,8 +50,9 @@ class Patience:
     would that is half as fast as the others; and where a file's majority is honest and keeps up, no vote hangs on time.
 
     A step ends at its deadline with the votes that it has. That is 60 seconds, or twice what is late if that is more,
-    so that a slow model trains; claims that come after it teach that too. While nobody knows yet what an answer takes,
-    as in the first step, it is eight minutes.
+    so that a slow model trains: late by the last answers, or by those of the newest step that more than half have
+    answered, in time or not. After a step that more than half have missed it is doubled, up to eight minutes; so long
+    it is, too, until more than half have answered the first step of a job, which may compile.
 
     A deadline that is given is just that: what a vote hangs on is waited for until then.
 
@@ -70,7 +71,8 @@ class Patience:
         self._mute: frozenset[int] = frozenset()  # and unheard
         self._late: set[int] = set()
         self._given_up: set[int] = set()
-        self._turned = math.nan
+        self._newest = math.inf  # what is late by the newest step of this job that more than half have answered
+        self._began = self._turned = math.nan
 
     @property
     def late(self) -> frozenset[int]:
@@ -84,10 +86,10 @@ class Patience:
 
     def begin(self, now: float) -> None:
         """A step begins."""
-        if not math.isnan(self._turned):
-            back = _REFILL * (now - self._turned)
+        if not math.isnan(self._began):
+            back = _REFILL * (now - self._began)
             self._spent = [max(0.0, spent - back) for spent in self._spent]
-        self._turned = now
+        self._began = self._turned = now
         self._before, self._mute = frozenset(self._behind), frozenset(self._unheard)
         self._late.clear()
         self._given_up.clear()
@@ -101,14 +103,28 @@ class Patience:
         """
         if self._given is not None:
             return self._given
-        here = self.pace.late(claims)
-        late = (self.pace.usual if math.isinf(here) else here) + deliveries
+        late = self._newest if math.isinf(claims.late) else claims.late
+        if math.isfinite(self.pace.usual):
+            late = max(late, self.pace.usual)
+        late += deliveries
         return _UNKNOWN * DEADLINE if math.isinf(late) else max(DEADLINE, _LONG_STEPS * late)
+
+    def miss(self, claims: Times) -> None:
+        """The step ended at its deadline; the next has twice as long, up to what a first one has, if most missed it.
+
+        Args:
+            claims: of the step.
+        """
+        if math.isinf(claims.late):
+            most = max(_UNKNOWN * DEADLINE / _LONG_STEPS, 0.0 if math.isinf(self._newest) else self._newest)
+            self._newest = min(self.deadline(claims), most)
 
     def hear(self, step: int, claims: Times) -> list[Event]:
         """Learns from the claims of a step that have come."""
-        events = []
-        for worker, seconds in claims.pop():
+        events, fresh = [], claims.pop()
+        if fresh and math.isfinite(claims.late):
+            self._newest = claims.late
+        for worker, seconds in fresh:
             self.pace.learn(seconds)
             self._unheard.discard(worker)
             if worker in self._behind:
@@ -139,9 +155,11 @@ class Patience:
             if worker in over or not self._is_over(wait, waited, late, elapsed, half):
                 continue
             over.add(worker)
+            if math.isinf(late):
+                continue  # the next are asked, but nobody is known to be slow
             self._unheard.add(worker)
             if worker not in self._behind:
-                detail = f"had not answered after {waited:.3g} s" + f", late is {late:.3g}" * math.isfinite(late)
+                detail = f"had not answered after {waited:.3g} s, late is {late:.3g}"
                 events.append(Event(EventKind.PASSED_OVER, step, worker, detail=detail))
                 self._behind[worker] = _KEEPS_UP
         return events
@@ -149,8 +167,8 @@ class Patience:
     def _is_over(self, wait: Wait, waited: float, late: float, elapsed: float, half: float) -> bool:
         if wait.needed and self._given is not None:
             return False
-        if wait.worker in self._before:
-            return not wait.needed or wait.worker in self._mute or waited > late / 2
+        if wait.worker in self._before & self._behind.keys():  # and has not caught up meanwhile
+            return not wait.needed or wait.worker in self._mute & self._unheard or waited > late / 2
         if waited > late:
             self._spent[wait.worker] += min(elapsed, waited - late)
         left = max(0.0, self._credit - self._spent[wait.worker])

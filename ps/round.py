@@ -203,6 +203,8 @@ class Round:
         repeated = worker in self._answered[file]
         self._answered[file].add(worker)
         if self._rows is None:
+            if ballot.direct:
+                self.claims.answer((worker, file), now)
             return [Event(EventKind.LATE, self.step, worker, file, "its gradient came after the step")]
         if repeated:
             return [Event(EventKind.MALFORMED, self.step, worker, file, "sent its gradient twice")]

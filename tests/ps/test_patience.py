@@ -40,7 +40,10 @@ class History:
             self._hear()
             out = self.patience.given_up if self.needed else self.patience.late
             waits = [Wait(w, began, self.needed) for w in range(self.p) if w not in self.heard[step] | out]
-            if not waits or self.now - began > self.patience.deadline(claims):
+            if not waits:
+                return self.now - began
+            if self.now - began > self.patience.deadline(claims):
+                self.patience.miss(claims)
                 return self.now - began
             self.events += self.patience.turn(step, self.now, waits, claims)
             next_ = self._coming[0][0] if self._coming else math.inf
@@ -175,6 +178,67 @@ def test_a_slow_model_trains():
     later = [slower.step([900.0] * 9) for _ in range(2)]  # what has come of the first one teaches that
     assert later == [pytest.approx(900, rel=0.01)] * 2
     assert history.passed_over() == slower.passed_over() == set()
+
+
+@pytest.mark.parametrize("seconds", [70.0, 110.0, 400.0])
+def test_where_all_become_slower_than_the_deadline_it_follows_them(seconds):
+    history = History(9)
+    for _ in range(100):
+        history.step([0.1] * 9)
+    lengths = [history.step([seconds] * 9) for _ in range(6)]
+    assert lengths[:1] == [pytest.approx(60, rel=0.01)]
+    assert lengths[3:] == [pytest.approx(seconds, rel=0.01)] * 3
+    assert history.passed_over() == set()
+
+
+def test_where_nobody_answers_the_deadline_doubles_up_to_eight_minutes_and_falls_again():
+    history = History(9)
+    for _ in range(3):
+        history.step([0.1] * 9)
+    lengths = [history.step([math.inf] * 9) for _ in range(5)]
+    assert lengths == pytest.approx([60, 120, 240, 480, 480], rel=0.01)
+    history.step([0.1] * 9)
+    assert history.step([math.inf] * 9) == pytest.approx(60, rel=0.01)
+
+
+def test_the_first_step_of_a_job_has_eight_minutes_after_a_checkpoint_too():
+    before, after = History(9), History(9)
+    for _ in range(20):
+        before.step([0.1] * 9)
+    after.patience.restore(before.patience.state())
+    assert after.step([200.0 + w for w in range(9)]) == pytest.approx(208, rel=0.01)
+    assert after.step([math.inf] * 9) > 60
+    assert after.passed_over() == set()
+
+
+def test_what_a_worker_has_spent_is_given_back_while_time_goes_by():
+    history = History(3)
+    for step in range(1000):  # 0.5 s beyond being late, each 40 s
+        history.step([0.75 if step % 40 == 39 else 0.1, 0.1, 0.1])
+        history.now += 0.9
+    assert history.passed_over() == set()
+
+
+def test_who_catches_up_in_the_middle_of_a_step_is_waited_for_in_it():
+    patience, claims = Patience(9), [Times() for _ in range(4)]
+    began = [0.0, 20.0, 40.0, 60.0]
+    for step, since in enumerate(began):
+        claims[step].ask([(worker, 0) for worker in range(9)], since)
+        patience.begin(since)
+        for worker in range(1, 9):
+            claims[step].answer((worker, 0), since + 1.0)
+        patience.hear(step, claims[step])
+        if step == 0:  # passed over: the credit is spent
+            for tenths in range(10, 100):
+                patience.turn(step, tenths / 10, [Wait(0, 0.0, True)], claims[0])
+            assert patience.given_up == {0}
+        elif step < 3:
+            claims[step].answer((0, 0), since + 1.2)
+            if step == 1:
+                patience.hear(step, claims[step])
+    patience.hear(2, claims[2])
+    assert patience.turn(3, 61.6, [Wait(0, 60.0, True)], claims[3]) == []
+    assert patience.given_up == frozenset()
 
 
 def test_where_it_is_known_what_steps_take_one_without_votes_ends_after_a_minute():

@@ -28,7 +28,10 @@ BELOW_LATE = {Kind.CLAIM: 0.5, Kind.GRADIENT: 0.5}
 
 
 class Slow(Workers):
-    """Each worker takes `seconds[worker][kind]` to an answer, those that are not in it 20 ms to a claim."""
+    """Each worker takes `seconds[worker][kind]` to an answer, those that are not in it 20 ms to a claim.
+
+    That is a number, or a function of the step.
+    """
 
     def __init__(self, seconds):
         super().__init__(RANKS)
@@ -38,6 +41,7 @@ class Slow(Workers):
     def _answer(self, _, rank, header, payload):
         usual = USUAL * self.order.uniform(0.8, 1.2) if header.kind == Kind.CLAIM or self.direct else 0.001
         seconds = self.seconds.get(header.worker, {}).get(header.kind, usual)
+        seconds = seconds(header.step) if callable(seconds) else seconds
         self.network.later(seconds, partial(self.send, rank, header, payload))
 
 
@@ -45,7 +49,7 @@ class Slow(Workers):
 def train(tmp_path):
     ledgers = []
 
-    def _train(seconds, steps=30, vote="digest", r=3, lazy=False, aggregator="median", **settings):
+    def _train(seconds, steps=30, vote="digest", r=3, lazy=False, aggregator="median", skips=(), **settings):
         """Virtual seconds, the server and the weights."""
         workers, scheme = Slow(seconds), SCHEMES["redrawn"](r, 5, lazy=lazy)
         workers.direct = vote == "full"
@@ -59,7 +63,7 @@ def train(tmp_path):
             quarantine=OffenceQuarantine("never", 3, 5, LATE_STEPS), q=0, on_tie="drop", **settings,
         )  # fmt: skip
         records = list(server.train(1, steps))
-        assert not any(record.skipped for record in records)
+        assert tuple(record.step for record in records if record.skipped) == skips
         return [sum(record.seconds.values()) for record in records], server, model.weights.copy()
 
     yield _train
@@ -117,6 +121,28 @@ def test_a_model_whose_gradients_take_minutes_trains(train):
     seconds = {worker: {Kind.CLAIM: 100.0, Kind.GRADIENT: 3.0} for worker in range(P)}
     slow, server, _ = train(seconds, 5)
     assert all(103 <= one < 104 for one in slow)
+    assert passed_over(server) == set()
+
+
+@pytest.mark.parametrize("r", [1, 3])
+def test_a_machine_half_as_fast_that_stalled_once_is_waited_for_again_where_gradients_come_without_a_claim(train, r):
+    stalled = {Kind.GRADIENT: lambda step: 6.5 if step == 10 else 2 * USUAL}
+    _, server, _ = train({0: stalled}, 60, vote="full", r=r)
+    counts = server.ledger.counts[0]
+    assert (counts["passed_over"], counts["caught_up"]) == (1, 1)
+    assert counts["silent"] < 10
+
+
+@pytest.mark.parametrize("settings", [{}, {"vote": "full", "r": 1}])
+def test_a_fleet_that_becomes_slower_than_the_deadline_trains_from_the_next_step_on(train, settings):
+    slower = dict.fromkeys((Kind.CLAIM, Kind.GRADIENT), lambda step: 70.0 if step >= 5 else USUAL)
+    _, server, _ = train(dict.fromkeys(range(P), slower), 6, skips=(5,), **settings)
+    assert passed_over(server) == set()
+
+
+def test_a_lazy_first_step_of_minutes_passes_over_nobody(train):
+    compiling = {Kind.CLAIM: lambda step: 300.0 if step == 1 else USUAL}
+    _, server, _ = train(dict.fromkeys(range(P), compiling), 3, lazy=True)
     assert passed_over(server) == set()
 
 
