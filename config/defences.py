@@ -86,9 +86,9 @@ class ForensicsConfig(Section):
 
     every: Natural = 100
     """Steps until the same worker is examined again; 0: nobody is."""
-    limit: Annotated[int, Field(ge=1, le=2**30)] = 2**22
-    """Bytes of the gradient that a dissenter is asked for, at most: of its first pieces that differ, of 256 KiB each;
-    one piece at the least. Nothing waits for them."""
+    limit: Annotated[int, Field(ge=1, le=2**26)] = 2**22
+    """Bytes of a dissenter's gradient that are examined, and asked for where it is not here: of its first pieces that
+    differ, of 256 KiB each; one piece at the least. Examining takes the PS some 10 ms per MiB."""
 
     def create(self, size: int, tensors: Sequence[tuple[str, int]]) -> Forensics:
         """The forensics of vectors of so many entries.

@@ -1,12 +1,14 @@
 """How two vectors differ that should be equal, in the terms in which faults of hardware are described."""
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 _TENSORS = 5  # that are named
+_BITS_OF_BYTE = np.arange(256)[:, None] >> np.arange(8) & 1
 
 
 @dataclass(frozen=True)
@@ -41,42 +43,64 @@ class Diagnosis:
 
 
 def diagnose(
-    right: np.ndarray,
-    wrong: np.ndarray,
+    parts: Iterable[tuple[int, np.ndarray, np.ndarray]],
     tensors: Sequence[tuple[str, int]] = (),
-    places: np.ndarray | None = None,
     differing: int | None = None,
 ) -> Diagnosis:
-    """Compares what was claimed with what it should have been.
+    """Compares what was claimed with what it should have been, in memory for one part and not for all.
 
     Args:
-        right, wrong: (k,) float32, entries of two vectors.
+        parts: of the vectors, in order: where the part begins, (k,) float32 of the right one, and of the claimed one.
         tensors: name and entries of each tensor in a vector, in order.
-        places: (k,) int64, where in the vectors they are, ascending; None: they are the first.
-        differing: entries in all pieces that differ; None: k.
+        differing: entries in all pieces that differ; None: those of the parts.
     """
-    one, other = (np.ascontiguousarray(vector, np.float32).view(np.uint32) for vector in (right, wrong))
-    hit = np.flatnonzero(one != other)
-    at = hit if places is None else places[hit]
-    before, after = right[hit], wrong[hit]
-    zeros = (after == 0) & (before != 0)
-    nonfinite = ~np.isfinite(after)
-    masks = (one[hit] ^ other[hit])[~zeros & ~nonfinite]
-    bits = (masks[:, None] >> np.arange(32, dtype=np.uint32) & 1).astype(bool)
-    both = np.isfinite(before) & np.isfinite(after)
+    edges = np.cumsum([0, *(entries for _, entries in tensors)])
+    names = np.zeros(len(tensors), np.int64)
+    bits = np.zeros(32, np.int64)
+    entries = zeros = nonfinite = flips = single = stride = ulps = examined = 0
+    first = None
+    for begin, right, wrong in parts:
+        one, other = (np.ascontiguousarray(vector, np.float32).view(np.uint32) for vector in (right, wrong))
+        examined += one.size
+        hit = np.flatnonzero(one != other)
+        if not hit.size:
+            continue
+        before, after = right[hit], wrong[hit]
+        finite = np.isfinite(after)
+        zero = (after == 0) & (before != 0)
+        masks = (one[hit] ^ other[hit])[finite & ~zero]
+        entries += hit.size
+        zeros += int(zero.sum())
+        nonfinite += hit.size - int(finite.sum())
+        flips += masks.size
+        single += int((masks & (masks - np.uint32(1)) == 0).sum())  # none is 0
+        bits += _bits(masks)
+        at = begin + hit
+        first = int(at[0]) if first is None else first
+        if stride != 1:
+            stride = math.gcd(stride, int(np.gcd.reduce(at - first)))
+        both = finite & np.isfinite(before)
+        ulps = max(ulps, int(np.abs(_order(one[hit][both]) - _order(other[hit][both])).max(initial=0)))
+        names += np.diff(np.searchsorted(at, edges))
     return Diagnosis(
-        entries=hit.size,
-        zeros=int(zeros.sum()),
-        nonfinite=int(nonfinite.sum()),
-        flips=masks.size,
-        single=int((bits.sum(axis=1) == 1).sum()),
-        bits=tuple(bits.sum(axis=0).tolist()),
-        stride=int(np.gcd.reduce(np.diff(at))) if hit.size > 1 else 0,
-        ulps=int(np.abs(_order(one[hit][both]) - _order(other[hit][both])).max(initial=0)),
-        tensors=_names(at, tensors),
-        examined=one.size,
-        differing=one.size if differing is None else differing,
+        entries=entries,
+        zeros=zeros,
+        nonfinite=nonfinite,
+        flips=flips,
+        single=single,
+        bits=tuple(bits.tolist()),
+        stride=stride,
+        ulps=ulps,
+        tensors=_named(tensors, names),
+        examined=examined,
+        differing=examined if differing is None else differing,
     )
+
+
+def _bits(masks: np.ndarray) -> np.ndarray:
+    """(32,) int64: how many of (k,) uint32 have each bit, the lowest first."""
+    octets = masks.astype("<u4", copy=False).view(np.uint8).reshape(-1, 4)
+    return np.concatenate([np.bincount(octets[:, i], minlength=256) @ _BITS_OF_BYTE for i in range(4)])
 
 
 def _order(bits: np.ndarray) -> np.ndarray:
@@ -85,11 +109,8 @@ def _order(bits: np.ndarray) -> np.ndarray:
     return np.where(bits >> np.uint32(31), -magnitude, magnitude)
 
 
-def _names(at: np.ndarray, tensors: Sequence[tuple[str, int]]) -> tuple[tuple[str, int], ...]:
-    ends = np.cumsum([entries for _, entries in tensors])
-    index, counts = np.unique(np.searchsorted(ends, at, side="right"), return_counts=True)
+def _named(tensors: Sequence[tuple[str, int]], counts: np.ndarray) -> tuple[tuple[str, int], ...]:
     found: Counter[str] = Counter()
-    for tensor, count in zip(index.tolist(), counts.tolist(), strict=True):
-        if tensor < len(tensors):
-            found[tensors[tensor][0]] += count
+    for index in np.flatnonzero(counts).tolist():
+        found[tensors[index][0]] += int(counts[index])
     return tuple(found.most_common(_TENSORS))

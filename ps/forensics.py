@@ -11,7 +11,7 @@ from detox.ps.diagnosis import Diagnosis, diagnose
 from detox.ps.events import Event, EventKind
 from detox.ps.round import LATE_STEPS, Round
 from detox.wire import Header, WireError
-from detox.wire.evidence import PIECE, Evidence, Question, piece, piece_digests, pieces_of
+from detox.wire.evidence import PIECE, Evidence, Question, differing, entries_of, piece, piece_digests, pieces_of
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class _Inquiry:
         step, worker, file: of the claim.
         claim: what it claimed.
         vote: (size,) float32, a copy, for the row is the next step's before the answer comes.
+        question: that it was asked.
         against: whose result the vote is, in words.
     """
 
@@ -30,6 +31,7 @@ class _Inquiry:
     file: int
     claim: object
     vote: np.ndarray
+    question: Question
     against: str
 
 
@@ -37,13 +39,14 @@ class Forensics:
     """Examines dissenters, one at a time, each once in so many steps; knows neither MPI nor a clock.
 
     It asks for the pieces of the claimed vector that differ from the vote, and for the digests of all its pieces, which
-    make the claim: so what is shown is what was claimed, whoever shows it, and bounded in bytes. Nothing waits for it.
+    make the claim: so what is shown is what was claimed, whoever shows it, and bounded in bytes. Nothing waits for the
+    answer. Where the vector is here, nothing is asked, and the same pieces are examined, not more.
 
     Args:
         size: entries of a vector.
         tensors: name and entries of each tensor in a vector, in order.
         every: steps until the same worker is examined again; 0: nobody is.
-        limit: bytes of entries that one answer may have; one piece at the least.
+        limit: bytes of entries that are examined at most, and that one answer may have; one piece at the least.
     """
 
     def __init__(self, size: int, tensors: Sequence[tuple[str, int]], *, every: int, limit: int) -> None:
@@ -94,16 +97,19 @@ class Forensics:
     def compare(self, ballot: Ballot, worker: int, copy: np.ndarray) -> Event:
         """Examines a dissenter whose vector is here, (size,) float32."""
         self._examined[worker] = ballot.step
-        found = diagnose(ballot.vote, copy, self._tensors)
+        vote = ballot.vote
+        pieces = [i for i in range(pieces_of(self._size)) if not _equal(piece(vote, i), piece(copy, i))]
+        parts = ((i * PIECE, piece(vote, i), piece(copy, i)) for i in pieces[: self._most])
+        found = diagnose(parts, self._tensors, entries_of(pieces, self._size))
         return _event(ballot.step, worker, ballot.file, _against(ballot), found)
 
     def ask(self, ballot: Ballot, worker: int) -> bytes:
         """The question to a dissenter that has claimed no more than a digest: the payload of EXAMINE."""
         self._examined[worker] = ballot.step
-        self._open = _Inquiry(
-            ballot.step, worker, ballot.file, ballot.tally.claims[worker], ballot.vote.copy(), _against(ballot)
-        )
-        return Question(self._most, tuple(piece_digests(ballot.vote))).pack()
+        vote, claim = ballot.vote.copy(), ballot.tally.claims[worker]
+        question = Question(self._most, tuple(piece_digests(vote)))
+        self._open = _Inquiry(ballot.step, worker, ballot.file, claim, vote, question, _against(ballot))
+        return question.pack()
 
     def take(self, header: Header, payload: memoryview) -> list[Event]:
         """Takes an EVIDENCE, of a worker in whose name its rank may speak."""
@@ -117,20 +123,22 @@ class Forensics:
             return [Event(EventKind.MALFORMED, *edge, str(error))]
         assert isinstance(inquiry.claim, bytes)
         try:
-            shown = evidence.checked(inquiry.claim, inquiry.vote, self._most)
+            shown = evidence.checked(inquiry.claim, inquiry.question, self._size)
         except WireError as error:
             return [Event(EventKind.LIED, *edge, f"asked how its claim differs: {error}")]
-        places = np.concatenate([np.arange(i * PIECE, min((i + 1) * PIECE, self._size)) for i in shown])
-        right, digests = inquiry.vote[places], piece_digests(inquiry.vote)
-        differing = [i for i in range(pieces_of(self._size)) if digests[i] != evidence.digests[i]]
-        entries = sum(piece(inquiry.vote, i).size for i in differing)
-        found = diagnose(right, evidence.entries, self._tensors, places, entries)
+        parts = ((begin, inquiry.vote[begin : begin + wrong.size], wrong) for begin, wrong in shown)
+        pieces = differing(evidence.digests, inquiry.question.digests)
+        found = diagnose(parts, self._tensors, entries_of(pieces, self._size))
         return [_event(*edge, inquiry.against, found)]
 
 
 def _has_claimed(ballot: Ballot, worker: int) -> bool:
     """Whether there is something to examine: not of one whose copy could not be decoded."""
     return not ballot.direct or ballot.copy_of(worker) is not None
+
+
+def _equal(one: np.ndarray, other: np.ndarray) -> bool:
+    return np.array_equal(one.view(np.uint32), other.view(np.uint32))
 
 
 def _against(ballot: Ballot) -> str:

@@ -28,6 +28,11 @@ def piece(vector: np.ndarray, index: int) -> np.ndarray:
     return vector[index * PIECE : (index + 1) * PIECE]
 
 
+def entries_of(pieces: Sequence[int], size: int) -> int:
+    """Entries of these pieces of a vector of so many."""
+    return sum(min(PIECE, size - index * PIECE) for index in pieces)
+
+
 def claim_on(digests: Sequence[bytes]) -> bytes:
     """What claims a vector whose pieces have these digests, at least one: BLAKE3 of them; of a single one, itself."""
     return digests[0] if len(digests) == 1 else blake3(b"".join(digests)).digest()
@@ -106,24 +111,30 @@ class Evidence:
             raise WireError(f"{len(payload)} bytes are no EVIDENCE")
         return cls(_digests(payload[:cut]), np.frombuffer(payload, "<f4", offset=cut))
 
-    def checked(self, claim: bytes, other: np.ndarray, most: int) -> list[int]:
-        """The pieces that the entries are of, the first that differ from another vector, (size,) float32.
+    def checked(self, claim: bytes, question: Question, size: int) -> list[tuple[int, np.ndarray]]:
+        """The pieces that it shows, the first that differ from the vector that the question was about.
+
+        Args:
+            claim: what was claimed.
+            question: which it answers.
+            size: entries of a vector.
+
+        Returns:
+            where each piece begins, and its entries, float32.
 
         Raises:
             WireError: this is not what was claimed, or not what had to be shown of it.
         """
         if claim_on(self.digests) != claim:
             raise WireError("the digests that it shows are not those of what it claimed")
-        shown = differing(self.digests, piece_digests(other))[:most]
-        if self.entries.size != sum(piece(other, index).size for index in shown):
+        shown = differing(self.digests, question.digests)[: question.most]
+        if self.entries.size != entries_of(shown, size):
             raise WireError(f"it shows {self.entries.size} entries of {len(shown)} pieces")
-        begin = 0
-        for index in shown:
-            end = begin + piece(other, index).size
-            if blake3(self.entries[begin:end].data.cast("B")).digest() != self.digests[index]:
+        entries = [piece(self.entries, place) for place in range(len(shown))]
+        for index, content in zip(shown, entries, strict=True):
+            if blake3(content.data.cast("B")).digest() != self.digests[index]:
                 raise WireError(f"piece {index} that it shows is not that of what it claimed")
-            begin = end
-        return shown
+        return [(index * PIECE, content) for index, content in zip(shown, entries, strict=True)]
 
 
 def differing(one: Sequence[bytes], other: Sequence[bytes]) -> list[int]:

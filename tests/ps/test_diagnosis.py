@@ -1,5 +1,6 @@
 import itertools
 import math
+import tracemalloc
 from collections import Counter
 
 import numpy as np
@@ -40,12 +41,14 @@ def _slow(right, wrong):
     }  # fmt: skip
 
 
-@given(arrays(np.float32, 60, elements=FLOATS), st.dictionaries(st.integers(0, 59), FLOATS))
-def test_a_diagnosis_is_what_a_look_at_each_entry_says(right, changes):
+@given(arrays(np.float32, 60, elements=FLOATS), st.dictionaries(st.integers(0, 59), FLOATS),
+       st.sets(st.integers(1, 59), max_size=3))  # fmt: skip
+def test_a_diagnosis_is_what_a_look_at_each_entry_says_wherever_it_is_cut(right, changes, cuts):
     wrong = right.copy()
     for place, value in changes.items():
         wrong[place] = value
-    found = diagnose(right, wrong, TENSORS)
+    cuts = [0, *cuts, 60]
+    found = diagnose([(i, right[i:j], wrong[i:j]) for i, j in itertools.pairwise(sorted(cuts))], TENSORS)
     expected = _slow(right, wrong)
     assert {**{name: getattr(found, name) for name in expected}, "tensors": dict(found.tensors)} == expected
     counts = [count for _, count in found.tensors]
@@ -58,19 +61,33 @@ def test_parts_of_vectors_keep_their_places():
     right = np.ones(49, np.float32)
     wrong = right.copy()
     wrong[[3, 8, 18, 48]] = 2
-    places = np.array([*range(7, 20), *range(40, 49)])
-    found = diagnose(right[places], wrong[places], TENSORS, places, differing=40)
+    parts = [(begin, right[begin:end], wrong[begin:end]) for begin, end in ((7, 20), (40, 49))]
+    found = diagnose(parts, TENSORS, differing=40)
     assert found.entries == 3
     assert found.stride == 10
     assert dict(found.tensors) == {"conv.bias": 1, "fc.weight": 2}
     assert (found.examined, found.differing) == (22, 40)
 
 
+def test_memory_is_for_one_part_whatever_the_number_of_parts():
+    right = np.random.default_rng(1).standard_normal(20000).astype(np.float32)
+
+    def peak(parts):
+        tracemalloc.start()
+        diagnose(((i * right.size, right, -right * np.float32(1.5)) for i in range(parts)), TENSORS)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    peak(1)  # what is made once
+    assert peak(30) < 1.2 * peak(1) < 130 * right.size
+
+
 @pytest.mark.parametrize("name", ["nullify", "stripe", "nan", "inf", "bit_flip"])
 def test_each_corruption_is_told_by_its_diagnosis(name):
     right = np.random.default_rng(1).standard_normal(4000).astype(np.float32)
     for seed in range(20):
-        found = diagnose(right, CORRUPTIONS[name](right, np.random.default_rng(seed)))
+        found = diagnose([(0, right, CORRUPTIONS[name](right, np.random.default_rng(seed)))])
         kind = {"nullify": "zeros", "nan": "nonfinite", "inf": "nonfinite"}.get(name, "flips")
         assert found.entries == getattr(found, kind) > 0
         if name in ("nullify", "stripe") and found.entries > 1:

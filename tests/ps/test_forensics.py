@@ -11,6 +11,8 @@ from detox.assignment import SCHEMES
 from detox.ps.aggregation import Aggregation
 from detox.ps.audit import Audit
 from detox.ps.ballots import VOTES
+from detox.ps.ballots.digest import DigestBallot
+from detox.ps.ballots.full import FullBallot
 from detox.ps.forensics import Forensics
 from detox.ps.ledger import Ledger
 from detox.ps.model import GlobalModel
@@ -18,7 +20,8 @@ from detox.ps.quarantine import OffenceQuarantine
 from detox.ps.round import LATE_STEPS
 from detox.ps.server import Server
 from detox.tasks.samples import Files
-from detox.wire import Header, Kind
+from detox.wire import Header, Kind, claim_of
+from detox.wire.evidence import PIECE, Evidence, Question
 
 P = 9
 RANKS = [1 + worker // 3 for worker in range(P)]
@@ -140,6 +143,30 @@ def test_who_sends_what_cannot_be_decoded_keeps_nobody_from_being_examined(make,
     list(server.train(1, 12))
     assert server.ledger.counts[0]["malformed"] == 12
     assert [(line["worker"], line["step"]) for line in examined()] == [(4, 1), (4, 11)]
+
+
+@pytest.mark.parametrize("ballot", [FullBallot, DigestBallot])
+def test_no_more_is_examined_than_the_limit_allows_however_it_travels(ballot):
+    vote = np.arange(3 * PIECE + 5, dtype=np.float32)
+    wrong = vote.copy()
+    wrong[[PIECE + 2, PIECE + 9, 3 * PIECE]] *= -1
+    ballot = ballot(1, 0, (0, 1, 2), np.empty_like(vote))
+    forensics = Forensics(vote.size, [("all", vote.size)], every=1, limit=5 * PIECE)
+    for worker, vector in enumerate((wrong, vote, vote)):
+        ballot.claim(worker, claim_of(vector))
+        if ballot.direct or worker == 2:
+            place = ballot.place()
+            place[:] = vector
+            ballot.deliver(worker, place)
+    if ballot.direct:
+        event = forensics.compare(ballot, 0, ballot.copy_of(0))
+    else:
+        answer = Evidence.answer(wrong, Question.unpack(forensics.ask(ballot, 0))).pack()
+        assert len(answer) <= forensics.answer_limit
+        (event,) = forensics.take(Header(Kind.EVIDENCE, 1, 0, 0), memoryview(answer))
+    found = event.diagnosis
+    assert (found.examined, found.differing) == (PIECE, PIECE + 5)
+    assert (found.entries, found.bits[31], found.stride) == (2, 2, 7)
 
 
 def test_who_never_answers_stops_no_step_and_makes_room_after_a_while(make):

@@ -353,7 +353,9 @@ def test_the_picture_is_made_even_of_a_host_with_a_strange_name(tmp_path, capsys
     assert "$\\frac[bold]$" in capsys.readouterr().out
 
 
-WRONG = diagnose(np.ones(40, np.float32), np.where(np.arange(40) % 4, 1, 0).astype(np.float32), [("fc.weight", 40)])
+WRONG = diagnose(
+    [(0, np.ones(40, np.float32), np.where(np.arange(40) % 4, 1, 0).astype(np.float32))], [("fc.weight", 40)]
+)
 EXAMINED = _entry(3, "examined", 4, file=1, detail="what it claimed, beside the vote", diagnosis=asdict(WRONG))
 
 

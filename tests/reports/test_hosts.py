@@ -26,7 +26,7 @@ def _entry(step, kind, host, worker=4, **more):
 
 
 def _wrong(step, host, vector):
-    return _entry(step, "examined", host, diagnosis=asdict(diagnose(ONES, vector)))
+    return _entry(step, "examined", host, diagnosis=asdict(diagnose([(0, ONES, vector)])))
 
 
 def _run(folder, name, entries):
@@ -111,7 +111,7 @@ def test_the_doctor_warns_of_hosts_that_offended_before_and_of_no_others(three, 
     ],
 )
 def test_a_wrong_claim_is_of_the_classes_that_its_entries_show(change, classes):
-    assert classes_of(diagnose(ONES, change(ONES).astype(np.float32))) == classes
+    assert classes_of(diagnose([(0, ONES, change(ONES).astype(np.float32))])) == classes
 
 
 def test_a_folder_of_more_runs_beside_the_runs_is_no_reason_for_a_warning(three, tmp_path, capsys):

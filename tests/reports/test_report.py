@@ -81,7 +81,7 @@ def test_the_page_tells_of_each_run_who_must_have_lied(tmp_path):
 
 def test_the_page_tells_what_dissenters_computed(tmp_path):
     path = _finished(tmp_path / "run", Config(name="tried", p=9, q=2, r=3, steps=3))
-    wrong = diagnose(np.ones(9, np.float32), np.zeros(9, np.float32), [("conv.weight", 9)])
+    wrong = diagnose([(0, np.ones(9, np.float32), np.zeros(9, np.float32))], [("conv.weight", 9)])
     line = {"step": 1, "kind": "examined", "worker": 0, "rank": 1, "host": "h", "diagnosis": asdict(wrong)}
     RunFolder(path).ledger.write_text(json.dumps(line) + "\n")
     html = page("tried", [{"method": "d"}], {}, [FinishedRun.read(path)])

@@ -12,6 +12,7 @@ from detox.wire.evidence import PIECE, Evidence, Question, piece_digests
 
 SIZE = 3 * PIECE + 5  # four pieces, the last of five entries
 VOTE = np.arange(SIZE, dtype=np.float32)
+DIGESTS = tuple(piece_digests(VOTE))
 
 
 def _claimed(*places):
@@ -25,7 +26,7 @@ CLAIM = claim_of(WRONG)
 
 
 def _answer(vector, most=9):
-    question = Question.unpack(Question(most, tuple(piece_digests(VOTE))).pack())
+    question = Question.unpack(Question(most, DIGESTS).pack())
     return Evidence.unpack(Evidence.answer(vector, question).pack(), SIZE)
 
 
@@ -41,19 +42,21 @@ def test_what_differs_is_shown_up_to_the_bound_and_checked_against_the_claim(pla
     vector = _claimed(*places)
     pieces = sorted({place // PIECE for place in places})[:most]
     evidence = _answer(vector, most)
-    assert evidence.checked(claim_of(vector), VOTE, most) == pieces
+    checked = evidence.checked(claim_of(vector), Question(most, DIGESTS), SIZE)
+    assert [begin for begin, _ in checked] == [i * PIECE for i in pieces]
+    assert all(np.array_equal(content, vector[begin : begin + PIECE]) for begin, content in checked)
     shown = np.concatenate([vector[i * PIECE : (i + 1) * PIECE] for i in pieces])
     assert evidence.entries.tobytes() == shown.tobytes()
     assert len(evidence.pack()) <= Evidence.limit(SIZE, most)
 
 
 def test_a_question_is_as_long_as_its_limit():
-    assert len(Question(3, tuple(piece_digests(VOTE))).pack()) == Question.limit(SIZE) == 8 + 4 * 32
+    assert len(Question(3, DIGESTS).pack()) == Question.limit(SIZE) == 8 + 4 * 32
 
 
 def test_another_vector_than_the_claimed_one_is_refused():
     with pytest.raises(WireError, match="not those of what it claimed"):
-        _answer(_claimed(1)).checked(CLAIM, VOTE, 9)
+        _answer(_claimed(1)).checked(CLAIM, Question(9, DIGESTS), SIZE)
 
 
 def test_true_digests_with_other_entries_are_refused():
@@ -61,18 +64,18 @@ def test_true_digests_with_other_entries_are_refused():
     entries = evidence.entries.copy()
     entries[3] = 0
     with pytest.raises(WireError, match="piece 0 that it shows is not that"):
-        replace(evidence, entries=entries).checked(CLAIM, VOTE, 9)
+        replace(evidence, entries=entries).checked(CLAIM, Question(9, DIGESTS), SIZE)
 
 
 @pytest.mark.parametrize("change", [lambda e: e[:-1], lambda e: e[:0], lambda e: np.append(e, np.float32(0))])
 def test_more_or_less_than_was_asked_for_is_refused(change):
     evidence = _answer(WRONG)
     with pytest.raises(WireError, match="entries of 4 pieces"):
-        replace(evidence, entries=change(evidence.entries)).checked(CLAIM, VOTE, 9)
+        replace(evidence, entries=change(evidence.entries)).checked(CLAIM, Question(9, DIGESTS), SIZE)
 
 
 def test_no_bytes_but_the_true_ones_pass():
-    random, payload = Random(0), Evidence.answer(WRONG, Question(2, tuple(piece_digests(VOTE)))).pack()
+    random, payload = Random(0), Evidence.answer(WRONG, Question(2, DIGESTS)).pack()
     for _ in range(300):
         wrong = bytearray(payload)
         kind = random.randrange(3)
@@ -83,7 +86,7 @@ def test_no_bytes_but_the_true_ones_pass():
         else:
             wrong = bytearray(random.randbytes(random.randrange(400)))
         with pytest.raises(WireError):
-            Evidence.unpack(bytes(wrong), SIZE).checked(CLAIM, VOTE, 2)
+            Evidence.unpack(bytes(wrong), SIZE).checked(CLAIM, Question(2, DIGESTS), SIZE)
 
 
 @given(st.binary(max_size=200))
