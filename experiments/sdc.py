@@ -86,7 +86,12 @@ def cells(size: str) -> Iterator[tuple[str, str, str, int, int]]:
 def config(task: str, fault: str, detector: str, steps: int, seed: int) -> dict[str, Any]:
     """The config of a run."""
     faulty = {"fault": {"worker": list(FAULTY), "kind": list(FAULTY.values()), "seed": seed} | FAULTS[fault]}
-    fields = COMMON | TASKS[task] | DETECTORS[detector] | {"steps": steps, "eval_every": steps, "seed": seed}
+    fields = (
+        COMMON
+        | TASKS[task]
+        | DETECTORS[detector]
+        | {"steps": steps, "eval_every": steps, "seed": seed, "secret_seed": seed}
+    )
     return fields | (faulty if fault != "none" else {})
 
 
