@@ -17,6 +17,8 @@ COLOURS = {
     "quarantined": "#b9bec4",
     "spared": "#d9d3c7",
     "caught_up": "#d5e8df",
+    "joined": "#c3dcc9",
+    "left_out": "#cfc6b4",
     "passed_over": "#8fb6a8",
     "late": "#a6dbe8",
     "undecided": "#5aa9e6",
