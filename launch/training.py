@@ -99,6 +99,7 @@ def run_training(
         reporter.say("share_compute: workers of one rank that hold the same file compute it once")
     checkpoint = folder.load_checkpoint(reporter.warn)
     folder.rewind(checkpoint[0] if checkpoint else 0, reporter.warn)
+    chain = Chain(folder.chain, config.chained)
     ledger = Ledger(folder.ledger, ranks, hosts)
     secret = folder.keep_secret(lambda: secret_seed(config), known_secret(config))
     trust = config.create_trust()
@@ -118,7 +119,7 @@ def run_training(
         audit=Audit(config.audit.ps, secret, quarantine),
         trust=trust,
         forensics=config.forensics.create(model.d + model.b, model.layout),
-        chain=Chain(folder.chain, config.chained),
+        chain=chain,
         q=config.q,
         on_tie=config.on_tie,
         deadline=config.transport.deadline,

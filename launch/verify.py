@@ -13,6 +13,7 @@ from detox.launch.environment import fix_torch
 from detox.launch.secret import read
 from detox.ps.chain import Link, read_chain, short
 from detox.ps.checkpoints import read_checkpoint
+from detox.ps.files import read_json
 from detox.ps.folder import RunFolder
 from detox.reports.records import read_run
 from detox.wire import digest_of
@@ -52,10 +53,13 @@ def verify(argv: list[str]) -> int:
         raise ConfigError(f"{folder.chain}: there is no step in it; chain_every = {config.chained}")
     links, end = [link for link, _ in chain], chain[-1][1]
     print(f"a chain of {counted(len(links), 'step')}, to step {links[-1].step}: whole; its end is {end}")
+    if other := _other_end(folder, end):
+        print(other)
     start = _start(folder, links, options.start, options.steps)
     secret = read(options.secret) if options.secret else folder.read_secret()
     fix_torch()
-    return _compare(folder, config, start, known_secret(config) if secret is None else secret)
+    status = _compare(folder, config, start, known_secret(config) if secret is None else secret)
+    return failure.FAILURE if other else status
 
 
 def parser() -> ArgumentParser:
@@ -87,6 +91,14 @@ def _why_not(config: Config) -> str:
     if config.vote == "tolerance":
         return 'with vote = "tolerance" votes are equal only nearly, and a digest shows nothing of that'
     return ""
+
+
+def _other_end(folder: RunFolder, end: str) -> str:
+    """Where a finished run's summary tells of another chain, in words."""
+    summary = (read_json(folder.path / "summary.json") if folder.done else None) or {}
+    if (told := summary.get("chain") or end) == end:  # empty: the last job wrote none
+        return ""
+    return f"summary.json has another end, {told}: lines were changed, or the last ones are gone"
 
 
 def _start(folder: RunFolder, links: list[Link], wanted: str | None, steps: int) -> _Start:
@@ -129,6 +141,12 @@ def _compare(folder: RunFolder, config: Config, start: _Start, secret: int | Non
     model = config.create_model(task)
     if start.step:
         state = read_checkpoint(folder.checkpoints()[start.step])
+        if (held := state["model"]["weights"].numel()) != model.weights.size:
+            print(
+                f"the checkpoint of step {start.step} has {held} weights, and the model of config and task "
+                f"{model.weights.size}: these are not the run's"
+            )
+            return failure.FAILURE
         model.restore(state["model"])
         torch.set_rng_state(state["random"])
     scheme = config.create_scheme(secret or 0)

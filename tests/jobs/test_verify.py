@@ -43,6 +43,7 @@ def _rewritten(run, step, **changes):
     for link in links:
         facts = {name: getattr(link, name) for name in ("step", "weights", "votes", "f", "update")}
         chain.add(Link(**{**facts, **changes}) if link.step == step else link)
+    return chain.end
 
 
 def test_a_run_is_as_it_is_recorded_from_its_start_and_from_a_checkpoint(job, capsys):
@@ -132,6 +133,36 @@ def test_a_line_that_was_changed_alone_breaks_the_chain(job):
     path.write_text("\n".join(lines) + "\n")
     with pytest.raises(ChainError, match="line 5, step 5, does not follow"):
         verify([str(job.run)])
+
+
+def test_a_chain_that_was_cut_or_made_anew_is_not_that_of_the_summary(job, capsys):
+    path = job.run / "chain.jsonl"
+    whole = path.read_text()
+    path.write_text("".join(whole.splitlines(keepends=True)[:-1]))
+    assert verify([str(job.run)]) == 1
+    assert f"summary.json has another end, {job.summary['chain']}" in capsys.readouterr().out
+    path.write_text(whole)
+    _rewritten(job.run, 2, f=0, weights="0" * 32)  # which no step behind the checkpoint shows
+    assert verify([str(job.run)]) == 1
+    assert "summary.json has another end" in capsys.readouterr().out
+
+
+def test_a_checkpoint_of_another_model_is_said(job, capsys):
+    file = job.run / "config.toml"
+    before = file.read_text()
+    file.write_text(before.replace('model = "mlp"', 'model = "softmax"', 1))
+    assert file.read_text() != before
+    assert verify([str(job.run)]) == 1
+    assert "the checkpoint of step 8 has" in capsys.readouterr().out
+
+
+def test_nothing_is_trained_behind_a_chain_that_is_none(here, job):
+    other = here.start(*OPTIONS, "--secret-seed", "7", after=0.01)
+    path = other.run / "chain.jsonl"
+    path.write_text(path.read_text().replace('"f": ', '"f": 1', 1))
+    again = here.train(["run.toml", *OPTIONS, "--secret-seed", "7"], other.folder, 3)
+    assert again.status != 0
+    assert "line 1, step 1, does not follow from the line before it: move the file away" in again.text
 
 
 def test_without_the_secret_seed_only_votes_are_compared_and_a_file_may_bring_it(job, tmp_path, capsys):
