@@ -80,10 +80,8 @@ COMMANDS = {
 
 def usage() -> str:
     """What `detox-ps --help` says."""
-    lines = [
-        f"  {f'detox-ps {name} {command.words}':72}{command.does}\n"
-        for name, command in COMMANDS.items()
-        if not command.hidden
-    ]
+    does = {f"detox-ps {name} {one.words}": one.does for name, one in COMMANDS.items() if not one.hidden}
+    width = max(map(len, does)) + 2
+    lines = [f"  {line:{width}}{words}\n" for line, words in does.items()]
     head = "detox-ps: an MPI parameter server that survives Byzantine workers\n"
     return f"{head}\n{''.join(lines)}\nEach command has --help. detox-ps --version prints the version.\n"

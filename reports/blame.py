@@ -19,7 +19,7 @@ from detox.reports.heatmap import heatmap
 from detox.reports.log import Log
 from detox.reports.records import RunError
 from detox.reports.terminal import printer
-from detox.reports.verdicts import beyond_in_words, legend, threshold_in_words, tolerance_in_words, undisputed_in_words
+from detox.reports.verdicts import legend, threshold_in_words, tolerance_in_words, undisputed_in_words
 
 
 def blame(argv: list[str]) -> int:
@@ -37,7 +37,7 @@ def blame(argv: list[str]) -> int:
     else:
         _print(log)
     if options.plot is not None:
-        picture(lambda: heatmap(log.entries, log.config, log.steps, log.contradictions, log.q), options.plot)
+        picture(lambda: heatmap(log.entries, log.config, log.steps, log.contradictions, log.graph_q), options.plot)
     return 0
 
 
@@ -101,7 +101,7 @@ def as_json(log: Log) -> dict[str, Any]:
         "examined": [
             {**entry, "diagnosis": asdict(entry["diagnosis"])} for entry in log.entries if "diagnosis" in entry
         ],
-        "contradictions": contradictions.as_json(log.contradictions, log.q),
+        "contradictions": contradictions.as_json(log.contradictions, log.graph_q),
     }
 
 
@@ -116,12 +116,10 @@ def _print(log: Log) -> None:
     if log.findings:
         console.print(f"{legend(log)}\n{threshold_in_words(log)}")
     if log.contradictions.steps:
-        console.print("", contradictions.table(log.contradictions, log.q), sep="\n")
-        console.print(contradictions.in_words(log.contradictions, log.q))
+        console.print("", contradictions.table(log.contradictions, log.graph_q), sep="\n")
+        console.print(contradictions.in_words(log.contradictions, log.graph_q, log.explained))
     if examined.rows(log.entries):
         console.print("", examined.table(log.entries), examined.IN_WORDS, sep="\n")
-    if not log.explained:
-        console.print(beyond_in_words(log))
     if log.config.vote == "tolerance":
         console.print(tolerance_in_words(log.config))
 

@@ -116,8 +116,8 @@ def as_json(contradictions: Contradictions, q: int) -> dict[str, Any]:
     }
 
 
-def in_words(contradictions: Contradictions, q: int) -> str:
-    """What follows, given that at most q workers lied."""
+def in_words(contradictions: Contradictions, q: int, explained: bool = True) -> str:
+    """What follows, given that at most q workers lied; or, where dissents show that more have, that nothing does."""
     conclusion = contradictions.conclude(q)
     rows, all_ = max(_ROWS, len(conclusion.proven)), len(_order(contradictions, conclusion.proven))
     rest = f"{counted(all_ - rows, 'more worker')} contradicted others.\n" if all_ > rows else ""
@@ -125,6 +125,8 @@ def in_words(contradictions: Contradictions, q: int) -> str:
         return f"{rest}Of two that contradict each other nobody is proven here: {contradictions.why_not}."
     if conclusion.exceeded:
         return f"{rest}More than q = {q} workers have lied: {conclusion.exceeded}."
+    if not explained:
+        return f"{rest}One of each two has lied, whoever won the vote. Which, does not follow: q is too small."
     named = f"{counted(len(conclusion.proven), 'worker')} must have" if conclusion.proven else "nobody must have"
     return f"{rest}One of each two has lied, whoever won the vote: {named}, if at most q = {q} have."
 

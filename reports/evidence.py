@@ -42,6 +42,23 @@ def outvoted(p: int, q: int, r: int, redrawn: bool) -> float:
     return ways / math.comb(others, r - 1)
 
 
+def outvoted_in_audits(p: int, q: int, auditors: int, uniform: bool) -> float:
+    """The same where a file has one holder, unless it is audited: then three, see AuditedFiles.
+
+    An honest worker dissents only where the two others of an audited file are Byzantine. It is in 3 auditors/p such
+    files on average, with two of its p-1 fellows; both numbers are exact where who is audited is drawn uniformly, and
+    their product is no less than the probability. Where it follows from what workers did, nothing is known of it.
+
+    Args:
+        p: workers, p >= 3.
+        q: Byzantine workers among them, at most.
+        auditors: a step, at most.
+        uniform: whether each worker is as likely to be audited.
+    """
+    both = outvoted(p, q, 3, redrawn=True)
+    return min(1.0, 3 * auditors / p * both) if uniform else float(both > 0)
+
+
 @cache
 def suspicious(n: int, chance: float) -> int:
     """The fewest dissents k in n steps with P(X >= k) < 1e-9 for X ~ Binomial(n, chance); n + 1 if there is none.

@@ -17,10 +17,11 @@ from detox.reports.log import Log
 from detox.reports.records import RunError
 
 ORDER: tuple[Verdict, ...] = ("proven", "suspect", "absent", "no proof")
+ACCUSED: tuple[Verdict, ...] = ("proven", "suspect")
 IN_WORDS = """\
 the worst verdict of a host's workers counts, with the steps of their offences. Only "proven" and "suspect" say that
-something is wrong there: honest workers, too, dissent where Byzantine workers win a vote. wrong claims: those that were
-examined, by what was wrong in them."""
+something is wrong there: honest workers, too, dissent where Byzantine workers win a vote. wrong claims: those of its
+proven and suspect workers that were examined, by what is wrong in most of their wrong entries."""
 _RUNS = 3  # that a sentence names
 
 
@@ -31,23 +32,33 @@ class Offence:
     Attributes:
         run: the run's folder.
         verdict: the worst of its workers.
-        workers: those with this verdict, and ? for a rank where no worker is named.
+        workers, ranks: those with this verdict, and their ranks; ? for a rank where no worker is named.
         first, last: steps of their first and last offence; None where there is none, as of a rank that is lost.
         entries: of all its workers in the ledger by kind, without agreements.
-        faults: how claims that were examined differed from what is right, by class: in how many claims.
+        faults: how examined claims of proven or suspect workers differed from what is right: claims by class.
     """
 
     run: Path
     verdict: Verdict
     workers: tuple[str, ...]
+    ranks: tuple[int, ...]
     first: int | None
     last: int | None
     entries: Counter[str]
     faults: Counter[str]
 
     def __str__(self) -> str:
-        steps = "-".join(dict.fromkeys(str(step) for step in (self.first, self.last) if step is not None))
-        return f"{self.run.name}: {self.verdict}" + f", steps {steps}" * bool(steps)
+        return f"{self.run.name}: {self.verdict}" + f", steps {self.steps}" * bool(self.steps)
+
+    @property
+    def workers_in_words(self) -> str:
+        """Those with this verdict, and their ranks."""
+        return ", ".join(f"{worker} ({rank})" for worker, rank in zip(self.workers, self.ranks, strict=True))
+
+    @property
+    def steps(self) -> str:
+        """Those of the first and the last offence, in words; empty where there is none."""
+        return "-".join(dict.fromkeys(str(step) for step in (self.first, self.last) if step is not None))
 
 
 @dataclass(frozen=True)
@@ -86,7 +97,7 @@ class Host:
     @property
     def accused(self) -> tuple[Offence, ...]:
         """The runs in which it was proven, or suspect."""
-        return tuple(offence for offence in self.offences if offence.verdict in ("proven", "suspect"))
+        return tuple(offence for offence in self.offences if offence.verdict in ACCUSED)
 
     def in_words(self, runs: int) -> str:
         """Of how many runs it was proven or suspect in which, and how it computed wrong."""
@@ -135,12 +146,23 @@ def runs_below(folder: Path) -> list[Path]:
 
 def table(hosts: Iterable[Host]) -> Table:
     """One row per host."""
-    out = Table("host", "runs", "verdicts", "steps", "entries", "wrong claims", box=SIMPLE_HEAD, show_edge=False)
+    out = Table(box=SIMPLE_HEAD, show_edge=False)
+    out.add_column("host", overflow="fold", max_width=20)
+    out.add_column("verdicts\nin runs")
+    for name in ("the worst in", "worker (rank)"):
+        out.add_column(name, no_wrap=True, overflow="ellipsis", max_width=24)  # a line of its own for each run
+    for name in ("steps", "entries", "wrong claims"):
+        out.add_column(name)
     for host in hosts:
-        shown = _named(host.worst)
-        verdicts = ", ".join(f"{host.verdicts[one]} {one}" for one in ORDER if host.verdicts[one])
+        shown, more = host.worst[-_RUNS:], len(host.worst) - _RUNS
         out.add_row(
-            Text(host.name), str(len(host.offences)), verdicts, shown, _counts(host.entries), _counts(host.faults)
+            Text(host.name),
+            "\n".join(f"{host.verdicts[one]} {one}" for one in ORDER if host.verdicts[one]),
+            Text("\n".join([one.run.name for one in shown] + [f"and {more} more"] * (more > 0))),
+            "\n".join(one.workers_in_words for one in shown),
+            "\n".join(one.steps for one in shown),
+            _counts(host.entries, "\n"),
+            _counts(host.faults, "\n"),
         )
     return out
 
@@ -159,20 +181,22 @@ def as_json(hosts: Iterable[Host]) -> list[dict[str, Any]]:
     ]
 
 
-def classes_of(found: Diagnosis) -> list[str]:
-    """The classes of faults in a wrong claim, in the terms of what is known of GPUs (docs/sdc.md).
+def class_of(found: Diagnosis) -> str:
+    """What is wrong in a claim, in the terms of what is known of faults in GPUs (docs/attacks.md).
 
-    zeros, NaN or infinity, one bit, several bits: each where an entry of the claim is wrong like that; and stripes,
-    where three entries or more are wrong that lie multiples of 2 to 16 apart.
+    zeros, NaN or infinity, one bit, several bits: as most of its wrong entries are. In stripes: three of them or more
+    are wrong, all of them multiples of 2 to 16 apart. Empty where none was found wrong.
     """
     classes = {
         "zeros": found.zeros,
         "NaN or infinity": found.nonfinite,
         "one bit": found.single,
         "several bits": found.flips - found.single,
-        "stripes": found.entries > 2 and 2 <= found.stride <= 16,
     }
-    return [name for name, there in classes.items() if there]
+    if not any(classes.values()):
+        return ""
+    striped = found.entries > 2 and 2 <= found.stride <= 16
+    return max(classes, key=classes.__getitem__) + " in stripes" * striped
 
 
 def _offence(path: Path, log: Log, host: str) -> Offence:
@@ -181,18 +205,20 @@ def _offence(path: Path, log: Log, host: str) -> Offence:
     accused = [finding for finding in findings if finding.verdict == worst]
     entries = sum((Counter(finding.counts) for finding in findings), Counter[str]())
     del entries["agreed"]
+    guilty = {finding.worker for finding in findings if finding.verdict in ACCUSED}
     return Offence(
         path,
         worst,
         tuple("?" if one.worker is None else str(one.worker) for one in accused),
+        tuple(one.rank for one in accused),
         min((one.first for one in accused if one.first is not None), default=None),
         max((one.last for one in accused if one.last is not None), default=None),
         entries,
         Counter(
             name
             for entry in log.entries
-            if entry["host"] == host and "diagnosis" in entry
-            for name in classes_of(entry["diagnosis"])
+            if entry["host"] == host and entry["worker"] in guilty and "diagnosis" in entry
+            if (name := class_of(entry["diagnosis"]))
         ),
     )
 
@@ -202,5 +228,5 @@ def _named(offences: Sequence[Offence]) -> str:
     return "; ".join(map(str, offences[-_RUNS:])) + more
 
 
-def _counts(of: Counter[str]) -> str:
-    return ", ".join(f"{count} {name}" for name, count in of.most_common() if count)
+def _counts(of: Counter[str], between: str = ", ") -> str:
+    return between.join(f"{count} {name}" for name, count in of.most_common() if count)

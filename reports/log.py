@@ -11,7 +11,7 @@ from detox.config import Config
 from detox.ps.events import EventKind
 from detox.ps.folder import RunFolder
 from detox.reports.contradictions import Contradictions
-from detox.reports.evidence import Finding, accused, find, outvoted
+from detox.reports.evidence import Finding, accused, find, outvoted, outvoted_in_audits
 from detox.reports.records import RunError, read_ledger, read_run, read_steps
 
 
@@ -57,13 +57,21 @@ class Log:
             return 1.0  # whoever missed a step dissents from then on, honest or not; or all are Byzantine in turn
         out = {entry["worker"] for entry in self.entries if entry["kind"] == "quarantined"}
         # The workers in quarantine may be honest: all q Byzantine ones may be among the rest.
-        return outvoted(max(config.p - len(out), config.r), q, config.r, config.groups == "redrawn")
+        left, auditors = max(config.p - len(out), self.holders), config.audit.workers
+        if auditors:
+            return outvoted_in_audits(left, q, auditors, config.audit.trust != "earned")
+        return outvoted(left, q, config.r, config.groups == "redrawn")
 
     def _find(self, q: int) -> list[Finding]:
         return find(self.entries, self.steps, self._chance(q), self.contradictions.conclude(q).proven)
 
     def _explains(self, q: int) -> bool:
         return not self.contradictions.conclude(q).exceeded and accused(self._find(q)) <= q
+
+    @property
+    def holders(self) -> int:
+        """Workers that vote on a file, at most: r, or three where workers audit."""
+        return 3 if self.config.audit.workers else self.config.r
 
     @property
     def wanders(self) -> bool:
@@ -97,6 +105,11 @@ class Log:
         Where q is too small to explain the dissents, they make nobody suspect: the threshold follows from q.
         """
         return self._find(self.q) if self.explained else find(self.entries, self.steps, 1.0)
+
+    @property
+    def graph_q(self) -> int:
+        """The q under which contradictions are read: where dissents alone show that q is too small, nothing is."""
+        return self.q if self.explained or self.contradictions.conclude(self.q).exceeded else self.config.p
 
     @property
     def undisputed(self) -> int:

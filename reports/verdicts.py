@@ -51,14 +51,19 @@ def threshold_in_words(log: Log) -> str:
             f"run all of them lie as often, about {log.q / config.p:.0%} of the time: dissents make nobody suspect."
         )
     if not log.explained:
-        return "Here dissents make nobody suspect:"
+        return beyond_in_words(log)
     if log.chance == 0:
-        return f"{assumed_}, and never the\nmajority of r = {config.r}: one dissent makes a worker suspect."
+        return f"{assumed_}, and never the\nmajority of {_holders(log)}: one dissent makes a worker suspect."
     if config.worker_momentum:
         return (
             "worker_momentum: whoever misses a step dissents from then on, honest or not: dissents make nobody suspect."
         )
-    if config.groups != "redrawn":
+    if config.audit.workers and log.chance == 1:
+        return (
+            'audit.trust = "earned": whom an audit falls on follows from what the workers did, so that by how many\n'
+            "dissents an honest one may come is not known: dissents make nobody suspect."
+        )
+    if config.groups != "redrawn" and not config.audit.workers:
         return (
             f"groups = {config.groups}: a vote alone cannot tell which side of a split group is honest, so dissents\n"
             "make nobody suspect."
@@ -70,6 +75,10 @@ def threshold_in_words(log: Log) -> str:
         f"outvoted in {log.chance:.2%} of the steps at most, so that {least} dissents in {log.steps} steps make a\n"
         "worker suspect: by chance that happens in less than one of 1e9 runs."
     )
+
+
+def _holders(log: Log) -> str:
+    return f"the {log.holders} of an audited file" if log.config.audit.workers else f"r = {log.config.r}"
 
 
 def _whence(log: Log) -> str:

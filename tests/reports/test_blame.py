@@ -456,3 +456,48 @@ def test_the_picture_has_the_graph_beside_the_steps(tmp_path):
     _, graph = figure.axes
     assert len(graph.lines) == 5
     assert [text.get_text() for text in graph.texts] == list(map(str, range(9)))
+
+
+AUDITED = Config(
+    name="audited", p=15, q=2, r=1, steps=100, audit=AuditConfig(workers=2, trust="earned"),
+    aggregator=AggregatorConfig(name="median"), attack=AttackConfig(placement="fixed"),
+)  # fmt: skip
+AUDITS = [
+    *_disagreed(1, 1, 8, against=[14]),  # the holder is honest; its auditor and the third are not
+    *_disagreed(2, 3, 6, against=[1]),
+    *_disagreed(3, 2, 11, against=[1]),
+    *_disagreed(4, 5, 13, against=[8]),
+]
+
+
+@pytest.mark.parametrize("trust", ["never", "earned"])
+@pytest.mark.parametrize("options", [[], ["-q", "3"], ["-q", "5"]])
+def test_an_honest_worker_that_lost_an_audit_to_two_byzantine_is_not_suspect(tmp_path, capsys, trust, options):
+    config = AUDITED.model_copy(update={"audit": AuditConfig(workers=2, trust=trust)})
+    told, named = _verdicts(_run(tmp_path, AUDITS, config), capsys, *options)
+    assert told["explained"]
+    assert told["q_at_least"] <= 2
+    assert 14 not in named
+    assert named == {1, 8} or options == ["-q", "5"]
+
+
+def test_with_one_byzantine_worker_nobody_honest_loses_an_audit(tmp_path, capsys):
+    folder = _run(tmp_path, [_entry(1, "dissented", 3)], AUDITED.model_copy(update={"q": 1}))
+    blame([str(folder.path)])
+    out = " ".join(capsys.readouterr().out.split())
+    assert "never the majority of the 3 of an audited file: one dissent makes a worker suspect" in out
+
+
+def test_what_is_concluded_is_one_thing_and_the_last_of_its_tables(tmp_path, capsys):
+    # Who contradicts whom fits q = 2; that worker 4 dissented in each step does not.
+    entries = [*GRAPH, *(_entry(step, "dissented", 4) for step in range(1, 61))]
+    folder = _run(tmp_path, [*entries, *(_entry(step, "dissented", 3) for step in range(1, 61))], FIXED)
+    told, named = _verdicts(folder, capsys)
+    assert (told["explained"], told["q_at_least"], named) == (False, 4, set())
+    assert told["contradictions"]["proven"] == {}
+    blame([str(folder.path)])
+    out = capsys.readouterr().out
+    assert "There are 4 at least" in out
+    assert "must have" not in out
+    assert "suspect:\n" not in out
+    assert "Which, does not follow" in out

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detox.assignment.schemes import RedrawnGroups
+from detox.assignment.schemes import AuditedFiles, RedrawnGroups
 from detox.ps.ballots import Tally
-from detox.reports.evidence import find, judge, outvoted, pattern_of, suspicious
+from detox.reports.evidence import find, judge, outvoted, outvoted_in_audits, pattern_of, suspicious
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,19 @@ def test_in_groups_that_stay_an_honest_worker_may_be_outvoted_always_or_never():
     assert outvoted(15, 2, 3, redrawn=False) == 1.0
     assert outvoted(15, 1, 3, redrawn=False) == 0.0
     assert outvoted(15, 2, 5, redrawn=False) == 0.0
+
+
+@pytest.mark.parametrize(("p", "q", "auditors"), [(7, 3, 1), (7, 3, 3), (9, 8, 4), (15, 2, 2), (15, 1, 2)])
+def test_the_chance_to_lose_an_audit_bounds_that_of_drawn_audits_closely(p, q, auditors):
+    steps, byzantine, lost = 3000, set(range(1, 1 + q)), 0  # worker 0 is honest
+    scheme = AuditedFiles(auditors, seed=5)
+    for step in range(steps):
+        holders = scheme.draw(step, range(p)).holders
+        lost += any(0 in of_one and len(byzantine.intersection(of_one)) == 2 for of_one in holders)
+    found = outvoted_in_audits(p, q, auditors, uniform=True)
+    assert lost / steps <= found + 4 * (found / steps) ** 0.5
+    assert found <= min(1.0, 1.6 * lost / steps + 0.002)
+    assert outvoted_in_audits(p, q, auditors, uniform=False) == (q > 1)
 
 
 @settings(max_examples=40, deadline=None)
