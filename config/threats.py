@@ -91,6 +91,14 @@ class FaultConfig(Section):
             return f"fault.last = {self.last} is before fault.first = {self.first}"
         return ""
 
+    def on(self, worker: int, step: int) -> bool:
+        """Whether the worker has a fault that may show in the step."""
+        return worker in self.worker and self._times.possible(step)
+
+    def corrupts(self, worker: int, step: int) -> bool:
+        """Whether it may corrupt the worker's gradient, whatever else it does."""
+        return self.on(worker, step) and self._by_worker[worker] in CORRUPTIONS
+
     def create_channel(
         self, channel: Channel, codec: Codec, rank: int, ranks: Sequence[int], abort: Callable[[], None]
     ) -> Channel:
@@ -128,8 +136,12 @@ class FaultConfig(Section):
         return Corruptor(own, self._times, self.seed, repeatable=self.repeatable) if own else None
 
     def _kinds(self, rank: int, ranks: Sequence[int]) -> dict[int, FaultKind]:
+        return {worker: kind for worker, kind in self._by_worker.items() if ranks[worker] == rank}
+
+    @property
+    def _by_worker(self) -> dict[int, FaultKind]:
         kinds = self.kind * len(self.worker) if len(self.kind) == 1 else self.kind
-        return {worker: kind for worker, kind in zip(self.worker, kinds, strict=True) if ranks[worker] == rank}
+        return dict(zip(self.worker, kinds, strict=True))
 
     @property
     def _times(self) -> Times:

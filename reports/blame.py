@@ -58,7 +58,7 @@ def _blame_all(options: Namespace) -> int:
     console = printer()
     if found:
         console.print(hosts.table(found))
-    console.print(f"{counted(len(logs), 'run')}; {hosts.IN_WORDS if found else 'nothing but agreement'}")
+    console.print(f"{counted(len(logs), 'run')};" + (f"\n{hosts.IN_WORDS}" if found else " nothing but agreement"))
     return 0
 
 

@@ -147,10 +147,10 @@ def runs_below(folder: Path) -> list[Path]:
 def table(hosts: Iterable[Host]) -> Table:
     """One row per host."""
     out = Table(box=SIMPLE_HEAD, show_edge=False)
-    out.add_column("host", overflow="fold", max_width=20)
+    out.add_column("host", overflow="fold", max_width=18)
     out.add_column("verdicts\nin runs")
     for name in ("the worst in", "worker (rank)"):
-        out.add_column(name, no_wrap=True, overflow="ellipsis", max_width=24)  # a line of its own for each run
+        out.add_column(name, no_wrap=True, overflow="ellipsis", max_width=22)  # a line of its own for each run
     for name in ("steps", "entries", "wrong claims"):
         out.add_column(name)
     for host in hosts:

@@ -39,8 +39,9 @@ figcaption { color: #555 }
 <tr>{% for name in rows[0] %}<th>{{ name }}</th>{% endfor %}</tr>
 {% for row in rows %}<tr>{% for value in row.values() %}<td>{{ value }}</td>{% endfor %}</tr>
 {% endfor %}</table></div>
-<p>Spreads are from the least to the greatest of the seeds. True positives: Byzantine workers that their group outvoted;
-false positives: honest ones, for where Byzantine workers are a group's majority it is the honest that dissent.</p>
+<p>Spreads are from the least to the greatest of the seeds. True positives: dissents of workers that are
+Byzantine or have an injected fault; false positives: those of honest ones,
+for where Byzantine workers are a group's majority it is the honest that dissent.</p>
 {% for name, data in pictures.items() %}<figure><img alt="{{ captions[name] }}" src="data:image/png;base64,{{ data }}">
 <figcaption>{{ captions[name] }}</figcaption></figure>
 {% endfor %}<h2>Ledgers</h2>

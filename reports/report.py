@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _LEGEND = """\
-MB in: into the PS. bad: gradients of Byzantine workers. TP, FP: dissents of
-Byzantine and of honest workers (true and false positives; the honest dissent
-where Byzantine workers are a group's majority); without groups nobody votes.
+MB in: into the PS. bad: gradients of Byzantine workers, and those that an injected
+fault corrupts (or may, where it comes at random). TP, FP: dissents of such workers
+and of honest ones (true and false positives; the honest dissent where the others
+are a group's majority); without groups and audits nobody votes.
 weights: the first bytes of the final weights' digest."""
 
 

@@ -74,11 +74,30 @@ class FinishedRun:
 
     @cached_property
     def positives(self) -> tuple[int, int]:
-        """True and false positives: dissents of workers that were Byzantine in that step, and of honest ones."""
-        placement = create_placement(self.config)
+        """True and false positives: dissents of workers that were Byzantine in that step or had a fault; of others."""
+        placement, injected = create_placement(self.config), self.config.fault
         dissents = [line for line in self.ledger if line["kind"] in ("dissented", "convicted")]
-        true = sum(line["worker"] in placement.byzantine(line["step"]) for line in dissents)
+        true = sum(
+            line["worker"] in placement.byzantine(line["step"]) or injected.on(line["worker"], line["step"])
+            for line in dissents
+        )
         return true, len(dissents) - true
+
+    @property
+    def bad(self) -> int:
+        """Gradients of Byzantine workers, and those that an injected fault corrupts, or may where it comes at random.
+
+        Those of workers that are out or gone are counted, too.
+        """
+        steps, injected = self.summary["steps"], self.config.fault
+        return self.config.q * steps + sum(
+            injected.corrupts(worker, step) for worker in injected.worker for step in range(1, steps + 1)
+        )
+
+    @property
+    def votes(self) -> bool:
+        """Whether anybody can dissent: files have several copies, or some are audited."""
+        return self.config.r > 1 or bool(self.config.audit.workers or self.config.audit.most)
 
     @cached_property
     def scores(self) -> list[Evaluation]:

@@ -24,14 +24,14 @@ def table(runs: list[FinishedRun]) -> Table:
     for name in (*names, "seconds", "MB in", "bad", "TP", "FP", "weights"):
         out.add_column(name, justify="right")
     for run in runs:
-        summary, config = run.summary, run.config
-        found = map(str, run.positives) if config.r > 1 else ("-", "-")
+        summary = run.summary
+        found = map(str, run.positives) if run.votes else ("-", "-")
         out.add_row(
             summary["name"],
             *(in_figures(name, run.ends[name]) if name in run.ends else "-" for name in names),
             f"{summary['seconds_per_step']['total'] * summary['steps']:.1f}",
             f"{summary['bytes_into_ps'] / 1e6:.1f}",
-            str(config.q * summary["steps"]),
+            str(run.bad),
             *found,
             summary["weights_digest"][:8],
         )
@@ -72,9 +72,9 @@ def _row(run: FinishedRun, target: Target | None) -> dict[str, Any]:
         **{f"seconds_{name}": summary["seconds_per_step"][name] for name in ("total", *PARTS)},
         "bytes_into_ps": summary["bytes_into_ps"],
         "skipped_steps": summary["skipped_steps"],
-        "bad_gradients": run.config.q * run.summary["steps"],
-        "true_positives": true if run.config.r > 1 else None,
-        "false_positives": false if run.config.r > 1 else None,
+        "bad_gradients": run.bad,
+        "true_positives": true if run.votes else None,
+        "false_positives": false if run.votes else None,
         "weights_digest": summary["weights_digest"],
     }
 
@@ -89,6 +89,7 @@ def method_rows(all_methods: list[Method], target: Target | None) -> list[dict[s
         if target is not None:
             aim = f"{target.name} {in_figures(target.name, target.value)}"
             timed = {f"seconds to {aim}": "never" if reached is None else f"{reached:.1f}"}
+        votes = any(run.votes for run in method.runs)
         true, false = map(sum, zip(*(run.positives for run in method.runs), strict=True))
         rows.append(
             {
@@ -98,9 +99,9 @@ def method_rows(all_methods: list[Method], target: Target | None) -> list[dict[s
                 **timed,
                 "ms per step": f"{1000 * method.median_seconds['total']:.1f}",
                 "MB per step into the PS": f"{method.bytes_per_step / 1e6:.3f}",
-                "bad gradients": str(sum(run.config.q * run.summary["steps"] for run in method.runs)),
-                "true positives": str(true) if method.config.r > 1 else "-",
-                "false positives": str(false) if method.config.r > 1 else "-",
+                "bad gradients": str(sum(run.bad for run in method.runs)),
+                "true positives": str(true) if votes else "-",
+                "false positives": str(false) if votes else "-",
             }
         )
     return rows

@@ -51,7 +51,7 @@ def threshold_in_words(log: Log) -> str:
             f"run all of them lie as often, about {log.q / config.p:.0%} of the time: dissents make nobody suspect."
         )
     if not log.explained:
-        return beyond_in_words(log)
+        return _beyond_in_words(log)
     if log.chance == 0:
         return f"{assumed_}, and never the\nmajority of {_holders(log)}: one dissent makes a worker suspect."
     if config.worker_momentum:
@@ -87,7 +87,7 @@ def _whence(log: Log) -> str:
     return ", as many as aggregator.f tolerates" if log.q == assumed(log.config) else ", as -q says"
 
 
-def beyond_in_words(log: Log) -> str:
+def _beyond_in_words(log: Log) -> str:
     """That the assumption is wrong, and by how much at least."""
     return (
         f"more than q = {log.q}{_whence(log)}: so few Byzantine workers cannot have outvoted all\n"

@@ -85,11 +85,15 @@ class Times:
     every: int = 1
     mean: float | None = None
 
-    def due(self, step: int, rng: np.random.Generator) -> bool:
-        """Whether a fault shows in a step; where that is left to chance, the generator decides."""
+    def possible(self, step: int) -> bool:
+        """Whether a fault can show in a step."""
         if step < self.first or 0 < self.last < step:
             return False
-        return (step - self.first) % self.every == 0 if self.mean is None else bool(rng.random() < 1 / self.mean)
+        return self.mean is not None or (step - self.first) % self.every == 0
+
+    def due(self, step: int, rng: np.random.Generator) -> bool:
+        """Whether a fault shows in a step; where that is left to chance, the generator decides."""
+        return self.possible(step) and (self.mean is None or bool(rng.random() < 1 / self.mean))
 
 
 class Corruptor:

@@ -103,7 +103,7 @@ def test_what_cannot_be_told_of_many_runs_is_told_in_words(three, tmp_path, caps
     assert blame(["--all", three[0], str(tmp_path)]) == 0
     said = capsys.readouterr()
     assert "and is left out" in said.err
-    assert "1 run; " in said.out
+    assert "1 run;\n" in said.out
 
 
 def test_the_doctor_warns_of_hosts_that_offended_before_and_of_no_others(three, tmp_path):

@@ -108,6 +108,30 @@ def test_dissents_are_told_apart_by_who_was_byzantine_in_that_step(run):
     assert FinishedRun.read(run).positives == (3, 1)
 
 
+def _row(path, capsys):
+    assert report([str(path)]) == 0
+    row = next(line for line in capsys.readouterr().out.splitlines() if "tried" in line)
+    return [cell.strip() for cell in row.strip("│ ").split("│")][-4:-1]
+
+
+def test_the_dissents_of_workers_with_an_injected_fault_are_true_positives(tmp_path, capsys):
+    fault = {"worker": (3, 7), "kind": ("nullify", "kill"), "first": 2}
+    config = Config(name="tried", p=9, q=0, r=3, steps=3, fault=fault)
+    path = _finished(tmp_path / "run", config, dissents=[(1, 3), (2, 3), (3, 3), (3, 7), (3, 5)])
+    # Worker 3 corrupts steps 2 and 3; a rank that is lost corrupts nothing; in step 1 nobody has a fault yet.
+    assert _row(path, capsys) == ["2", "3", "2"]
+
+
+@pytest.mark.parametrize(
+    ("audit", "found"), [({"workers": 2}, ["6", "0", "1"]), ({"ps": 1}, ["6", "0", "1"]), ({}, ["6", "-", "-"])]
+)
+def test_where_audits_vote_there_are_true_and_false_positives_at_r_1(tmp_path, capsys, audit, found):
+    config = Config(name="tried", p=9, q=2, r=1, steps=3, attack={"placement": "fixed"}, audit=audit)
+    honest = min(set(range(9)) - create_placement(config).byzantine(1))
+    path = _finished(tmp_path / "run", config, dissents=[(1, honest)] if audit else [])
+    assert _row(path, capsys) == found
+
+
 def test_the_table_and_the_picture_are_made(run, capsys, tmp_path):
     pytest.importorskip("matplotlib")
     assert report([str(run), "--plot", str(tmp_path / "deep" / "a.png")]) == 0
