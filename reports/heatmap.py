@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
 COLOURS = {
     "agreed": "#eef3ee",
-    "joined": "#c9e4f2",
-    "left_out": "#9aa3b5",
     "quarantined": "#b9bec4",
     "spared": "#d9d3c7",
     "caught_up": "#d5e8df",

@@ -89,7 +89,7 @@ class FinishedRun:
 
         Those of workers that are out or gone are counted, too.
         """
-        steps, injected = self.summary["steps"], self.config.fault
+        steps, injected = int(self.summary["steps"]), self.config.fault
         return self.config.q * steps + sum(
             injected.corrupts(worker, step) for worker in injected.worker for step in range(1, steps + 1)
         )
