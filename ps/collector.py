@@ -183,11 +183,11 @@ class Collector:
         """Calls further holders where those that were asked do not agree, and fetches what majorities claim."""
         now, gone, patience = self._session.clock(), self._inbox.gone, self._patience
         self._hear()
-        self._tell(patience.turn(round_.step, now, round_.waits(gone | self._absent), round_.claims))
+        self._tell(patience.turn(round_.step, now, round_.waits(gone, self._absent), round_.claims))
         called = round_.call(patience.late | self._absent, gone)
         if called:
             self._ask(round_, called)
-        fetched = round_.ask(now, gone, self._stragglers.workers | patience.given_up)
+        fetched = round_.ask(now, gone, self._stragglers.workers | patience.given_up, patience.given_up)
         for worker, file in fetched:
             self._session.ask(self._ranks[worker], Header(Kind.FETCH, round_.step, worker, file), Kind.GRADIENT)
         return bool(called or fetched)

@@ -51,6 +51,15 @@ class Times:
             self._late = _late(self._seconds.get(edge, math.inf) for edge in self._since)
         return self._late
 
+    @property
+    def late_of_most(self) -> float:
+        """As `late`, by the answers alone that have come; infinite until more than half of the files have one.
+
+        Where a file's next holder is asked because one did not answer, that one counts no longer.
+        """
+        most = 2 * len({file for _, file in self._seconds}) > len({file for _, file in self._since})
+        return _late(self._seconds.values()) if most else math.inf
+
 
 class Pace:
     """When an answer is late: after two and a half medians and eight median absolute deviations of what others take.

@@ -29,11 +29,13 @@ class Wait:
         worker: whose claim, or gradient, is awaited.
         since: when it was asked.
         needed: whether the file can have no vote without this one, or another that is awaited as well.
+        late: of a gradient that was claimed, seconds after which it is late; None: the claims of the step say it.
     """
 
     worker: int
     since: float
     needed: bool
+    late: float | None = None
 
 
 class Patience:
@@ -45,6 +47,9 @@ class Patience:
     the time that goes by given back. Who has spent that, or kept a step waiting where no vote hung on it, is passed
     over, which is an event. From the next step on it is waited for only where a vote hangs on it, until half of what is
     late; and not at all while it is silent. When it has answered two steps in time it is waited for as before.
+
+    The same credit pays for a gradient that was claimed and is late, where no other can be asked for it. When all that
+    could deliver have spent theirs, the file goes without a vote.
 
     So a stall does not cost an honest worker its vote; colluders cannot slow steps for ever beyond what a machine
     would that is half as fast as the others; and where a file's majority is honest and keeps up, no vote hangs on time.
@@ -147,19 +152,22 @@ class Patience:
         elapsed, self._turned = min(now - self._turned, _TURN), now
         if not waits:
             return []
-        late, half = self.pace.late(claims), self.deadline(claims) / 2
+        of_claims, half = self.pace.late(claims), self.deadline(claims) / 2
         events = []
         for wait in waits:
             worker, waited = wait.worker, now - wait.since
+            late = of_claims if wait.late is None else wait.late
             over = self._given_up if wait.needed else self._late
             if worker in over or not self._is_over(wait, waited, late, elapsed, half):
                 continue
             over.add(worker)
             if math.isinf(late):
                 continue  # the next are asked, but nobody is known to be slow
-            self._unheard.add(worker)
+            if wait.late is None:
+                self._unheard.add(worker)
             if worker not in self._behind:
-                detail = f"had not answered after {waited:.3g} s, late is {late:.3g}"
+                did = "answered" if wait.late is None else "delivered"
+                detail = f"had not {did} after {waited:.3g} s, late is {late:.3g}"
                 events.append(Event(EventKind.PASSED_OVER, step, worker, detail=detail))
                 self._behind[worker] = _KEEPS_UP
         return events
@@ -167,7 +175,7 @@ class Patience:
     def _is_over(self, wait: Wait, waited: float, late: float, elapsed: float, half: float) -> bool:
         if wait.needed and self._given is not None:
             return False
-        if wait.worker in self._before & self._behind.keys():  # and has not caught up meanwhile
+        if wait.late is None and wait.worker in self._before & self._behind.keys():  # and has not caught up meanwhile
             return not wait.needed or wait.worker in self._mute & self._unheard or waited > late / 2
         if waited > late:
             self._spent[wait.worker] += min(elapsed, waited - late)

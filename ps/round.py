@@ -81,31 +81,51 @@ class Round:
         self.events += events
         return events
 
-    def ask(self, now: float, gone: Set[int] = frozenset(), stragglers: Set[int] = frozenset()) -> list[Edge]:
+    def ask(
+        self,
+        now: float,
+        gone: Set[int] = frozenset(),
+        stragglers: Set[int] = frozenset(),
+        given_up: Set[int] = frozenset(),
+    ) -> list[Edge]:
         """The (worker, file) to send FETCH to now: one of each majority, the next where one did not deliver.
 
         Args:
             now: seconds on a monotonic clock.
             gone: workers out of reach.
             stragglers: workers whose claims are not waited for.
+            given_up: workers that are waited for no longer at all.
         """
         asked = []
         for ballot in self.ballots:
-            worker = ballot.ask(now, self._promises, gone, stragglers)
+            worker = ballot.ask(now, self._promises, gone, stragglers, given_up)
             if worker is not None:
                 asked.append((worker, ballot.file))
         self._deliveries.ask(asked, now)
         return asked
 
-    def waits(self, gone: Set[int]) -> list[Wait]:
-        """The claims that keep the round from being finished, of those that were asked for."""
-        since = self.claims.since
-        return [
+    def waits(self, gone: Set[int], absent: Set[int] = frozenset()) -> list[Wait]:
+        """The answers that keep the round from being finished, of those that were asked for.
+
+        Args:
+            gone: workers out of reach.
+            absent: workers whose claims are not waited for.
+        """
+        since, asked = self.claims.since, self._deliveries.since
+        claims = [
             Wait(worker, since[worker, ballot.file], ballot.needs_all)
             for ballot in self.ballots
-            for worker in ballot.missing(gone)
+            for worker in ballot.missing(gone | absent)
             if (worker, ballot.file) in since
         ]
+        if 2 * len(self.undecided()) >= len(self.ballots):
+            return claims  # a gradient is late where most files have theirs, not where the links are slow for all
+        gradients = [
+            Wait(worker, asked[worker, ballot.file], True, self._promises.overdue)
+            for ballot in self.ballots
+            for worker in ballot.owing(gone)
+        ]
+        return claims + gradients
 
     def call(self, absent: Set[int], gone: Set[int]) -> list[Edge]:
         """The deferred (worker, file) to send work for now, since those asked before do not agree, or do not answer.

@@ -75,7 +75,9 @@ class Ballot(ABC):
     def garbled(self, worker: int, why: str) -> list[Event]:
         """Takes note of a gradient that cannot be decoded; `place` may hold anything now."""
 
-    def ask(self, now: float, promises: Promises, gone: Set[int], stragglers: Set[int]) -> int | None:
+    def ask(
+        self, now: float, promises: Promises, gone: Set[int], stragglers: Set[int], given_up: Set[int] = frozenset()
+    ) -> int | None:
         """The holder to ask for its gradient now, which is then expected; None: nobody.
 
         Args:
@@ -83,6 +85,7 @@ class Ballot(ABC):
             promises: whom to ask first, and how long each has.
             gone: workers out of reach.
             stragglers: workers whose claims are not waited for.
+            given_up: workers whose gradients are not waited for, either.
         """
         return None
 
@@ -115,6 +118,10 @@ class Ballot(ABC):
         if self.finished(gone):
             return []
         return [worker for worker in self.tally.called if worker not in self.tally.claims and worker not in gone]
+
+    def owing(self, gone: Set[int]) -> list[int]:
+        """Holders whose gradient, which they have claimed, is awaited, and no other's can be asked for."""
+        return []
 
     @property
     def needs_all(self) -> bool:

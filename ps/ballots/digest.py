@@ -70,7 +70,9 @@ class DigestBallot(Ballot):
         self._garbled.add(worker)
         return [self._event(EventKind.MALFORMED, worker, why)]
 
-    def ask(self, now: float, promises: Promises, gone: Set[int], stragglers: Set[int]) -> int | None:
+    def ask(
+        self, now: float, promises: Promises, gone: Set[int], stragglers: Set[int], given_up: Set[int] = frozenset()
+    ) -> int | None:
         """One of the majority, and the next where one did not deliver in time."""
         tally = self.tally
         if self.settled or self.failed or tally.majority is None:
@@ -86,9 +88,9 @@ class DigestBallot(Ballot):
             self._asked[worker] = now
             return worker
         if all(w in tally.claims or w in gone | stragglers for w in tally.holders):
-            # Who delivers slowly for the first time has until the deadline of the step.
+            # Who delivers slowly for the first time has until it is given up, or until the deadline of the step.
             self.failed = all(
-                w in self._refuted or w in gone or (promises.broken(w) and now - since > promises.last_chance(w))
+                w in self._refuted | gone | given_up or (promises.broken(w) and now - since > promises.last_chance(w))
                 for w, since in self._asked.items()
             )
         return None
@@ -106,8 +108,15 @@ class DigestBallot(Ballot):
         return self.failed or self.settled or self.tally.hopeless(gone)
 
     def missing(self, gone: Set[int]) -> list[int]:
-        """Nobody, once a majority has claimed: what is awaited then is its gradient."""
-        return [] if self.tally.majority is not None else super().missing(gone)
+        """Nobody, once a majority has claimed: what is awaited then is its gradient, until it is overdue."""
+        coming = set(self.tally.supporters) - self._refuted - self._overdue - gone
+        return [] if self.tally.majority is not None and coming else super().missing(gone)
+
+    def owing(self, gone: Set[int]) -> list[int]:
+        """Of those that were asked, once all of the majority have been."""
+        if self.finished(gone) or set(self.tally.supporters) - self._asked.keys() - gone:
+            return []
+        return [worker for worker in self._asked if worker not in self._refuted | gone]
 
     def decide(self, vector: np.ndarray) -> None:
         """The digest of the PS's own vector is the vote."""

@@ -49,13 +49,15 @@ class Slow(Workers):
 def train(tmp_path):
     ledgers = []
 
-    def _train(seconds, steps=30, vote="digest", r=3, lazy=False, aggregator="median", skips=(), **settings):
+    def _train(seconds, steps=30, vote="digest", r=3, lazy=False, aggregator="median", skips=(), broken=0, **settings):
         """Virtual seconds, the server and the weights."""
         workers, scheme = Slow(seconds), SCHEMES["redrawn"](r, 5, lazy=lazy)
         workers.direct = vote == "full"
         model = GlobalModel(Line(), seed=0, steps=1000, arguments={"lr": 0.1})
         model.compute = workers.compute
         ledgers.append(Ledger(tmp_path / f"{len(ledgers)}.jsonl", RANKS, {}))
+        for counts in ledgers[-1].counts:
+            counts["withheld"] = broken
         server = Server(
             workers.session, RANKS, model, workers.codec,
             files=Files(P // ((r + 1) // 2 if lazy else r), 4, 1000, 0), scheme=scheme, create_ballot=VOTES[vote],
@@ -144,6 +146,24 @@ def test_a_lazy_first_step_of_minutes_passes_over_nobody(train):
     compiling = {Kind.CLAIM: lambda step: 300.0 if step == 1 else USUAL}
     _, server, _ = train(dict.fromkeys(range(P), compiling), 3, lazy=True)
     assert passed_over(server) == set()
+
+
+def test_a_group_of_colluders_that_claims_the_truth_and_delivers_late_costs_its_credit_and_leaves_a_trace(train):
+    scheme, colluders = SCHEMES["redrawn"](3, 5), {0, 1, 2, 3}
+    theirs = [n for n in range(2, 200) if any(set(held) <= colluders for held in scheme.draw(n, range(P)).holders)][:3]
+    late = {Kind.GRADIENT: lambda step: 55.0 if step in theirs else 0.001}
+    slow, server, _ = train(dict.fromkeys(colluders, late), theirs[-1] + 1)
+    assert max(slow) < 3 * 5 + 5
+    assert sum(slow) < len(colluders) * (5 + 0.05 * 60) + len(slow) * 3 * USUAL
+    assert passed_over(server)
+    assert passed_over(server) <= colluders
+    assert server.outcomes["none"] == len(theirs)
+
+
+def test_a_pause_of_all_links_costs_no_update_even_where_all_have_broken_promises_before(train):
+    paused = {Kind.GRADIENT: lambda step: 12.0 if step == 15 else 0.001}
+    _, server, _ = train(dict.fromkeys(range(P), paused), 20, broken=12)
+    assert server.outcomes["none"] == 0
 
 
 def test_what_is_known_of_workers_is_in_the_checkpoint(train):
