@@ -9,7 +9,7 @@ from detox.assignment import Edge
 
 _KEPT = 512  # answers
 _FEW = 8  # answers, from which on the last ones say something
-_MEDIANS = 2.5  # a machine half as fast as the others is no fault; and what is late in one step delays the next
+_MEDIANS = 2.5  # a machine half as fast as most is no fault; and what is late in one step delays the next
 _DEVIATIONS = 8.0  # median absolute deviations: the last of a rank that computes one file after the other
 
 

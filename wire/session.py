@@ -194,7 +194,7 @@ class Session:
         while not until():
             came, did = self.turn(take), then()
             now = self.clock()
-            heard = now if came else heard
+            heard = now if came or did else heard
             if now > deadline or (not did and now - heard > silence):
                 return until()
             if not came and not did:

@@ -80,6 +80,19 @@ def test_waiting_ends_when_it_is_so_at_the_deadline_or_after_a_silence(network, 
     assert network.now == pytest.approx(7, abs=0.02)
 
 
+def test_what_there_was_to_do_ends_a_silence(network, session, peer):
+    work = [900.0, 900.0]
+
+    def compute():
+        if not work:
+            return False
+        network.now += work.pop()
+        return True
+
+    assert not session.wait(lambda: False, lambda _: None, silence=600, then=compute)
+    assert network.now == pytest.approx(2 * 900 + 600, abs=0.1)
+
+
 def test_a_flood_does_not_move_the_deadline(network, session, peer):
     def flood():
         peer.send([0], Header(Kind.CLAIM))
