@@ -48,8 +48,8 @@ class TransportConfig(Section):
     poll: Annotated[float, Field(gt=0, le=1)] = 0.0005
     """Seconds of sleep where nothing has arrived."""
     silence: Seconds = 600.0
-    """Seconds without a word from the PS, and without work, after which a worker's rank leaves; more than a step may take:
-    with deadline = "auto", five times what a gradient does, where that is minutes."""
+    """Seconds without a word from the PS, and without work, after which a worker's rank leaves; more than a
+    step may take: with deadline = "auto", five times what a gradient does, where that is minutes."""
 
 
 def check_length(what: str, size: int, because: str) -> None:

@@ -51,8 +51,8 @@ class Patience:
     The same credit pays for a gradient that was claimed and is late, where no other can be asked for it. When all that
     could deliver have spent theirs, the file goes without a vote.
 
-    So a stall does not cost an honest worker its vote; colluders cannot slow steps for ever beyond what is
-    late and 5 % of the time for each of them; and where a file's majority is honest and keeps up, no vote hangs on time.
+    So a stall does not cost an honest worker its vote; colluders cannot slow steps for ever beyond what is late and 5 %
+    of the time for each of them; and where a file's majority is honest and keeps up, no vote hangs on time.
 
     A step ends at its deadline with the votes that it has. That is 60 seconds, or twice what is late if that is more,
     so that a slow model trains: late by the last answers, or by those of the newest step that more than half have
