@@ -14,6 +14,7 @@ from detox.reports.simulation import Behaviour, simulate
 
 _RUNS = 20
 _WORKERS = 900  # of all simulated runs of a setting
+_LIARS = 15  # more are simulated only where --runs asks for it: who is proven is an exponential search
 _LONGEST = 1500  # steps with lies of a simulated run
 
 
@@ -56,7 +57,8 @@ class Choice:
         Args:
             p, q, r, lazy, auditors, audited: of the config.
             rate: see Choice.
-            runs: see Choice; None: fewer the more workers there are.
+            runs: see Choice; None: fewer the more workers there are, none of many Byzantine ones, for who is proven is
+                a search that takes ever longer. Where they are half of the workers or more, nothing is simulated.
         """
         if SCHEMES["redrawn"].why_not(p, r, lazy) or (auditors and AuditedFiles.why_not(p, auditors)):
             return None
@@ -70,7 +72,8 @@ class Choice:
         )
         if audited > config.votes:
             return None
-        return cls(config, rate, min(_RUNS, _WORKERS // p) if runs is None else runs)
+        usual = min(_RUNS, _WORKERS // p) if q <= _LIARS else 0
+        return cls(config, rate, 0 if 2 * q >= p else usual if runs is None else runs)
 
     def __str__(self) -> str:
         config, audit = self.config, self.config.audit

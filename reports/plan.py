@@ -68,7 +68,9 @@ def parser() -> ArgumentParser:
         "--rate", type=float, default=1.0, help="share of its steps in which a faulty worker computes wrong (1)"
     )
     line.add_argument(
-        "--runs", type=int, help="simulated runs of each number that no formula gives (20, fewer from p = 46 on)"
+        "--runs",
+        type=int,
+        help="simulated runs of each number that no formula gives (20, fewer from p = 46 on, 0 from q = 16 on)",
     )
     line.add_argument("--no-measure", action="store_true", help="leave out the seconds of the PS, measured here")
     line.add_argument(

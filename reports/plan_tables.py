@@ -30,7 +30,8 @@ def _choices(console: Console, facts: Mapping[str, Any]) -> None:
     """What to take for this p and q, and the table of what there is."""
     p, q, choices = facts["p"], facts["q"], facts["choices"]
     by_name = {choice["set"]: choice for choice in choices}
-    console.print(f"{counted(p, 'worker')}, at most {q} of them Byzantine.")
+    hopeless = ", half of them or more: no vote and no auditor can tell who is honest" if 2 * q >= p else ""
+    console.print(f"{counted(p, 'worker')}, at most {q} of them Byzantine{hopeless}.")
     if q == 0:
         console.print("Then nothing has to be checked: r = 1.\n")
         return
@@ -45,7 +46,11 @@ def _choices(console: Console, facts: Mapping[str, Any]) -> None:
         worst = _number(by_name[name]["worst"])
         console.print(
             f"Against {counted(q, 'liar')}: {name}, for {_share(by_name[name])} more computation.\n"
-            + (f"Some {worst} votes of a whole run are bad, whatever they do." if worst != "0" else "No vote is bad.")
+            + (
+                f"Some {worst} votes of a whole run are bad on average, whatever they do."
+                if worst != "0"
+                else "No vote is bad."
+            )
         )
     if facts["limits"]:
         console.print(_found_in_words(facts))
@@ -71,11 +76,17 @@ def _choices(console: Console, facts: Mapping[str, Any]) -> None:
         )
     console.print("", table, sep="\n")
     runs = choices[0]["runs"]
-    simulated = f"median (and most) of {counted(runs, 'simulated run')}" if runs else "not simulated, see --runs"
+    simulated = f"median (and most) of {counted(runs, 'simulated run')}" if runs else _not_simulated(facts)
     console.print(
         "costs: copies beyond one per file, which workers and PS compute. f: bad votes per step for the aggregator to\n"
         "tolerate. named: steps until the last of them is out, as the graph of disagreements proves it. bad: votes of\n"
         f"the run until then. Both: {simulated}. per step: exact, until they are named.\n"
+    )
+
+
+def _not_simulated(facts: Mapping[str, Any]) -> str:
+    return (
+        "not simulated, for so many make it pointless" if 2 * facts["q"] >= facts["p"] else "not simulated, see --runs"
     )
 
 
@@ -86,6 +97,8 @@ def _found_in_words(facts: Mapping[str, Any]) -> str:
         return f"The cheapest with {limits}: {found['set']}, for {_share(found)}."
     if (beyond := facts["beyond"]) is not None:
         return f"Nothing keeps {limits}; without the limit of the overhead it is {beyond['set']}, for {_share(beyond)}."
+    if not facts["choices"][0]["runs"]:
+        return f"Of what formulas tell, nothing keeps {limits}; nothing was simulated, see --runs."
     return f"Nothing keeps {limits}."
 
 

@@ -253,3 +253,16 @@ def test_it_says_what_keeps_the_limits_and_else_what_it_would_cost(capsys):
     facts = detox.plan(15, 2, limits={"overhead": 0.1, "named": 40}, runs=5, measure=False)
     assert facts["found"]["overhead"] <= 0.1
     assert facts["found"]["fault"]["simulated"]["named"]["median"] <= 40
+
+
+@pytest.mark.parametrize(("p", "q"), [(45, 23), (45, 45), (21, 11)])
+def test_half_of_the_workers_or_more_are_answered_at_once_and_in_words(p, q, capsys):
+    assert plan(["-p", str(p), "-q", str(q), "--no-measure"]) == 0
+    out = capsys.readouterr().out
+    assert "half of them or more" in out
+    assert "simulated runs" not in out
+
+
+def test_many_byzantine_workers_are_simulated_only_where_that_is_asked_for(capsys):
+    assert plan(["-p", "99", "-q", "33", "--no-measure", "--find", "named=5"]) == 0
+    assert "nothing was simulated, see --runs" in capsys.readouterr().out
