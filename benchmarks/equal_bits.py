@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from argparse import ArgumentParser
+from collections.abc import Iterator
 from pathlib import Path
 
 from blake3 import blake3
@@ -69,13 +70,15 @@ def run(name: str, folder: Path) -> dict[str, str]:
     (run_folder,) = folder.glob("runs/run-*")
     summary = json.loads((run_folder / "summary.json").read_text())
     # In one step, lines come in the order of arrival.
-    ledger = sorted(map(_as_before, (run_folder / "ledger.jsonl").read_text().splitlines()))
+    ledger = sorted(_as_before((run_folder / "ledger.jsonl").read_text().splitlines()))
     return {"weights": summary["weights_digest"][:16], "ledger": blake3("\n".join(ledger).encode()).hexdigest()[:16]}
 
 
-def _as_before(line: str) -> str:
-    """A line of the ledger without what earlier versions did not write."""
-    return json.dumps({name: value for name, value in json.loads(line).items() if name not in ("file", "others")})
+def _as_before(lines: list[str]) -> Iterator[str]:
+    """The ledger's lines without what earlier versions did not write."""
+    for line in map(json.loads, lines):
+        if line["kind"] not in ("examined", "passed_over", "caught_up"):
+            yield json.dumps({name: value for name, value in line.items() if name not in ("file", "others")})
 
 
 def main() -> None:

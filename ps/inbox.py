@@ -97,8 +97,8 @@ class Inbox:
                 if any(event.kind == EventKind.MALFORMED for event in events):
                     return events
                 return [Event(EventKind.HEARD, header.step, header.worker, header.file), *events]
-        if header.step == self._given_up:
-            return []
+        if header.step == self._given_up or (header.step < newest and header.kind == Kind.EVIDENCE):
+            return []  # nobody waited for it
         detail = f"{header.kind.name} for step {header.step}"
         if header.step < newest:
             return [Event(EventKind.LATE, newest, header.worker, detail=detail)]

@@ -184,3 +184,24 @@ def test_who_never_answers_stops_no_step_and_makes_room_after_a_while(make):
     # The first one was asked in step 1, and is done without from step 9 on.
     assert min(line["step"] for line in examined()) == 1 + LATE_STEPS
     assert {line["worker"] for line in examined()} == {0, 4, 8}
+
+
+def test_an_answer_that_comes_behind_a_checkpoint_is_no_offence(make):
+    server, workers, _, examined = make({0: LIES[0]})
+    workers.computing = 0.001
+    answer = workers.hear
+
+    def hear(rank, message):
+        if message.header.kind == Kind.EXAMINE:
+            workers.network.later(0.001, lambda: answer(rank, message))
+        else:
+            answer(rank, message)
+
+    workers.hear = hear
+    list(server.train(1, 1))
+    server.settle_accounts()
+    list(server.train(2, 9))
+    assert not examined()
+    assert [sorted(kind for kind in counts if counts[kind]) for counts in server.ledger.counts] == [
+        ["dissented"], *([["agreed"]] * (P - 1))
+    ]  # fmt: skip
