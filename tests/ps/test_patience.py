@@ -191,7 +191,7 @@ def test_where_all_become_slower_than_the_deadline_it_follows_them(seconds):
     assert history.passed_over() == set()
 
 
-def test_where_nobody_answers_the_deadline_doubles_up_to_eight_minutes_and_falls_again():
+def test_where_nobody_answers_the_deadline_doubles_and_falls_again():
     history = History(9)
     for _ in range(3):
         history.step([0.1] * 9)

@@ -29,7 +29,7 @@ def breaks(ledger, kind=EventKind.WITHHELD, times=1):
         ledger.record(Event(kind, step, 1))
 
 
-def test_a_delivery_in_time_makes_up_for_a_broken_promise_a_late_one_and_a_lie_do_not(ledger):
+def test_a_delivery_in_time_makes_up_for_a_broken_promise_and_not_for_a_lie(ledger):
     promises = promises_of(ledger)
     breaks(ledger, times=3)
     breaks(ledger, EventKind.LIED)

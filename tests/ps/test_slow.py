@@ -127,7 +127,7 @@ def test_a_model_whose_gradients_take_minutes_trains(train):
 
 
 @pytest.mark.parametrize("r", [1, 3])
-def test_a_machine_half_as_fast_that_stalled_once_is_waited_for_again_where_gradients_come_without_a_claim(train, r):
+def test_who_is_half_as_fast_and_stalled_once_is_waited_for_again_without_claims(train, r):
     stalled = {Kind.GRADIENT: lambda step: 6.5 if step == 10 else 2 * USUAL}
     _, server, _ = train({0: stalled}, 60, vote="full", r=r)
     counts = server.ledger.counts[0]
@@ -148,7 +148,7 @@ def test_a_lazy_first_step_of_minutes_passes_over_nobody(train):
     assert passed_over(server) == set()
 
 
-def test_a_group_of_colluders_that_claims_the_truth_and_delivers_late_costs_its_credit_and_leaves_a_trace(train):
+def test_a_group_that_claims_the_truth_and_delivers_late_costs_its_credit(train):
     scheme, colluders = SCHEMES["redrawn"](3, 5), {0, 1, 2, 3}
     theirs = [n for n in range(2, 200) if any(set(held) <= colluders for held in scheme.draw(n, range(P)).holders)][:3]
     late = {Kind.GRADIENT: lambda step: 55.0 if step in theirs else 0.001}
@@ -160,7 +160,7 @@ def test_a_group_of_colluders_that_claims_the_truth_and_delivers_late_costs_its_
     assert server.outcomes["none"] == len(theirs)
 
 
-def test_a_pause_of_all_links_costs_no_update_even_where_all_have_broken_promises_before(train):
+def test_a_pause_of_all_links_costs_no_update_even_after_broken_promises(train):
     paused = {Kind.GRADIENT: lambda step: 12.0 if step == 15 else 0.001}
     _, server, _ = train(dict.fromkeys(range(P), paused), 20, broken=12)
     assert server.outcomes["none"] == 0
