@@ -5,11 +5,13 @@ import base64
 from jinja2 import Environment
 
 from detox.reports import examined
+from detox.reports.blame import table as blame_table
 from detox.reports.contradictions import COLUMNS, Contradictions, in_words
 from detox.reports.contradictions import rows as rows_of
 from detox.reports.evidence import KINDS
-from detox.reports.log import assumed
+from detox.reports.log import Log, assumed
 from detox.reports.results import FinishedRun
+from detox.reports.verdicts import threshold_in_words
 
 _CAPTIONS = {
     "curves": "The scores on the test data, over steps and over seconds; bands: from the worst to the best seed.",
@@ -52,7 +54,12 @@ for where Byzantine workers are a group's majority it is the honest that dissent
 {% for worker, host, counts in ledger.rows %}<tr><td>{{ worker }}</td><td>{{ host }}</td>
 {%- for kind in ledger.kinds %}<td>{{ counts.get(kind, "") }}</td>{% endfor %}</tr>
 {% endfor %}</table></div>
-{% if ledger.graph %}<p>{{ ledger.words }}</p>
+{% if ledger.verdicts %}<div class="wide"><table>
+<tr>{% for name in ledger.verdict_columns %}<th>{{ name }}</th>{% endfor %}</tr>
+{% for row in ledger.verdicts %}<tr>{% for value in row %}<td>{{ value }}</td>{% endfor %}</tr>
+{% endfor %}</table></div>
+<p>{{ ledger.threshold }}</p>
+{% endif %}{% if ledger.graph %}<p>{{ ledger.words }}</p>
 <div class="wide"><table>
 <tr>{% for name in columns %}<th>{{ name }}</th>{% endfor %}</tr>
 {% for row in ledger.graph %}<tr>{% for value in row %}<td>{{ value }}</td>{% endfor %}</tr>
@@ -82,8 +89,16 @@ def page(title: str, rows: list[dict[str, str]], pictures: dict[str, bytes], run
         kinds = [kind for kind in KINDS if any(kind in of for of in counts)]
         workers = zip(range(len(counts)), run.summary["hosts"], counts, strict=True)
         found, q = Contradictions.read(run.ledger, run.config), assumed(run.config)
-        graph = {"graph": rows_of(found, q), "words": in_words(found, q)} if found.steps else {}
-        told = {"examined": examined.rows(run.ledger)}
+        log = Log(run.config, run.summary["steps"], run.ledger, q)
+        words = in_words(found, log.graph_q, log.explained)
+        graph = {"graph": rows_of(found, log.graph_q), "words": words} if found.steps else {}
+        columns = blame_table(log).columns
+        told = {
+            "examined": examined.rows(run.ledger),
+            "verdict_columns": [column.header for column in columns],
+            "verdicts": list(zip(*(column.cells for column in columns), strict=True)),
+            "threshold": threshold_in_words(log),
+        }
         ledgers.append({"name": run.folder_name, "kinds": kinds, "rows": list(workers), **graph, **told})
     return (
         Environment(autoescape=True)

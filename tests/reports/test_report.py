@@ -79,6 +79,16 @@ def test_the_page_tells_of_each_run_who_must_have_lied(tmp_path):
     assert "<td>0</td><td>3</td><td>3 (1), 4 (1), 5 (1)</td><td>3, 4, 5</td>" in html
 
 
+def test_the_page_has_the_table_of_blame_and_says_where_q_is_too_small(tmp_path):
+    path = _finished(tmp_path / "run", Config(name="tried", p=9, q=0, r=3, steps=3), dissents=[(1, 4), (2, 4), (3, 4)])
+    html = page("tried", [{"method": "d"}], {}, [FinishedRun.read(path)])
+    for name in ("rank", "steps", "pattern", "verdict"):
+        assert f"<th>{name}</th>" in html
+    assert "<td>1-3</td><td>persistent</td><td>no proof</td>" in html
+    assert "more than q = 0" in html
+    assert "-q 1 names those" in html
+
+
 def test_the_page_tells_what_dissenters_computed(tmp_path):
     path = _finished(tmp_path / "run", Config(name="tried", p=9, q=2, r=3, steps=3))
     wrong = diagnose([(0, np.ones(9, np.float32), np.zeros(9, np.float32))], [("conv.weight", 9)])
