@@ -1,8 +1,16 @@
+import importlib
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from detox.config import Config
-from experiments import sdc, sdc_figure, sdc_job
+
+with pytest.MonkeyPatch.context() as patch:  # the modules are in the checkout alone
+    patch.syspath_prepend(Path(__file__).parents[2])
+    sdc, sdc_figure, sdc_job = (
+        importlib.import_module(f"experiments.{name}") for name in ("sdc", "sdc_figure", "sdc_job")
+    )
 
 SMALL = {
     "p": 9, "r": 1, "q": 2, "batch_size": 4, "steps": 6, "eval_every": 6, "aggregator": {"name": "mean", "f": 0},
