@@ -52,7 +52,7 @@ def tick(step: int, numbers: dict[str, float]) -> None:
 
 def fault_class(right: np.ndarray, wrong: np.ndarray) -> str:
     """The class of a corrupted vector; stripes are the flips of a whole vector, for few entries are 2 to 32."""
-    found = diagnose(right, wrong)
+    found = diagnose([(0, right, wrong)])
     if found.nonfinite:
         return "NaN or infinity"
     if found.zeros:
