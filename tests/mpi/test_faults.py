@@ -45,5 +45,6 @@ def test_a_rank_that_breaks_down_changes_no_bit_and_stops_nothing(jobs, here, ki
         assert counts["agreed"] > 60, (kind, counts)  # on a busy machine a few answers before the fault come too late
     assert [summary["ledger"][worker] for worker in (0, 1, 3, 4, 6, 7)] == [{"agreed": 120}] * 6
     memory = [size for size in memory if size]
-    assert max(memory) - memory[0] < 64e6
+    # Open MPI holds messages that the PS does not take yet, some of each rank that floods.
+    assert max(memory) - memory[0] < 64e6 * max(1, sum(kind.startswith("flood") for kind in kinds))
     assert not job.processes()
