@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from detox.aggregators import create_hierarchy
 from detox.assignment import SCHEMES
 from detox.ps.aggregation import Aggregation
+from detox.ps.attendance import Everyone
 from detox.ps.events import Event, EventKind, Trait, kinds
 from detox.ps.ledger import Ledger
 from detox.ps.quarantine import GraphQuarantine, OffenceQuarantine
@@ -171,7 +172,9 @@ def test_q_falls_to_no_less_than_must_be_left_where_more_are_byzantine(tmp_path)
     quarantine, scheme = GraphQuarantine(q=2), SCHEMES["redrawn"](3, 1)
     ledger = Ledger(tmp_path / "ledger.jsonl", [1] * 30, {})
     aggregation = Aggregation(create_hierarchy("median"), scheme, None, 0)
-    roster = Roster(30, 2, scheme=scheme, aggregation=aggregation, quarantine=quarantine, ledger=ledger)
+    roster = Roster(
+        30, 2, scheme=scheme, aggregation=aggregation, quarantine=quarantine, ledger=ledger, attendance=Everyone()
+    )
     quarantine.observe(1, [contradiction(1, 4, 0, 1, 2)])
     roster.judge(3)
     assert (list(quarantine.out), roster.q) == ([4], 1)
