@@ -11,11 +11,14 @@
         + MpirunError                there is no usable mpirun
         + RunError                   a folder of a run that cannot be read as one
         + WeightsError               a file of weights that cannot be used
+        + KeysError                  keys that cannot be used, or made
+        + EntranceError              no connection can come about
       x JobError(RuntimeError)       what failed on the way; exit status 1
         + StartError                 the ranks did not start, or not as they have to
         + ServerError                too few votes, step after step
         + CheckpointError            no checkpoint can be used
         + EvaluationError            the task's evaluation failed
+        + ChainError                 chain.jsonl is no chain of digests
       x WireError(ValueError)        bytes that are no message; always caught, and noted in the ledger
 
 Each is defined where it is raised. The root has a package of its own, below all others, so that all can import it.
