@@ -97,8 +97,11 @@ class Inbox:
                 if any(event.kind == EventKind.MALFORMED for event in events):
                     return events
                 return [Event(EventKind.HEARD, header.step, header.worker, header.file), *events]
-        if header.step == self._given_up or (header.step < newest and header.kind == Kind.EVIDENCE):
-            return []  # nobody waited for it
+        if header.step == self._given_up:
+            return []
+        asked_aside = {Kind.EVIDENCE} if self._open[-1].direct else {Kind.EVIDENCE, Kind.GRADIENT}
+        if header.step < newest and header.kind in asked_aside:
+            return []  # nothing waited for it: another one has delivered, or the vote stands
         detail = f"{header.kind.name} for step {header.step}"
         if header.step < newest:
             return [Event(EventKind.LATE, newest, header.worker, detail=detail)]

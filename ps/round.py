@@ -63,6 +63,11 @@ class Round:
         self._deliveries = promises.begin()
         self._answered: list[set[int]] = [set() for _ in self.ballots]
 
+    @property
+    def direct(self) -> bool:
+        """Whether gradients come without a claim."""
+        return any(ballot.direct for ballot in self.ballots)
+
     def take(self, header: Header, payload: memoryview, now: float) -> list[Event]:
         """Takes a CLAIM or a GRADIENT of this step; what is wrong with it comes out as events.
 

@@ -485,3 +485,22 @@ def test_byzantine_workers_drawn_anew_are_convicted_of_steps_they_lied_alone_in(
     assert all(worker in workers.placement.byzantine(step) for step, worker in convicted)
     wronged = [line for line in lines if line["kind"] == "dissented"]
     assert any(line["worker"] not in workers.placement.byzantine(line["step"]) for line in wronged)
+
+
+def test_a_gradient_that_came_behind_anothers_broke_a_promise_and_is_not_late_too(make):
+    server, workers = make()[:2]
+    workers.computing = 0.01
+    answer, first = workers.hear, []
+
+    def hear(rank, message):
+        if message.header.kind == Kind.FETCH and not first:
+            first.append(message.header.worker)
+            workers.network.later(0.1, lambda: answer(rank, message))
+        else:
+            answer(rank, message)
+
+    workers.hear = hear
+    list(server.train(1, 1))
+    server.settle_accounts()
+    list(server.train(2, 150))
+    assert {kind for kind, count in server.ledger.counts[first[0]].items() if count} == {"agreed", "withheld"}
