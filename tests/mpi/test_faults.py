@@ -26,6 +26,7 @@ def test_messages_with_a_wrong_header_change_no_bit_and_are_in_the_ledger(jobs, 
 def test_a_rank_that_breaks_down_changes_no_bit_and_stops_nothing(jobs, here, kinds):
     # Six ranks of workers have two, two, one, and again: in each group one is alone on its rank.
     options = ("--q", "0", "--groups", "fixed", "--steps", "120", "--transport.deadline", "20")
+    options += ("--transport.fetch-deadline", "20")  # a flood may slow honest answers, too
     faulty, when = (2, 5, 8), ("--fault.first", "100", "--fault.every", "1000", "--fault.seconds", "3")
     when += ("--checkpoint-every", "10")  # what that takes is no growth of the PS's memory then
     job = jobs.start(*options, *when, *faults(faulty, kinds), n=7)
