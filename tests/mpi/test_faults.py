@@ -26,7 +26,7 @@ def test_messages_with_a_wrong_header_change_no_bit_and_are_in_the_ledger(jobs, 
 def test_a_rank_that_breaks_down_changes_no_bit_and_stops_nothing(jobs, here, kinds):
     # Six ranks of workers have two, two, one, and again: in each group one is alone on its rank.
     options = ("--q", "0", "--groups", "fixed", "--steps", "120", "--transport.deadline", "20")
-    options += ("--transport.fetch-deadline", "20")  # a flood may slow honest answers, too
+    options += ("--transport.fetch-deadline", "20")  # which was the default, and is long enough for a flood
     faulty, when = (2, 5, 8), ("--fault.first", "100", "--fault.every", "1000", "--fault.seconds", "3")
     when += ("--checkpoint-every", "10")  # what that takes is no growth of the PS's memory then
     job = jobs.start(*options, *when, *faults(faulty, kinds), n=7)
@@ -46,6 +46,5 @@ def test_a_rank_that_breaks_down_changes_no_bit_and_stops_nothing(jobs, here, ki
         assert counts["agreed"] > 60, (kind, counts)  # on a busy machine a few answers before the fault come too late
     assert [summary["ledger"][worker] for worker in (0, 1, 3, 4, 6, 7)] == [{"agreed": 120}] * 6
     memory = [size for size in memory if size]
-    # Open MPI holds messages that the PS does not take yet, some of each rank that floods.
-    assert max(memory) - memory[0] < 64e6 * max(1, sum(kind.startswith("flood") for kind in kinds))
+    assert max(memory) - memory[0] < 64e6
     assert not job.processes()
