@@ -179,6 +179,17 @@ def test_what_can_befall_the_honest_is_no_offence(play):
     assert play.offences() == []
 
 
+def test_who_was_asked_beside_another_and_is_not_needed_is_not_late(play):
+    for worker in (0, 2, 4):
+        play.claim(worker)
+    asked = [play.round.ask(now) for now in (0, 100)]
+    assert asked == [[(0, 0)], [(2, 0)]]
+    play.send(0)
+    play.votes()
+    play.send(2)
+    assert play.noted("late") == []
+
+
 def test_a_gradient_that_comes_after_its_fetch_deadline_still_counts(play):
     for worker in (0, 2, 4):
         play.claim(worker)
