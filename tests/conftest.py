@@ -11,6 +11,7 @@ from detox.launch import environment
 
 environment.apply()  # as each rank does, before torch is imported: what is computed here has the bits of real jobs
 
+import torch  # noqa: E402
 from one_process import Jobs  # noqa: E402
 
 # A shell starts what it runs in the background with these ignored, and so would be what tests start and send them to.
@@ -27,6 +28,15 @@ settings.load_profile("detox")
 def here(tmp_path_factory):
     """Jobs in this process."""
     return Jobs(tmp_path_factory.mktemp("here"))
+
+
+@pytest.fixture
+def settings_of_torch():
+    """What a command fixes for its process is as before when it is called in this one."""
+    threads, deterministic = torch.get_num_threads(), torch.get_deterministic_debug_mode()
+    yield
+    torch.set_num_threads(threads)
+    torch.set_deterministic_debug_mode(deterministic)
 
 
 @pytest.hookimpl(trylast=True)

@@ -39,6 +39,7 @@ class Workers:
         ranks: rank of each worker.
         computing: seconds from WORK to its answer.
         delays: by worker, seconds from FETCH to its answer.
+        showing: seconds from EXAMINE to its answer.
         slow: by worker, seconds that each of its answers takes longer.
         withholding: workers that claim and never deliver.
         work: all that was asked for, as (header, Work).
@@ -49,7 +50,7 @@ class Workers:
 
     def __init__(self, ranks, codec=None, lies=None):
         self.ranks, self.codec, self.lies = ranks, codec or Codec(2, "none"), lies or {}
-        self.computing, self.delays, self.slow, self.withholding = 0, {}, {}, set()
+        self.computing, self.delays, self.showing, self.slow, self.withholding = 0, {}, 0, {}, set()
         self.work, self.truth, self.computed, self.examined = [], {}, [], []
         self.shows = lambda evidence: evidence
         self.network = Network()
@@ -90,7 +91,7 @@ class Workers:
         elif header.kind == Kind.EXAMINE:
             self.examined.append(header)
             evidence = Evidence.answer(self.vector(header), Question.unpack(message.payload)).pack()
-            self._answer(0, rank, replace(header, kind=Kind.EVIDENCE), self.shows(evidence))
+            self._answer(self.showing, rank, replace(header, kind=Kind.EVIDENCE), self.shows(evidence))
 
     def _answer(self, seconds, rank, header, payload):
         seconds += self.slow.get(header.worker, 0)

@@ -83,6 +83,13 @@ class Header:
         fields = _FIELDS.pack(MAGIC, self.kind, self.step, self.worker, self.file, length)
         return fields + _CHECKSUM.pack(zlib.crc32(fields))
 
+    def frame(self, payload: bytes | memoryview) -> np.ndarray:
+        """The whole message, uint8: a copy, so that the payload may change."""
+        frame = np.empty(HEADER_BYTES + len(payload), np.uint8)
+        frame[:HEADER_BYTES] = np.frombuffer(self.pack(len(payload)), np.uint8)
+        frame[HEADER_BYTES:] = np.frombuffer(payload, np.uint8)
+        return frame
+
     @classmethod
     def unpack(cls, message: bytes | memoryview) -> "Header":
         """The header of a whole message, header and payload.

@@ -72,10 +72,7 @@ class Channel:
 
     def send(self, peers: Iterable[int], header: Header, payload: bytes | memoryview = b"") -> None:
         """Starts sending one message to each of `peers`; it is copied once, so the payload may change after."""
-        frame = np.empty(HEADER_BYTES + len(payload), np.uint8)
-        frame[:HEADER_BYTES] = np.frombuffer(header.pack(len(payload)), np.uint8)
-        frame[HEADER_BYTES:] = np.frombuffer(payload, np.uint8)
-        self.send_frame(peers, int(header.kind), frame)
+        self.send_frame(peers, int(header.kind), header.frame(payload))
 
     def send_frame(self, peers: Iterable[int], tag: int, frame: np.ndarray) -> None:
         """Starts sending bytes, whatever they are, to each of `peers`; they must not change any more."""

@@ -11,21 +11,14 @@ from detox.launch.verify import verify
 from detox.ps.chain import Chain, ChainError, Link, read_chain
 from detox.ps.folder import RunFolder
 
+pytestmark = pytest.mark.usefixtures("settings_of_torch")
+
 OPTIONS = [
     "--q", "0", "--groups", "redrawn", "--steps", "12", "--checkpoint-every", "4", "--eval-every", "3",
     "--optimizer.schedule", "ReduceLROnPlateau", "--optimizer.warmup", "3", "--optimizer.ema", "0.8",
     "--aggregator.name", "geometric_median", "--model", "mlp",
 ]  # fmt: skip
 FAULTY = ["--fault.worker", "3", "--fault.kind", "sdc"]
-
-
-@pytest.fixture(autouse=True)
-def settings_of_torch():
-    """The command fixes them for its process."""
-    threads, deterministic = torch.get_num_threads(), torch.get_deterministic_debug_mode()
-    yield
-    torch.set_num_threads(threads)
-    torch.set_deterministic_debug_mode(deterministic)
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ from detox.launch.evaluate import evaluate
 from detox.ps.folder import RunFolder
 from detox.tasks import create_task
 
+pytestmark = pytest.mark.usefixtures("settings_of_torch")
+
 README = Path(__file__).parents[2] / "README.md"
 
 
@@ -30,15 +32,6 @@ def run(tmp_path_factory):
         scores[name] = model.evaluate()
     assert scores["model"] != scores["best"]
     return folder, scores
-
-
-@pytest.fixture(autouse=True)
-def settings_of_torch():
-    """The command fixes them for its process."""
-    threads, deterministic = torch.get_num_threads(), torch.get_deterministic_debug_mode()
-    yield
-    torch.set_num_threads(threads)
-    torch.set_deterministic_debug_mode(deterministic)
 
 
 def test_the_scores_are_those_that_the_ps_found(run, capsys):

@@ -490,17 +490,9 @@ def test_byzantine_workers_drawn_anew_are_convicted_of_steps_they_lied_alone_in(
 def test_a_gradient_that_came_behind_anothers_broke_a_promise_and_is_not_late_too(make):
     server, workers = make()[:2]
     workers.computing = 0.01
-    answer, first = workers.hear, []
-
-    def hear(rank, message):
-        if message.header.kind == Kind.FETCH and not first:
-            first.append(message.header.worker)
-            workers.network.later(0.1, lambda: answer(rank, message))
-        else:
-            answer(rank, message)
-
-    workers.hear = hear
+    workers.delays[0] = 0.1  # worker 0 is asked first
     list(server.train(1, 1))
     server.settle_accounts()
+    workers.delays.clear()
     list(server.train(2, 150))
-    assert {kind for kind, count in server.ledger.counts[first[0]].items() if count} == {"agreed", "withheld"}
+    assert {kind for kind, count in server.ledger.counts[0].items() if count} == {"agreed", "withheld"}
