@@ -8,10 +8,10 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import chdir, redirect_stderr, redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from one_process import CONFIG, Rank
+from one_process import CONFIG, Finished, Rank
 
 from detox.launch.attended import serve_on
 from detox.launch.environment import SIGNALS
@@ -82,24 +82,15 @@ class Loopback(Network):
             end.close()
 
 
-@dataclass
-class Job:
-    """A job that has ended; see one_process.Finished."""
+@dataclass(frozen=True)
+class Job(Finished):
+    """A job that has ended.
 
-    status: int
-    text: str
-    folder: Path
+    Attributes:
+        growth: bytes by which the PS's process grew at most.
+    """
+
     growth: int
-    errors: dict[int, BaseException] = field(default_factory=dict)
-
-    @property
-    def run(self) -> Path:
-        (path,) = self.folder.glob("runs/*")
-        return path
-
-    @property
-    def summary(self) -> dict:
-        return json.loads((self.run / "summary.json").read_text())
 
     @property
     def ledger(self) -> list[dict]:
@@ -139,7 +130,7 @@ def train(
     before = network.most = memory()
     try:
         with chdir(folder), redirect_stdout(said), redirect_stderr(said):
-            status, _ = serve_on(network.ends[0], network.own, session, ["run.toml", *options])
+            status, orderly = serve_on(network.ends[0], network.own, session, ["run.toml", *options])
             growth = network.most - before
             network.ends[0].close()
             for _ in range(300):
@@ -153,7 +144,7 @@ def train(
     errors = {number: rank.error for number, rank in ranks.items() if rank.error}
     left = [number for number, rank in ranks.items() if not rank.over and number not in network.hostile]
     assert not left, f"ranks {left} do not leave\n{said.getvalue()}"
-    return Job(status, said.getvalue(), folder, growth, errors)
+    return Job(status, orderly, said.getvalue(), folder, errors, growth)
 
 
 def session_of(network: Loopback, channel: Channel) -> Session:
