@@ -177,8 +177,8 @@ class Rows(Stored):
     def _sorted(self, x: Array) -> Array:
         """The values of each column in order, NaN last.
 
-        By torch's own sort, rules gave other results on a GPU than on the CPU where bfloat16 had NaN: 11 rows, torch 2.11,
-        an H100.
+        By torch's own sort, rules gave other results on a GPU than on the CPU where bfloat16 had NaN: 11 rows, torch
+        2.11, an H100.
         """
         xp, missing = self.xp, self.xp.isnan(x)
         if not xp.any(missing):
