@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 
 from detox.config import Config
 from detox.errors.words import counted
@@ -16,14 +17,29 @@ from detox.wire import DIGEST_BYTES, LIFE_BYTES, PROBE, Header, Kind, Message, S
 _GRACE = 5.0  # seconds for the others, once enough have come
 
 
+class _Stage(Enum):
+    """How far a rank is."""
+
+    LOADS = "loads data and model"
+    COMPUTES = "computes the self-test"
+    PASSED = "has passed"
+    REFUSED = "is refused"
+
+
 @dataclass
 class _Guest:
-    """A rank that has come, in one life of its process, and how far it is."""
+    """A rank that has come, in one life of its process."""
 
     life: bytes
-    stage: str = "loads data and model"
+    stage: _Stage = _Stage.LOADS
+    refused: str = ""  # why; of what it says itself nothing else follows
     facts: dict[str, str] = field(default_factory=dict)
     digests: dict[int, bytes] = field(default_factory=dict)
+
+    @property
+    def in_words(self) -> str:
+        """How far it is."""
+        return self.refused or self.stage.value
 
 
 class Admission:
@@ -96,7 +112,7 @@ class Admission:
         guest = self._guests.get(rank)
         if rank not in self.outside or guest is None:
             return rank in self.outside
-        if header is not None and header.kind == Kind.READY and guest.stage.startswith("loads"):
+        if header is not None and header.kind == Kind.READY and guest.stage == _Stage.LOADS:
             self._hear(rank, guest, bytes(message.payload))
         elif header == Header(Kind.CLAIM, PROBE, 0 if header is None else header.worker):
             self._compare(rank, guest, header.worker, bytes(message.payload))
@@ -121,7 +137,7 @@ class Admission:
         if "error" in facts:
             self._refuse(rank, guest, facts["error"])
         elif "loading" not in facts:
-            guest.facts, guest.stage = facts, "computes the self-test"
+            guest.facts, guest.stage = facts, _Stage.COMPUTES
             send = self._session.channel.send
             send([rank], Header(Kind.WEIGHTS, PROBE), self._weights)
             for worker in self._workers[rank]:
@@ -129,10 +145,10 @@ class Admission:
 
     def _compare(self, rank: int, guest: _Guest, worker: int, digest: bytes) -> None:
         """A worker's answer to the self-test."""
-        if worker in self._workers[rank] and guest.stage == "computes the self-test":
+        if worker in self._workers[rank] and guest.stage == _Stage.COMPUTES:
             guest.digests[worker] = digest if self._compares else b""
             if len(guest.digests) == len(self._workers[rank]):
-                guest.stage = "has passed"
+                guest.stage = _Stage.PASSED
                 if self._reference is not None:
                     self._decide(rank, guest)
 
@@ -151,7 +167,7 @@ class Admission:
             self._tell(rank, EventKind.JOINED, f"{key}from {self.hosts[rank]}, and says it is {says}")
 
     def _refuse(self, rank: int, guest: _Guest, why: str) -> None:
-        guest.stage = why
+        guest.stage, guest.refused = _Stage.REFUSED, why
         self._tell(rank, EventKind.LEFT_OUT, why)
 
     def _tell(self, rank: int, kind: EventKind, why: str) -> None:
@@ -193,7 +209,7 @@ class Admission:
             return False
 
         def settled() -> bool:
-            return all(guest.stage == "has passed" for guest in self._guests.values()) and not self._awaited()
+            return all(guest.stage == _Stage.PASSED for guest in self._guests.values()) and not self._awaited()
 
         if not self._session.wait(lambda: alike()[1] >= enough, lambda _: None, deadline=end, then=tell):
             raise StartError(
@@ -204,16 +220,16 @@ class Admission:
         self._reference = alike()[0]
         for rank in self._workers:
             guest = self._guests.get(rank)
-            if guest is not None and guest.stage == "has passed":
+            if guest is not None and guest.stage == _Stage.PASSED:
                 self._decide(rank, guest)
             else:
-                self._tell(rank, EventKind.LEFT_OUT, guest.stage if guest else "has not come")
+                self._tell(rank, EventKind.LEFT_OUT, guest.in_words if guest else "has not come")
 
     def _awaited(self) -> str:
         """The workers that have not passed the self-test, and how far they are."""
         found: dict[str, list[int]] = {}
         for rank, workers in self._workers.items():
             guest = self._guests.get(rank)
-            if guest is None or guest.stage != "has passed":
-                found.setdefault(guest.stage if guest else "has not come", []).extend(workers)
+            if guest is None or guest.stage != _Stage.PASSED:
+                found.setdefault(guest.in_words if guest else "has not come", []).extend(workers)
         return "; ".join(f"{', '.join(map(str, workers))}: {why}" for why, workers in found.items())

@@ -57,6 +57,7 @@ LEFT_OUT = {
     "says nothing": (SaysNothing, "loads data and model"),
     "never loads": (NeverLoads, "loads data and model"),
     "fails the self-test": (FailsTheTest, "computes other bits"),
+    "an error like a stage": (reports(b'{"error": "has passed"}'), "has passed"),
     "an error": (reports(b'{"error": "no disk"}'), "no disk"),
     "no JSON": (reports(b"\xff\xfe"), "ready for something else"),
     "nested": (reports(b"[" * 60_000), "ready for something else"),
