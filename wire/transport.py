@@ -23,6 +23,9 @@ from mpi4py import MPI  # noqa: E402
 
 _PATIENCE = 10  # seconds that a job may go on without its PS, and that MPI_Finalize may take
 _UNDER_WAY = 1024  # messages of one peer that wait to be received at a time
+# Of those that no credit bounds, so many are received at a time: each look at one that is not there yet lets MPI empty
+# every socket, and what it takes of another peer's flood it holds until that peer's turn.
+_AT_A_TIME = 4
 _PEER_IS_GONE = {code for name in ("ERR_PROC_FAILED", "ERR_REVOKED") if (code := getattr(MPI, name, None)) is not None}
 
 
@@ -36,6 +39,7 @@ class _Incoming:
     fault: str
     buffer: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint8))
     request: MPI.Request | None = None
+    bound: int | None = None  # the kind whose credit bounds how many are received at a time; None: _AT_A_TIME does
 
 
 _finalize = MPI.Finalize
@@ -75,6 +79,7 @@ class Transport:
         self.bytes_received = 0
         self._outgoing: dict[int, list[tuple[MPI.Request, Any]]] = {peer: [] for peer in self.peers}
         self._incoming: dict[int, list[_Incoming]] = {peer: [] for peer in self.peers}
+        self._receiving: dict[int, Counter[int | None]] = {peer: Counter() for peer in self.peers}  # by what bounds them
         self._abandoned: list[object] = []  # of the dead; kept, for their last bytes may still come
 
     def send(self, peers: Iterable[int], header: Header, payload: bytes | memoryview = b"") -> None:
@@ -112,8 +117,8 @@ class Transport:
     def receive(self) -> Iterator[Message]:
         """All that has arrived by now.
 
-        It ends under a flood too: MPI takes from a peer's socket only when there is nothing left to hand out, and
-        then no more than a few kilobytes. So a flood waits where it comes from.
+        It ends under a flood too: MPI takes from the sockets only when there is nothing left to hand out of a peer,
+        and then no more than they hold. So a flood waits where it comes from.
         """
         for peer in self.peers:
             if self._outgoing[peer]:
@@ -146,22 +151,26 @@ class Transport:
     def _has_arrived(self, peer: int, incoming: _Incoming) -> bool:
         """Goes on with receiving a message."""
         if incoming.request is None:
-            if not incoming.fault and incoming.tag in self.credit:
-                credit = self.credit[incoming.tag][peer]
-                if not credit:
-                    incoming.fault = f"{incoming.size} bytes of kind {incoming.tag} that were not asked for"
-                elif credit <= sum(o.tag == incoming.tag and o.buffer.size > 0 for o in self._incoming[peer]):
-                    return False
+            credit = None if incoming.fault else self.credit.get(incoming.tag)
+            if credit is not None and not credit[peer]:
+                incoming.fault = f"{incoming.size} bytes of kind {incoming.tag} that were not asked for"
+                credit = None
+            incoming.bound = None if credit is None else incoming.tag
+            if self._receiving[peer][incoming.bound] >= (_AT_A_TIME if credit is None else credit[peer]):
+                return False
             # What is unwanted is received into nothing; its sender may stall half-way, so that too is only polled.
             if not incoming.fault:
                 incoming.buffer = np.empty(incoming.size, np.uint8)
             incoming.request = incoming.matched.Irecv([incoming.buffer, MPI.BYTE])
+            self._receiving[peer][incoming.bound] += 1
         try:
-            return bool(incoming.request.Test())
+            arrived = bool(incoming.request.Test())
         except MPI.Exception as error:
-            if incoming.fault and error.Get_error_class() == MPI.ERR_TRUNCATE:
-                return True
-            raise
+            if not incoming.fault or error.Get_error_class() != MPI.ERR_TRUNCATE:
+                raise
+            arrived = True
+        self._receiving[peer][incoming.bound] -= arrived
+        return arrived
 
     def _read(self, peer: int, incoming: _Incoming) -> Message:
         """The message in what has been received."""
@@ -188,6 +197,7 @@ class Transport:
             self._abandoned += [*self._outgoing[peer], *self._incoming[peer]]
             self._outgoing[peer].clear()
             self._incoming[peer].clear()
+            self._receiving[peer].clear()
             return None
 
 
