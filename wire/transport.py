@@ -79,7 +79,7 @@ class Transport:
         self.bytes_received = 0
         self._outgoing: dict[int, list[tuple[MPI.Request, Any]]] = {peer: [] for peer in self.peers}
         self._incoming: dict[int, list[_Incoming]] = {peer: [] for peer in self.peers}
-        self._receiving: dict[int, Counter[int | None]] = {peer: Counter() for peer in self.peers}  # by what bounds them
+        self._receiving: dict[int, Counter[int | None]] = {peer: Counter() for peer in self.peers}
         self._abandoned: list[object] = []  # of the dead; kept, for their last bytes may still come
 
     def send(self, peers: Iterable[int], header: Header, payload: bytes | memoryview = b"") -> None:
