@@ -54,6 +54,7 @@ MODES = {
     "audited in spare time": ("--audit.ps", "auto"),
     "full": ("--vote", "full"),
 }
+WRONG = ("bit_flip", "nan", "inf", "nullify", "stripe")  # vectors that are not the file's
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -65,29 +66,28 @@ def test_wrong_contents_change_no_bit_and_no_honest_worker_is_blamed(here, mode)
     assert summary["votes"]["none"] == summary["skipped_steps"] == 0
     for worker, counts in enumerate(summary["ledger"]):
         assert worker in faulty or counts.keys() <= {"agreed"}, (worker, counts)
-    wrong = {"bit_flip", "nan", "inf", "nullify", "stripe"} & CONTENTS.keys()
-    for kind in wrong:
+    for kind in WRONG:
         counts = summary["ledger"][faulty[list(CONTENTS).index(kind)]]
         assert counts.get("dissented", 0) + counts.get("convicted", 0) > 0, (kind, counts)
 
 
+def test_auditors_find_wrong_contents_and_blame_no_honest_worker(here):
+    options = ("--q", "0", "--p", "45", "--groups", "redrawn", "--r", "1", "--audit.workers", "15", "--steps", "30")
+    faulty = [3 * place for place in range(len(CONTENTS))]
+    summary = here.run(*options, *faults(faulty, CONTENTS), n=4)
+    assert summary["skipped_steps"] == 0
+    for worker, counts in enumerate(summary["ledger"]):
+        # Who audits whom is redrawn: of three, two may be faulty ones, so that no two agree.
+        assert worker in faulty or counts.keys() <= {"agreed", "undecided"}, (worker, counts)
+    for kind in WRONG:
+        assert summary["ledger"][faulty[list(CONTENTS).index(kind)]].get("dissented", 0) > 0, kind
+
+
 @pytest.mark.parametrize("mode", ["lazy", "lazy, audited", "full"])
 def test_however_copies_are_asked_for_a_resumed_run_is_the_one_that_was_not_stopped(here, mode):
-    options = (
-        "--q",
-        "1",
-        "--groups",
-        "redrawn",
-        "--secret-seed",
-        "5",
-        "--p",
-        "12",
-        "--steps",
-        "24",
-        "--checkpoint-every",
-        "6",
-    )
-    options += ("--aggregator.f", "1", "--attack.kind", "reversed", "--attack.placement", "fixed", *MODES[mode])
+    options = ("--q", "1", "--groups", "redrawn", "--secret-seed", "5", "--p", "12", "--steps", "24")
+    options += ("--checkpoint-every", "6", "--aggregator.f", "1", "--attack.kind", "reversed")
+    options += ("--attack.placement", "fixed", *MODES[mode])
     whole = here.run(*options)
     part = here.start(*options, after=0.006)
     assert part.status == 3, part.text
