@@ -45,8 +45,8 @@ SETTINGS = (
         setting(*size, when="majority")
         for size in ((45, 5, 3), (45, 5, 5), (45, 9, 3), (225, 25, 3), (45, 10, 5))
     ),
-    setting(45, 5, 3, when="unanimous", audited=1),
-    setting(45, 5, 3, when="unanimous", audited=1, lazy=True),
+    *(setting(45, 5, 3, when="unanimous", audited=audited) for audited in (1, 2)),
+    *(setting(45, 5, 3, when="unanimous", audited=audited, lazy=True) for audited in (1, 2)),
     setting(45, 5, 1, auditors=1),
     setting(45, 5, 1, audited=1),
 )  # fmt: skip
