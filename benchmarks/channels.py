@@ -402,7 +402,7 @@ def main():
                 own = [sys.executable, "-m", "benchmarks.channels", *sys.argv[1:], "--keys", f"{folder}/keys"]
                 subprocess.run(mpirun_line(peers + 1, None, own), check=False)
         return
-    from detox.wire.transport import leave, world
+    from detox.wire.job import leave, world
 
     VECTOR = np.zeros(SIZE, np.uint8)
     if world().rank:

@@ -60,7 +60,8 @@ def work(session: Session, seconds: float) -> None:
 
 def rank(options: Namespace) -> None:
     """The life of a rank."""
-    from detox.wire.transport import Transport, leave, world
+    from detox.wire.job import leave, world
+    from detox.wire.transport import Transport
 
     comm = world()
     session = Session(

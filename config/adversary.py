@@ -4,7 +4,7 @@ from typing import Any
 
 from detox.assignment.designs import Design
 from detox.config.defences import AuditConfig
-from detox.config.schema import Config
+from detox.config.derived import Config
 from detox.errors.words import counted
 from detox.worker.adversary import Adversary
 from detox.worker.attacks import ATTACKS

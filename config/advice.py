@@ -6,7 +6,7 @@ from typing import Any
 
 from detox.aggregators import RULES, AggregatorError
 from detox.aggregators.pairs import PAIRS
-from detox.config.schema import Config
+from detox.config.derived import Config
 
 _TRIED = 128  # numbers of groups, more and fewer
 _FURTHER = 8  # that have to do too, before all that are larger are said to

@@ -6,8 +6,8 @@ from detox.aggregators import AggregatorError
 from detox.assignment import SCHEMES
 from detox.assignment.schemes import AuditedFiles
 from detox.config.advice import advise
+from detox.config.derived import Config, unsound
 from detox.config.fields import ConfigError
-from detox.config.schema import Config, unsound
 from detox.errors.words import counted
 from detox.ps.ballots import VOTES
 from detox.ps.best import KNOWN

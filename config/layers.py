@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from detox.config.schema import Config
+from detox.config.derived import Config
 from detox.ps.files import write_whole
 
 

@@ -9,9 +9,9 @@ import tyro
 from pydantic import ValidationError
 
 from detox.config.checks import check
+from detox.config.derived import Config
 from detox.config.fields import ConfigError, in_words
 from detox.config.identity import is_name
-from detox.config.schema import Config
 
 
 def read_config(path: str, overrides: list[str]) -> Config:

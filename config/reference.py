@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from detox.config.schema import Config
+from detox.config.derived import Config
 
 _HEAD = """# Config
 

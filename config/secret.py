@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from detox.config.schema import Config
+from detox.config.derived import Config
 
 
 def known_secret(config: Config) -> int | None:

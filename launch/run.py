@@ -5,15 +5,14 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
-
 from detox.config import Config
 from detox.launch.console import Reporter
 from detox.launch.keep import Keeper
 from detox.launch.scores import EvaluationError, Scores, evaluate
+from detox.launch.state import State
 from detox.launch.summary import summary_of, votes_of
 from detox.launch.tally import NONFINITE, Interval, Tally
-from detox.ps.folder import CheckpointError, RunFolder
+from detox.ps.folder import RunFolder
 from detox.ps.model import GlobalModel
 from detox.ps.server import Server, ServerError
 from detox.tasks import TaskError
@@ -56,6 +55,7 @@ class Run:
         self._idle_at_most = min(_IDLE_AT_MOST, config.steps)
         self._step = self._saved = 0  # the newest, and the newest of which there is a checkpoint
         self._keeper = Keeper(folder, model, config.create_best())
+        self._state = State(config, server, model, self._tally, self._keeper.best)
 
     def resume(self, checkpoint: tuple[int, dict[str, Any]] | None) -> int:
         """Restores a checkpoint if there is one; returns the first step to make.
@@ -66,45 +66,11 @@ class Run:
         if checkpoint is None:
             return 1
         step, state = checkpoint
-        try:
-            held, wanted = len(state["model"]["weights"]), self._model.d + self._model.b
-            if held != wanted:
-                raise CheckpointError(
-                    f"the checkpoint of step {step} is of a model with {held} parameters and buffers, and the task's "
-                    f"has {wanted}: the model has changed; --no-resume starts over"
-                )
-            self._restore(state)
-        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-            if isinstance(error, CheckpointError):
-                raise
-            raise CheckpointError(
-                f"the checkpoint of step {step} does not fit, as of another version of model, optimizer or package "
-                f"({type(error).__name__}: {error}); --no-resume starts over"
-            ) from None
+        self._state.restore(step, state)
         self._reporter.say(f"resumed after step {step}")
-        before = state["model"]["schedule"]["steps"]
-        if before != self._config.steps and self._model.depends_on_steps:
-            self._reporter.warn(
-                f'optimizer.schedule = "{self._config.optimizer.schedule}" depends on steps: the learning rate is that '
-                f"of a run of {self._config.steps} from here on, and was that of one of {before} until now"
-            )
-        if self._config.worker_momentum:
-            self._reporter.warn(
-                "worker_momentum starts from zero again: it was with the workers, and no checkpoint has it"
-            )
+        for sentence in self._state.unlike(state):
+            self._reporter.warn(sentence)
         return step + 1
-
-    def _restore(self, state: dict[str, Any]) -> None:
-        """The inverse of _state."""
-        self._server.restore(state)
-        torch.set_rng_state(state["random"])
-        self._tally.restore(state, self._nonfinite)
-        self._keeper.best.restore(state["best"])
-
-    @property
-    def _nonfinite(self) -> int:
-        """Gradients with NaN or infinity that have come so far."""
-        return sum(counts["nonfinite"] for counts in self._server.ledger.counts)
 
     def train(self, first: int) -> bool:
         """All steps from `first`, then a checkpoint; then the summary, or False if the server was told to stop.
@@ -169,7 +135,7 @@ class Run:
             step = self._step = record.step
             if step == first:
                 self._folder.discard_previous()
-            self._tally.count(record, self._nonfinite)
+            self._tally.count(record, self._server.ledger.nonfinite)
             for sentence in record.warnings:
                 self._reporter.warn(f"step {step}: {sentence}")
             interval.count(record)
@@ -206,7 +172,7 @@ class Run:
     def _save(self) -> None:
         """A checkpoint of the newest step, and its weights."""
         self._keeper.save(self._step)  # first: a best that is only in the checkpoint would be lost
-        self._folder.save_checkpoint(self._step, self._state())
+        self._folder.save_checkpoint(self._step, self._state.read(self._step))
         self._folder.write_status("running")
         self._saved = self._step
 
@@ -258,13 +224,3 @@ class Run:
                 f"{len(interval.skipped)} of the last {interval.steps} steps made no update; the last one: "
                 f"{interval.skipped[-1]}"
             )
-
-    def _state(self) -> dict[str, Any]:
-        return {
-            **self._server.state(),
-            # Everything else that is random follows from seeds and the step; this is for a task of the user's.
-            "random": torch.get_rng_state(),
-            **self._tally.state(),
-            "best": self._keeper.best.state(),
-            "undisputed": self._server.ledger.undisputed(self._step),
-        }

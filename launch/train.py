@@ -22,7 +22,7 @@ PS = 0
 
 def train(argv: list[str]) -> int:
     """Runs one rank of the job; returns its exit status."""
-    from detox.wire.transport import world
+    from detox.wire.job import world
 
     if world().size == 1:
         handle_signals(signal.SIG_DFL)
@@ -44,7 +44,8 @@ def run_rank(module: str, serve: str, argv: list[str]) -> int:
         argv: for `serve`.
     """
     from detox.wire import Session
-    from detox.wire.transport import Transport, abort, fellows, guard, leave, world
+    from detox.wire.job import abort, guard, leave, world
+    from detox.wire.transport import Transport, fellows
 
     comm = world()
     end_with_threads()

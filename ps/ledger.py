@@ -71,6 +71,11 @@ class Ledger:
             line["diagnosis"] = asdict(event.diagnosis)
         self._file.write(json.dumps(line) + "\n")
 
+    @property
+    def nonfinite(self) -> int:
+        """Gradients with NaN or infinity that have come so far."""
+        return sum(counts[EventKind.NONFINITE.value] for counts in self.counts)
+
     def broken_promises(self, worker: int) -> int:
         """How often the worker did not deliver what it had claimed."""
         return sum(self.counts[worker][kind] for kind in kinds(Trait.BROKEN_PROMISE))

@@ -11,7 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from detox.config import Config
-from detox.config.schema import unsound
+from detox.config.derived import unsound
 from detox.errors.words import counted
 from detox.ps.disagreement import Conclusion, conclude
 from detox.ps.events import EventKind, Trait, kinds

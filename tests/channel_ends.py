@@ -119,7 +119,8 @@ class Puppet:
 
 
 def mpi(folder):
-    from detox.wire.transport import Transport, world
+    from detox.wire.job import world
+    from detox.wire.transport import Transport
 
     everyone = world()
     for rank in RANKS:
@@ -135,7 +136,8 @@ def mpi(folder):
 
 def obey():
     """The life of a rank of an MPI job, other than the first, until it is told to end."""
-    from detox.wire.transport import Transport, world
+    from detox.wire.job import world
+    from detox.wire.transport import Transport
 
     everyone = world()
     end = None

@@ -1,8 +1,8 @@
 """What crosses ranks: messages with a fixed header, a codec for gradients, a session that waits, and what carries them.
 
-The only package that imports MPI, ssl or blosc. There are three channels: `transport` over MPI, which is imported where
-MPI is wanted, for importing it starts MPI; `tcp` over TLS, with `listener` and `dialer` for its connections and `keys`;
-and `memory`, within a process.
+The only package that imports MPI, ssl or blosc. There are three channels: `transport` over MPI; `tcp` over TLS, with
+`listener` and `dialer` for its connections and `keys`; and `memory`, within a process. `job` is a rank's life in an MPI
+job: to import it or `transport` starts MPI, so they are imported where MPI is wanted.
 """
 
 from detox.wire.codec import Codec

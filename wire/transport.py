@@ -1,27 +1,16 @@
 """Point-to-point messages over MPI: non-blocking, polled, bounded; importing this module starts MPI."""
 
-import contextlib
-import os
-import signal
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar
 
 import mpi4py
 import numpy as np
 
+from detox.wire.job import MPI
 from detox.wire.messages import HEADER_BYTES, Header, Message, WireError
 
-# A peer that hangs makes MPI_Finalize hang: `leave` calls it where that is safe.
-mpi4py.rc.finalize = False
-mpi4py.rc.threads = False
-
-from mpi4py import MPI  # noqa: E402
-
-_PATIENCE = 10  # seconds that a job may go on without its PS, and that MPI_Finalize may take
 _UNDER_WAY = 1024  # messages of one peer that wait to be received at a time
 # Of those that no credit bounds, so many are received at a time: each look at one that is not there yet lets MPI empty
 # every socket, and what it takes of another peer's flood it holds until that peer's turn.
@@ -40,16 +29,6 @@ class _Incoming:
     buffer: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint8))
     request: MPI.Request | None = None
     bound: int | None = None  # the kind whose credit bounds how many are received at a time; None: _AT_A_TIME does
-
-
-_finalize = MPI.Finalize
-
-
-def _refuse_to_finalize() -> NoReturn:
-    raise RuntimeError("MPI_Finalize was called; a rank of this job leaves when the parameter server tells it to")
-
-
-MPI.Finalize = _refuse_to_finalize  # of a task: the rank would hang in it until all others call it too
 
 
 class Transport:
@@ -201,87 +180,8 @@ class Transport:
             return None
 
 
-def world() -> MPI.Comm:
-    """All ranks of the job."""
-    return MPI.COMM_WORLD
-
-
 def fellows() -> Transport:
     """The channel between all ranks but the first, which are one less there; all of them have to call this."""
     everyone = MPI.COMM_WORLD.Get_group()
     comm = MPI.COMM_WORLD.Create_group(everyone.Excl([0]))
     return Transport(comm, [peer for peer in range(comm.size) if peer != comm.rank])
-
-
-def abort() -> None:
-    """Ends this rank by MPI_Abort."""
-    MPI.COMM_WORLD.Abort(1)
-
-
-_GUARD = """
-seconds=0
-read word && seconds=$(($1 - 1))
-while kill -0 $0; do
-    sleep 1
-    seconds=$((seconds + 1))
-    [ $seconds -eq $1 ] && kill -TERM $0
-    [ $seconds -gt $((2 * $1)) ] && kill -KILL $0 && exit
-done
-"""
-
-
-class Guard:
-    """A process that ends the job once the PS has let go of it, or is gone, however it ended: by a signal, os._exit, or
-    a hang in MPI_Finalize, which lets neither Python's threads nor its signal handlers run.
-
-    What it ends is the parent of the PS: mpirun, or its daemon on this host.
-    """
-
-    def __init__(self) -> None:
-        # Away from the output, for whose end mpirun waits.
-        nothing = subprocess.DEVNULL
-        self._process = subprocess.Popen(
-            ["/bin/sh", "-c", _GUARD, str(os.getppid()), str(_PATIENCE)], env={"PATH": os.defpath},
-            stdin=subprocess.PIPE, stdout=nothing, stderr=nothing, cwd="/", start_new_session=True,
-        )  # fmt: skip
-
-    def let_go(self, at_once: bool = False) -> None:
-        """Ends the job in _PATIENCE seconds, unless `dismiss` comes first; or at once, which is when this process has
-        ended too, for mpirun returns the first exit status that it has seen."""
-        assert self._process.stdin is not None
-        with contextlib.suppress(OSError):
-            self._process.stdin.write(b"\n" * at_once)
-            self._process.stdin.close()
-
-    def dismiss(self) -> None:
-        """Nothing is ended any more."""
-        os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-
-
-def guard() -> Guard | None:
-    """A guard of the job, for the PS; None where no mpirun of Open MPI started it."""
-    return Guard() if MPI.COMM_WORLD.rank == 0 and "OMPI_COMM_WORLD_SIZE" in os.environ else None
-
-
-def leave(status: int, orderly: bool, guard: Guard | None = None) -> None:
-    """Ends MPI; where a peer is dead or silent, ends the job, for MPI_Finalize would then never return.
-
-    Args:
-        status: of this process, if it is ended here.
-        orderly: whether every rank has said that it is about to call this. A rank may have lied.
-        guard: of the job.
-    """
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError, AttributeError):  # its reader may be gone
-            stream.flush()
-    if not orderly:
-        if guard is not None:
-            guard.let_go(at_once=True)
-        os._exit(status)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # which workers ignored so far; there is nothing left to lose
-    if guard is not None:
-        guard.let_go()
-    _finalize()
-    if guard is not None:
-        guard.dismiss()

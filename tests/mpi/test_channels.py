@@ -11,7 +11,7 @@ import os, sys
 sys.path.insert(0, {tests!r})
 os.environ["DETOX_CHANNELS"] = "mpi"
 from channel_ends import obey
-from detox.wire.transport import leave, world
+from detox.wire.job import leave, world
 if world().rank:
     obey()
     leave(0, True)

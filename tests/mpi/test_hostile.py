@@ -14,7 +14,8 @@ environment.apply()
 environment.fix_torch()
 from detox.launch.work import work
 from detox.wire import Header, Kind, Session
-from detox.wire.transport import MPI, Transport, abort, fellows, world
+from detox.wire.job import MPI, abort, world
+from detox.wire.transport import Transport, fellows
 
 sent = []
 

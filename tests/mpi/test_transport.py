@@ -8,7 +8,8 @@ LEAVES = """
 import sys, time
 import numpy as np
 from detox.wire import Header, Kind
-from detox.wire.transport import Transport, leave, world
+from detox.wire.job import leave, world
+from detox.wire.transport import Transport
 
 LONG = 100_000  # not sent before the receiver asks for it, and short enough for its memory to be used again at once
 
