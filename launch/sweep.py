@@ -5,9 +5,9 @@ import math
 import shlex
 from argparse import ArgumentParser, BooleanOptionalAction
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from detox.config import Config, ConfigError, config_from, read_toml
 from detox.config.fields import in_words
@@ -16,6 +16,7 @@ from detox.launch import failure
 from detox.ps.folder import RunFolder
 
 _RUNS = 10_000
+_SEEDS = ("seed", "attack.seed", "secret_seed")  # a run that shares one of them with another is no second sample
 
 
 class Grid(BaseModel):
@@ -33,6 +34,8 @@ class Grid(BaseModel):
     """Fields that go together, with a `name`."""
     grid: dict[str, Any] = {}
     """Fields with a list of values each; every combination is run."""
+    seeds: list[Annotated[int, Field(ge=0, lt=2**64)]] = []
+    """Each combination is run with each of these as its seed, attack.seed and secret_seed; none: with the config's."""
 
 
 def sweep(argv: list[str]) -> int:
@@ -132,7 +135,8 @@ def configs(path: str) -> list[Config]:
         grid = Grid(**read_toml(path))
     except ValidationError as error:
         raise ConfigError(in_words(path, error, Grid)) from None
-    count = math.prod(len(values) for values in flat(grid.grid).values() if isinstance(values, list)) * len(grid.case)
+    count = math.prod(len(values) for values in flat(grid.grid).values() if isinstance(values, list))
+    count *= len(grid.case) * max(1, len(grid.seeds))
     if count > _RUNS:
         raise ConfigError(f"{path}: {count} runs; a grid has at most {_RUNS}")
     if not grid.case:
@@ -143,14 +147,15 @@ def configs(path: str) -> list[Config]:
     for field, values in axes.items():
         if not isinstance(values, list) or not values:
             raise ConfigError(f"{path}: grid.{field}: a list of values is needed, got {values!r}")
+        if grid.seeds and field in _SEEDS:
+            raise ConfigError(f"{path}: grid.{field}: seeds sets it already; leave one of them out")
+    seeds = [dict.fromkeys(_SEEDS, seed) for seed in grid.seeds] or [{}]
     found: dict[Path, Config] = {}
     for case in grid.case:
-        for values in itertools.product(*axes.values()):
-            fields = {"name": Path(path).stem, **base, **flat(grid.set), **flat(case)}
-            fields |= {**dict(zip(axes, values, strict=True)), "output": output}
-            where = f"{path}: {fields['name']}" + "".join(
-                f", {field} = {value}" for field, value in zip(axes, values, strict=True)
-            )
+        for *values, of_seed in itertools.product(*axes.values(), seeds):
+            varied = dict(zip(axes, values, strict=True)) | of_seed
+            fields = {"name": Path(path).stem, **base, **flat(grid.set), **flat(case), **varied, "output": output}
+            where = f"{path}: {fields['name']}" + "".join(f", {field} = {value}" for field, value in varied.items())
             config = config_from(nested(fields), where)
             if config.folder in found:
                 raise ConfigError(f"{where}: the same as another run")

@@ -57,6 +57,15 @@ def test_every_case_meets_every_combination_on_top_of_the_base(grid):
     assert {(c.name, c.r, c.aggregator.name) for c in found} == {("detox", 3, "median"), ("vanilla", 1, "krum")}
 
 
+def test_seeds_give_every_combination_other_weights_other_attackers_and_other_groups(grid):
+    grid.write_text("seeds = [3, 5]\n" + GRID.replace("seed = [0, 1]\n", ""))
+    found = configs(str(grid))
+    assert [(c.name, c.optimizer.lr, c.seed) for c in found] == [
+        (name, lr, seed) for name in ("detox", "vanilla") for lr in (0.1, 0.2, 0.3) for seed in (3, 5)
+    ]
+    assert all(c.attack.seed == c.secret_seed == c.seed for c in found)
+
+
 def test_each_line_is_a_command_of_its_own_with_a_config_that_is_the_run(grid, capsys):
     assert sweep([str(grid), "-n", "3", "--hostfile", "my hosts"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -140,6 +149,8 @@ def test_gnu_parallel_runs_again_only_what_failed(grid, shell, tmp_path):
         ("seed = [0, 1]", "seed = [0, 0]", "the same as another run"),
         ("seed = [0, 1]", "seed = 0", "grid.seed: a list of values is needed, got 0"),
         ("seed = [0, 1]", "sed = [0, 1]", "sed: there is no such field"),
+        ("[set]", "seeds = [0, 1]\n[set]", "grid.seed: seeds sets it already; leave one of them out"),
+        ("[set]", "seeds = [-1]\n[set]", "seeds.0: Input should be greater than or equal to 0, got -1"),
         ("r = 1", "r = 2", "vanilla, seed = 0, optimizer.lr = 0.1: r = 2 is even"),
         ('base = "base.toml"', "", "tried.toml: base is missing"),
         ('base = "base.toml"', 'base = "nowhere.toml"', "nowhere.toml: No such file"),
