@@ -38,6 +38,9 @@ class TransportConfig(Section):
     p_min: Count | None = None
     """Workers that are enough to start, and to go on, where they come by `detox-ps join`: the others are left out until
     they come. Unset: all p to start, one to go on."""
+    absence: Seconds = 30.0
+    """Seconds that a worker may be cut off, where they come by `detox-ps join`, until files are drawn for the others
+    alone, as long as their votes are enough; it takes part again as soon as it is back."""
     deadline: Seconds | Literal["auto"] = "auto"
     """Seconds that a step may take until the PS goes on with the votes it has. auto: whoever keeps steps waiting longer
     than the others is passed over until it keeps up, and a step may take 60 seconds, more where all are slow; see

@@ -59,7 +59,7 @@ class Admission:
 
     Attributes:
         limits, outside, absent: see detox.wire.Door.
-        least, patience: see detox.ps.attendance.Attendance.
+        least, patience, away: see detox.ps.attendance.Attendance.
         hosts: host of each rank that has taken part.
         digests: by worker, of the self-test, of those that passed it.
     """
@@ -80,6 +80,7 @@ class Admission:
         self.absent: set[int] = set(ranks)
         self.least = config.transport.p_min or 1
         self.patience = config.transport.silence
+        self.away: dict[int, str] = {}
         self.hosts: dict[int, str] = {}
         self.digests: dict[int, bytes] = {}
         self._session = session
@@ -95,6 +96,8 @@ class Admission:
         self._guests: dict[int, _Guest] = {}
         self._reference: bytes | None = None
         self._news: dict[tuple[int, EventKind], str] = {}
+        self._absence = config.transport.absence
+        self._since: dict[int, float] = {}  # when a rank was first found to be lost
         session.door = self
         session.expect({})
 
@@ -175,7 +178,15 @@ class Admission:
         self._news[rank, kind] = why
 
     def news(self, step: int) -> list[Event]:
-        """Who has come or was left out since this was asked last."""
+        """Who has come or was left out since this was asked last; from now on `away` is who is away now."""
+        now, lost = self._session.clock(), self._session.lost
+        self._since = {rank: self._since.get(rank, now) for rank in sorted(lost)}
+        self.away = {
+            worker: f"has been away for {now - since:.0f} s"
+            for rank, since in self._since.items()
+            if now - since >= self._absence
+            for worker in self._workers[rank]
+        }
         told, self._news = self._news, {}
         return [
             Event(kind, step, worker, detail=why)

@@ -1,6 +1,7 @@
 """Who is there to take part in a step, where workers may come and go."""
 
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
+from types import MappingProxyType
 from typing import Protocol
 
 from detox.ps.events import Event
@@ -21,6 +22,10 @@ class Attendance(Protocol):
     def missing(self) -> Set[int]:
         """Workers that have never taken part: no file is drawn for them."""
 
+    @property
+    def away(self) -> Mapping[int, str]:
+        """Workers that have taken part, and are away for too long to wait for them; with what to say of it."""
+
     def news(self, step: int) -> Sequence[Event]:
         """Who has come, or was left out, since this was asked last; as events of this step."""
 
@@ -31,6 +36,7 @@ class Everyone:
     least = 1
     patience = 0.0
     missing: Set[int] = frozenset()
+    away: Mapping[int, str] = MappingProxyType({})
 
     def news(self, step: int) -> Sequence[Event]:
         """Nothing."""

@@ -72,11 +72,12 @@ class Records:
         self._quarantine.observe(round_.step, round_.events)
         self._trust.observe(round_.step, round_.checked, round_.events)
 
-    def news(self, exceeded: str) -> tuple[str, ...]:
+    def news(self, exceeded: str, strength: str) -> tuple[str, ...]:
         """What to say since this was called: who was put into quarantine, has come, was left out, or was lost.
 
         Args:
             exceeded: why more than q must be Byzantine, which is said when it was not before; or empty.
+            strength: how many take part now that somebody has come or was left out; or empty.
         """
         hosts = self._ledger.host_of
         said = [
@@ -91,6 +92,7 @@ class Records:
             for event in self._came
             if event.kind == EventKind.LEFT_OUT
         ]
+        said += [f"now {strength}"] * bool(strength)
         if exceeded and not self._exceeded:
             said.append(exceeded)
         by_rank: dict[int, list[int]] = {}

@@ -48,7 +48,7 @@ class StepRecord:
         bytes_in: bytes into the PS, headers included.
         copies: of a file, that workers were asked to compute, on average.
         warnings: a sentence for each worker that was put into quarantine before the step, for each rank that was lost
-            in it, and where more than q must be Byzantine.
+            in it, for who has come or gone, and where more than q must be Byzantine.
     """
 
     step: int
@@ -191,8 +191,9 @@ class Server:
                 break
             self._close(keep=LATE_STEPS - 1)
             before = self._records.state()
-            self._records.tell(self._attendance.news(step))
+            self._records.tell(moves := self.roster.follow(step))
             exceeded = self._judge(step)
+            strength = self.roster.strength(step) if moves else ""
             round_ = self._collector.send_work(step, self.roster.assignment(step))
             received = self._session.bytes_received
             own = self._collector.audit(round_, self._audit)
@@ -205,7 +206,7 @@ class Server:
             self._audit.learn(own, round_.clock.read()["wait"])
             skipped = self._update(step, votes, round_)
             bytes_in = self._session.bytes_received - received
-            news = self._records.news(exceeded)
+            news = self._records.news(exceeded, strength)
             yield StepRecord(step, skipped, round_.clock.read(), bytes_in, round_.copies, news)
         self.settle_accounts()
 

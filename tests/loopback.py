@@ -11,7 +11,7 @@ from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
-from one_process import CONFIG, Finished, Rank
+from one_process import CONFIG, Finished, Killed, Rank
 
 from detox.launch.attended import serve_on
 from detox.launch.environment import SIGNALS
@@ -30,10 +30,21 @@ def memory() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+class Counting(Channel):
+    """The PS's end, by which the network knows of steps."""
+
+    def send(self, peers, header, payload=b""):
+        if header.kind == Kind.WORK:
+            self.network.step = header.step
+        super().send(peers, header, payload)
+
+
 class Loopback(Network):
-    """Ranks that dial each other.
+    """Ranks that dial each other, and come and go.
 
     Attributes:
+        step: that the PS makes.
+        ranks: the honest ones by number.
         port: of the PS.
         folder: of the keys.
         ports: by rank, where it dials instead.
@@ -45,18 +56,20 @@ class Loopback(Network):
 
     def __init__(self, folder: Path, hostile: dict[int, type[Channel]]) -> None:
         super().__init__()
-        self.folder, self.hostile = folder, hostile
+        self.folder, self.hostile, self.fellows = folder, hostile, Network()
         self.ports: dict[int, int] = {}
         self.ends: dict[int, Channel] = {}
         self.litter: list = []
-        self.most = 0
+        self.most = self.step = 0
+        self.ranks: dict[int, Rank] = {}
         self.own = Keys(folder / keys.PS)
         self.listener = Listener((HOST, 0), self.own, self.clock)
         self.port = self.listener.port
 
     def channel(self, rank, peers, heard=None):
         if rank == 0:
-            channel = Channel(self.listener, peers)
+            channel = Counting(self.listener, peers)
+            channel.network = self
         else:
             life = os.urandom(16)
             channel = self.hostile.get(rank, Channel)(
@@ -76,6 +89,14 @@ class Loopback(Network):
 
     def kill(self, rank: int) -> None:
         self.ends[rank].close()
+
+    def come(self, rank: int, n: int) -> None:
+        """A process with this rank's key, the first one or another, of n ranks."""
+        self.ranks[rank] = Rank(self, self.fellows, rank, n)
+
+    def go(self, rank: int) -> None:
+        """Its process is gone."""
+        self.ranks[rank].kill()
 
     def close(self) -> None:
         for end in [*self.ends.values(), *self.litter]:
@@ -121,11 +142,14 @@ def train(
         absent: ranks that do not come.
         prepare: done with the network before the first word; it may add actors.
     """
-    network, fellows, said = Loopback(folder / "keys", hostile or {}), Network(), io.StringIO()
+    network, said = Loopback(folder / "keys", hostile or {}), io.StringIO()
     prepare(network)
     (folder / "run.toml").write_text(CONFIG)
     session = network.session(0, range(1, p + 1))
-    ranks = {rank: Rank(network, fellows, rank, p + 1) for rank in range(1, p + 1) if rank not in absent}
+    ranks = network.ranks
+    for rank in range(1, p + 1):
+        if rank not in absent:
+            network.come(rank, p + 1)
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     before = network.most = memory()
     try:
@@ -141,7 +165,7 @@ def train(
             signal.signal(number, handler)
         with contextlib.suppress(OSError):
             network.close()
-    errors = {number: rank.error for number, rank in ranks.items() if rank.error}
+    errors = {n: rank.error for n, rank in ranks.items() if rank.error and not isinstance(rank.error, Killed)}
     left = [number for number, rank in ranks.items() if not rank.over and number not in network.hostile]
     assert not left, f"ranks {left} do not leave\n{said.getvalue()}"
     return Job(status, orderly, said.getvalue(), folder, errors, growth)

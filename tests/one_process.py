@@ -43,6 +43,10 @@ def _abort() -> None:
     raise RuntimeError("MPI_Abort")
 
 
+class Killed(BaseException):
+    """A rank's process is gone."""
+
+
 class Rank:
     """A rank of workers with a thread of its own, which runs only while the PS sleeps, until it sleeps itself.
 
@@ -54,6 +58,7 @@ class Rank:
     def __init__(self, network: Network, fellows: Network, rank: int, n: int) -> None:
         self.over = False
         self.error: BaseException | None = None
+        self._killed = False
         self._network = network
         self._go, self._back = Semaphore(0), Semaphore(0)
         session = self._session(network, rank, [PS])
@@ -76,14 +81,22 @@ class Rank:
     def _session(self, network: Network, rank: int, peers: Iterable[int]) -> Session:
         return Session(network.channel(rank, peers), clock=self._network.clock, sleep=self._sleep)
 
+    def kill(self) -> None:
+        """Ends it where it is; while another rank sleeps."""
+        self._killed = True
+        self._resume()
+
     def _resume(self) -> None:
-        self._go.release()
-        self._back.acquire()
+        if not self.over:
+            self._go.release()
+            self._back.acquire()
 
     def _sleep(self, seconds: float) -> None:
         self._network.later(seconds, self._resume)
         self._back.release()
         self._go.acquire()
+        if self._killed:
+            raise Killed
 
 
 @dataclass(frozen=True)

@@ -61,5 +61,5 @@ def test_who_must_have_lied_is_out_and_few_files_go_with_it(here, redrawn):
     assert len(out) == 3
     left = SCHEMES["steiner"](15, 3).draw(1, sorted(set(range(15)) - out)).holders
     assert len(left) in (32, 34)  # three pairs of the three are of one file, or of three
-    assert redrawn or f"12 workers are left in {len(left)} groups; now q = 0 and f = 0" in job.text
+    assert redrawn or f"12 workers are left with {len(left)} files; now q = 0 and f = 0" in job.text
     assert job.summary["votes"]["none"] == 0
