@@ -23,6 +23,7 @@ from detox.assignment import Assignment
 from detox.assignment.designs import Steiner
 from detox.assignment.schemes import RedrawnGroups
 from detox.ps.disagreement import conclude
+from detox.worker.placement import Placement
 
 WINDOW = 15  # steps, of Aspis+
 Edges = Set[tuple[int, int]]
@@ -104,8 +105,19 @@ class Run:
     honest: int
 
 
-def run(p: int, q: int, r: int, defence: str, attack: str, seed: int, longest: int) -> Run:
-    """One run; who is detected is out, from the next step on, with Aspis in the same step already."""
+def run(
+    p: int, q: int, r: int, defence: str, attack: str, seed: int, longest: int, placement: Placement | None = None
+) -> Run:
+    """One run; who is detected is out, from the next step on, with Aspis in the same step already.
+
+    Args:
+        p, q, r: workers, liars, holders of a file.
+        defence: of DEFENCES.
+        attack: of ATTACKS.
+        seed: of all that is random.
+        longest: steps.
+        placement: who the liars and the chosen are; None: they are drawn.
+    """
     random = Random(seed)
     assignment, detect, audits = DEFENCES[defence]
     schemes = {
@@ -114,8 +126,11 @@ def run(p: int, q: int, r: int, defence: str, attack: str, seed: int, longest: i
         "redrawn groups": lambda: RedrawnGroups(r, seed),
     }
     scheme = schemes[assignment]()
-    liars = frozenset(random.sample(range(p), q))
-    chosen = frozenset(random.sample(sorted(set(range(p)) - liars), q))
+    if placement is None:
+        liars = frozenset(random.sample(range(p), q))
+        chosen = frozenset(random.sample(sorted(set(range(p)) - liars), q))
+    else:
+        liars, chosen = placement.byzantine(1), placement.framed(1)
     history, out, honest, damage = list[Edges](), set[int](), set[int](), 0.0
     for step in range(1, longest + 1):
         workers = [worker for worker in range(p) if worker not in out]

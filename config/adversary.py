@@ -46,7 +46,8 @@ def create_adversary(config: Config, ranks: list[int], rank: int, fellows: Any, 
         files=config.files_per_worker,
         omniscient=attack.knowledge == "omniscient",
         perturbation=attack.perturbation,
-        majority={"always": 0, "majority": (config.r + 1) // 2, "unanimous": config.copies_at_first}[attack.when],
+        majority={"majority": (config.r + 1) // 2, "unanimous": config.copies_at_first}.get(attack.when, 0),
+        framing=attack.when == "framing",
         defence=Defence(config.hierarchy, config.f, config.votes, config.r, d),
     )
 

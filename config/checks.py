@@ -95,6 +95,11 @@ def _objection(config: Config) -> str:
         )
     if config.quarantine.fail_closed and config.quarantine_policy != "graph":
         return 'quarantine.fail_closed goes by the graph of disagreements; set quarantine.policy = "graph"'
+    if config.q and config.attack.when == "framing" and config.attack.knowledge != "omniscient":
+        return (
+            'attack.when = "framing": Byzantine workers have to know who else holds a file; set '
+            'attack.knowledge = "omniscient"'
+        )
     if config.audit.workers and (why := _unaudited(config)):
         return f"audit.workers = {config.audit.workers}: {why}"
     if config.audit.trust == "earned" and not config.audit.workers:

@@ -4,5 +4,8 @@
 set -euo pipefail
 CDPATH= cd -- "$(dirname "${BASH_SOURCE[0]}")/.."
 PATH=$PWD/.venv/bin:$PATH
+size=${1:-quick}
 python -m experiments.byzshield
-exec bash experiments/run.sh byzshield "$@"
+bash experiments/run.sh byzshield "$@"
+if [ "$size" = quick ]; then bash experiments/run.sh byzshield-alie "$@"; fi
+detox-ps report runs/byzshield*-"$size"/*/ --output "runs/reports/byzshield-$size"

@@ -283,7 +283,8 @@ def _time(session: Session, case: Case, options: argparse.Namespace) -> str:
 
 def _rank(options: argparse.Namespace) -> None:
     """The life of a rank, through all cases."""
-    from detox.wire.transport import Transport, leave, world
+    from detox.wire.job import leave, world
+    from detox.wire.transport import Transport
 
     comm = world()
     if comm.rank == PS:

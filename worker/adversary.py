@@ -56,6 +56,8 @@ class Adversary:
         perturbation: direction of min_max and min_sum.
         defence: the aggregation at the PS; None: not known, and all entries are gradient.
         majority: colluders that have to hold a file for them to lie about it; with fewer they send what is honest.
+        framing: whether they lie about those files alone whose holders are all Byzantine or framed, see Placement. Who
+            holds a file, honest workers have to tell them: it takes `omniscient`.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Adversary:
         perturbation: Perturbation = "std",
         defence: Defence | None = None,
         majority: int = 0,
+        framing: bool = False,
     ) -> None:
         self._kind: AttackKind = ATTACKS[kind]
         self._scale = scale
@@ -84,7 +87,8 @@ class Adversary:
         self._wait = wait
         self._seed = seed
         self._majority = majority
-        self._omniscient = omniscient and self._kind.colludes
+        self._framing = framing
+        self._omniscient = omniscient and (self._kind.colludes or framing)
         self._perturbation = perturbation
         self._defence = defence
         self._memory: dict[str, Any] = {}
@@ -130,7 +134,7 @@ class Adversary:
                 if self._kind.colludes:
                     plot.sent = self._attack(step, plot, dict(sorted(plot.honest.items())))
             for ticket, file, own in plot.waiting:
-                if self._colluders(step, plot).count(file) < self._majority:
+                if not self._lies(step, plot, file):
                     yield ticket, own
                 else:
                     yield ticket, self._attack(step, plot, {file: own}) if plot.sent is None else plot.sent
@@ -139,7 +143,14 @@ class Adversary:
     @property
     def _agrees(self) -> bool:
         """Whether colluders hear of each other before they send anything."""
-        return self._kind.colludes or self._majority > 0
+        return self._kind.colludes or self._majority > 0 or self._framing
+
+    def _lies(self, step: int, plot: _Plot, file: int) -> bool:
+        """Whether they lie about this file."""
+        if self._framing:
+            inside = self._placement.byzantine(step) | self._placement.framed(step)
+            return all(worker in inside for worker, held in plot.heard if held == file)
+        return self._colluders(step, plot).count(file) >= self._majority
 
     def _colluders(self, step: int, plot: _Plot) -> list[int]:
         """The file of each colluder that has been heard of, as often as it has one."""

@@ -44,6 +44,13 @@ class Placement:
             return frozenset(worst(tuple(map(tuple, self.groups)), self.q).workers)
         return frozenset(self._order()[: self.q])
 
+    def framed(self, step: int) -> frozenset[int]:
+        """As many honest workers, drawn whenever the Byzantine ones are: whom these try to be mistaken for."""
+        byzantine = self.byzantine(step)
+        honest = [worker for worker in range(self.p) if worker not in byzantine]
+        rng = stream(self.seed, "framed", step if self.how == "random" else 0)
+        return frozenset(rng.choice(honest, min(self.q, len(honest)), replace=False).tolist())
+
     def _order(self) -> list[int]:
         """All workers, the first to turn Byzantine first."""
         if self.how == "group":

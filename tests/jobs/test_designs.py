@@ -5,6 +5,7 @@ import json
 import pytest
 
 from detox.assignment import SCHEMES
+from detox.worker.placement import Placement
 
 STEPS = 8
 SHORT = ("--steps", str(STEPS), "--eval-every", str(STEPS))
@@ -63,3 +64,26 @@ def test_who_must_have_lied_is_out_and_few_files_go_with_it(here, redrawn):
     assert len(left) in (32, 34)  # three pairs of the three are of one file, or of three
     assert redrawn or f"12 workers are left with {len(left)} files; now q = 0 and f = 0" in job.text
     assert job.summary["votes"]["none"] == 0
+
+
+def test_those_who_frame_honest_workers_are_as_many_as_these_and_nobody_is_named(here):
+    """Aspis' best attack on a design that does not change: who is Byzantine, the graph cannot tell."""
+    options = (*SHORT, "--groups", "steiner", "--p", "15", "--q", "3", "--attack.kind", "sign_flip")
+    framing = ("--attack.placement", "fixed", "--attack.when", "framing", "--attack.knowledge", "omniscient")
+    job = here.start(*options, *framing, "--attack.seed", "1", n=4)
+    assert job.status == 0, job.text
+    placement = Placement("fixed", 15, 3, 1)
+    byzantine, inside = placement.byzantine(1), placement.byzantine(1) | placement.framed(1)
+    files = [set(block) for block in SCHEMES["steiner"](15, 3).blocks if inside.issuperset(block)]
+    assert sorted(len(file & byzantine) for file in files) == [1, 2]
+    outvoted = [worker for file in files for worker in file - byzantine if len(file & byzantine) == 2]
+    dissents = [(line["step"], line["worker"]) for line in ledger(job, "dissented") if line["worker"] not in byzantine]
+    assert sorted(dissents) == sorted((step, worker) for step in range(1, STEPS + 1) for worker in outvoted)
+    assert ledger(job, "quarantined") == []
+
+
+def test_framing_takes_those_who_know_all_gradients(here):
+    job = here.start("--attack.when", "framing")
+    assert job.status == 2
+    assert 'attack.when = "framing"' in job.text
+    assert 'set attack.knowledge = "omniscient"' in " ".join(job.text.split())

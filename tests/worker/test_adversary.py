@@ -236,3 +236,24 @@ def test_where_they_are_no_majority_cautious_colluders_send_what_is_honest(kind)
         0: False, 1: False, 2: True, 4: True,
     }  # fmt: skip
     assert np.array_equal(sent[0], sent[1])
+
+
+@pytest.mark.parametrize("kind", ["reversed", "alie"])
+def test_framing_colluders_lie_where_all_holders_are_theirs_or_framed(kind):
+    placement = SimpleNamespace(byzantine=lambda step: frozenset({0, 1, 4}), framed=lambda step: frozenset({2}))
+    adversaries = _adversaries(kind, 1.0, Everyone(), placement=placement, framing=True, omniscient=True)
+    files = {0: 7, 1: 8, 4: 8, 2: 7, 3: 8, 5: 9}  # 7 is of one of them and the framed one; 8 of an honest one, too
+    honest = {7: np.array([1, 2], np.float32), 8: np.array([3, 2], np.float32), 9: np.array([8, 2], np.float32)}
+    for worker, file in files.items():
+        assert _answers(adversaries) == {}  # whoever holds a file is not known yet
+        header = Header(Kind.WORK, 5, worker, file)
+        if worker in (0, 1, 4):
+            adversaries[RANKS[worker]].take(worker, header, honest[file])
+        else:
+            adversaries[RANKS[worker]].overhear(header, honest[file])
+    sent = _answers(adversaries)
+    assert {worker: bool((sent[worker] == honest[files[worker]]).all()) for worker in sent} == {
+        0: False,
+        1: True,
+        4: True,
+    }

@@ -61,3 +61,13 @@ def test_groups_of_any_members_are_placed_by():
     assert Placement("group", 9, 3, 0, groups).byzantine(5) == {4, 7, 1}
     assert Placement("spread", 9, 3, 0, groups).byzantine(5) == {4, 0, 3}
     assert Placement("worst", 9, 4, 0, groups).byzantine(5) == {4, 7, 0, 2}
+
+
+def test_as_many_honest_workers_are_framed_for_as_long_as_the_byzantine_ones_stay():
+    fixed, random = Placement("fixed", 15, 4, 1), Placement("random", 15, 4, 1)
+    for step in range(1, 6):
+        assert len(random.framed(step)) == 4
+        assert not random.framed(step) & random.byzantine(step)
+        assert fixed.framed(step) == fixed.framed(1)
+    assert len({random.framed(step) for step in range(1, 6)}) > 1
+    assert len(Placement("fixed", 5, 3, 1).framed(1)) == 2  # all that are honest
