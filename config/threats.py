@@ -35,9 +35,9 @@ class AttackConfig(Section):
     omniscient: those who know all gradients know who holds which file."""
     when: Literal["always", "majority", "unanimous", "framing"] = "always"
     """When Byzantine workers lie. majority: about files of which they are (r+1)/2 holders or more, so that they win the
-    vote; unanimous: about those of which all that are asked are theirs, so that nobody contradicts; framing: about those
-    whose holders are all Byzantine or one of q honest workers that they have chosen, so that nobody can tell the ones
-    from the others (Aspis' best attack). Else they send what is honest."""
+    vote; unanimous: about those of which all that are asked are theirs, so that nobody contradicts; framing: about
+    those whose holders are all Byzantine or one of q honest workers that they have chosen, so that nobody can tell the
+    ones from the others (Aspis' best attack). Else they send what is honest."""
     scale: float | None = None
     """Strength, such as c of -c*g; what it means and its default are in docs/attacks.md. Unset: the default."""
     perturbation: Perturbation = "std"
