@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -21,11 +22,17 @@ OPTIONS = [
 FAULTY = ["--fault.worker", "3", "--fault.kind", "sdc"]
 
 
-@pytest.fixture
-def job(here):
+@pytest.fixture(scope="module")
+def made(here):
     job = here.start(*OPTIONS, *FAULTY, "--secret-seed", "7")
     assert job.status == 0, job.text
     return job
+
+
+@pytest.fixture
+def job(made, tmp_path):
+    """A finished job, in a folder that the test may change."""
+    return replace(made, folder=shutil.copytree(made.folder, tmp_path / "job"))
 
 
 def _rewritten(run, step, **changes):

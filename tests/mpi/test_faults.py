@@ -22,14 +22,22 @@ def test_messages_with_a_wrong_header_change_no_bit_and_are_in_the_ledger(jobs, 
     assert sum(word in unattributed for word in words) >= 4
 
 
+# Six ranks of workers have two, two, one, and again: in each group one is alone on its rank.
+OPTIONS = ("--q", "0", "--groups", "fixed", "--steps", "120", "--transport.deadline", "20")
+OPTIONS += ("--transport.fetch-deadline", "20")  # which was the default, and is long enough for a flood
+
+
+@pytest.fixture(scope="module")
+def whole(here):
+    """The weights' digest of a run in which no rank breaks down."""
+    return here.run(*OPTIONS, n=2)["weights_digest"]
+
+
 @pytest.mark.parametrize("kinds", RANKS, ids=lambda kinds: "-".join(kinds))
-def test_a_rank_that_breaks_down_changes_no_bit_and_stops_nothing(jobs, here, kinds):
-    # Six ranks of workers have two, two, one, and again: in each group one is alone on its rank.
-    options = ("--q", "0", "--groups", "fixed", "--steps", "120", "--transport.deadline", "20")
-    options += ("--transport.fetch-deadline", "20")  # which was the default, and is long enough for a flood
+def test_a_rank_that_breaks_down_changes_no_bit_and_stops_nothing(jobs, whole, kinds):
     faulty, when = (2, 5, 8), ("--fault.first", "100", "--fault.every", "1000", "--fault.seconds", "3")
     when += ("--checkpoint-every", "10")  # what that takes is no growth of the PS's memory then
-    job = jobs.start(*options, *when, *faults(faulty, kinds), n=7)
+    job = jobs.start(*OPTIONS, *when, *faults(faulty, kinds), n=7)
     job.wait_for("step  20")
     ps, memory = job.pid_of_rank(0), []
     while job.process.poll() is None:
@@ -37,7 +45,7 @@ def test_a_rank_that_breaks_down_changes_no_bit_and_stops_nothing(jobs, here, ki
         time.sleep(0.02)
     assert job.wait() == 0, job.text
     summary = jobs.summary(job)
-    assert summary["weights_digest"] == here.run(*options, n=2)["weights_digest"], job.text
+    assert summary["weights_digest"] == whole, job.text
     assert summary["skipped_steps"] == 0
     assert summary["votes"]["none"] == 0
     for worker, kind in zip(faulty, kinds, strict=True):
