@@ -5,6 +5,7 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from detox.reports.drawn import Drawn
 from detox.reports.figures import figure_of, parts, picture, picture_file
 from detox.reports.methods import methods
 from detox.reports.report import read
@@ -34,7 +35,9 @@ def draw(rates: list[Path], found: list[list[FinishedRun]]) -> "Figure":
     """One panel a rate."""
     figure, axes = figure_of(len(rates), 1, 10, 2.4 * len(rates))
     for panel, folder, runs in zip(axes[:, 0], rates, found, strict=True):
-        parts(panel, methods(sorted(runs, key=lambda run: -run.summary["bytes_into_ps"])))
+        parts(
+            panel, [Drawn.of(method) for method in methods(sorted(runs, key=lambda run: -run.summary["bytes_into_ps"]))]
+        )
         panel.set_title(_RATES.get(folder.name, folder.name))
     for panel in axes[1:, 0]:
         panel.get_legend().remove()

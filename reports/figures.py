@@ -5,25 +5,26 @@ import sys
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from detox.errors import UserError
 from detox.ps.stopwatch import PARTS
-from detox.reports.results import in_figures, score_names
+from detox.reports.drawn import Drawn
+from detox.reports.looks import lines, plain_ticks
+from detox.reports.results import in_figures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.legend import Legend
 
-    from detox.reports.methods import Method
     from detox.reports.target import Target
 
 _FORMATS = (".png", ".pdf", ".svg")
-_STYLES = ("-", "--", ":")
+PART_COLOURS = dict(zip(PARTS, ("#c6cdd4", "#7aa6c2", "#3b6e8f", "#1d3b53", "#e0b060"), strict=True))
+"""Of the parts of a step; no rule's."""
 _LOSS = 30  # where a run diverges, its loss would hide all the others
 
 
@@ -69,20 +70,19 @@ def picture(make: Callable[[], "Figure"], path: Path) -> None:
     print(f"picture in {path}", file=sys.stderr)
 
 
-def overview(methods: Sequence["Method"], title: str) -> "Figure":
+def overview(methods: Sequence[Drawn], title: str) -> "Figure":
     """The first score over the steps, which is the accuracy if there is one, and where the seconds of a step go."""
     figure, axes = figure_of(1, 2, 12, 4)
-    names = score_names([run for method in methods for run in method.runs])
-    _curve(axes[0, 0], methods, next(iter(names), "accuracy"), by_time=False)
+    _curve(axes[0, 0], methods, next(iter(_names(methods)), "accuracy"), by_time=False)
     _plain(axes[0, 0].legend(loc="center right", fontsize=9))
     parts(axes[0, 1], methods)
     figure.suptitle(title, parse_math=False)
     return figure
 
 
-def curves(methods: Sequence["Method"], title: str) -> "Figure":
+def curves(methods: Sequence[Drawn], title: str) -> "Figure":
     """Every score, over steps and over seconds; a band from the worst to the best seed."""
-    names = score_names([run for method in methods for run in method.runs]) or ["loss"]
+    names = _names(methods) or ["loss"]
     figure, axes = figure_of(len(names), 2, 12, 4 * len(names))
     for row, score in enumerate(names):
         for column in (0, 1):
@@ -93,18 +93,20 @@ def curves(methods: Sequence["Method"], title: str) -> "Figure":
     return figure
 
 
-def _curve(axes: "Axes", methods: Sequence["Method"], score: str, by_time: bool) -> None:
-    for number, method in enumerate(methods):
-        has = [[one for one in run.scores if score in one.scores] for run in method.runs]
-        points = list(zip(*has, strict=False))
-        x = [mean(of.seconds if by_time else of.step for of in point) for point in points]
-        values = [[np.nan if of.scores[score] is None else of.scores[score] for of in point] for point in points]
-        y = np.array(values, float).reshape(len(points), len(method.runs)) * (100 if score == "accuracy" else 1)
-        # What is not finite has no point, and a mean of the other seeds would flatter.
-        style, colour = _STYLES[number // 10 % len(_STYLES)], f"C{number % 10}"
-        axes.plot(x, y.mean(axis=1), style, color=colour, marker="o", markersize=3, label=method.label)
-        if len(method.runs) > 1:
-            axes.fill_between(x, y.min(axis=1), y.max(axis=1), color=colour, alpha=0.15, linewidth=0)
+def _names(methods: Sequence[Drawn]) -> list[str]:
+    """The scores that some method has: accuracy, loss, then others as they come."""
+    found = dict.fromkeys(name for method in methods for name in method.scores)
+    return sorted(found, key=lambda name: ("accuracy", "loss", name).index(name))
+
+
+def _curve(axes: "Axes", methods: Sequence[Drawn], score: str, by_time: bool) -> None:
+    for method, style in zip(methods, lines([method.look for method in methods]), strict=True):
+        points = method.scores.get(score, [])
+        x = [method.clock[point.step] if by_time else point.step for point in points]
+        y = np.array(points).reshape(-1, 4)[:, 1:].T * (100 if score == "accuracy" else 1)
+        axes.plot(x, y[0], markersize=3, label=method.label, **style)
+        if (y[1] != y[2]).any():
+            axes.fill_between(x, y[1], y[2], color=style["color"], alpha=0.15, linewidth=0)
     axes.set_xlabel("seconds of training" if by_time else "step")
     if score == "accuracy":
         axes.set(ylabel="test accuracy (%)", ylim=(0, 101))
@@ -122,6 +124,8 @@ def _scale_of_loss(axes: "Axes") -> None:
     axes.set(ylabel="test loss", yscale="log" if (seen > 0).all() else "linear")
     if len(seen) and seen.max() > _LOSS > seen.min():
         axes.set(ylabel=f"test loss (cut off at {_LOSS})", ylim=(None, _LOSS))
+    if len(seen) and axes.get_yscale() == "log":
+        plain_ticks(axes.yaxis)
 
 
 def _plain(legend: "Legend") -> None:
@@ -130,7 +134,27 @@ def _plain(legend: "Legend") -> None:
         text.set_parse_math(False)
 
 
-def seconds(methods: Sequence["Method"], title: str) -> "Figure":
+def ends(methods: Sequence[Drawn], score: str, title: str) -> "Figure":
+    """A score at the end: the mean of the seeds, and a bar from the worst to the best; pairs side by side."""
+    figure, ((axes,),) = figure_of(1, 1, 9, 1.4 + 0.36 * len(methods))
+    share = 100 if score == "accuracy" else 1
+    styles = lines([method.look for method in methods])
+    for place, (method, style) in enumerate(zip(methods, styles, strict=True)):
+        _, *y = (value * share for value in method.scores[score][-1])
+        axes.plot(y[1:], [place, place], linewidth=3, color=style["color"], linestyle=style["linestyle"])
+        axes.plot(y[0], place, style["marker"], color=style["color"], markersize=8)
+        said = f"{y[0]:.1f}" if share > 1 else f"{y[0]:.4g}"
+        axes.annotate(said, (max(y), place), (8, 0), textcoords="offset points", va="center", fontsize=9)
+    axes.set_yticks(range(len(methods)), [method.label for method in methods], parse_math=False)
+    axes.invert_yaxis()
+    axes.margins(x=0.12, y=0.12)
+    axes.set_xlabel(f"test {score} at the end" + " (%)" * (share > 1), parse_math=False)
+    axes.grid(axis="x", alpha=0.3)
+    figure.suptitle(title, parse_math=False)
+    return figure
+
+
+def seconds(methods: Sequence[Drawn], title: str) -> "Figure":
     """Where the seconds of a step go."""
     figure, axes = figure_of(1, 1, 10, 1.6 + 0.35 * len(methods))
     parts(axes[0, 0], methods)
@@ -138,71 +162,36 @@ def seconds(methods: Sequence["Method"], title: str) -> "Figure":
     return figure
 
 
-def parts(axes: "Axes", methods: Sequence["Method"]) -> None:
+def parts(axes: "Axes", methods: Sequence[Drawn]) -> None:
     """One bar a method, of the medians of its parts, which add up to the median step only roughly."""
     places, left = range(len(methods)), np.zeros(len(methods))
-    for part in PARTS:
-        widths = np.array([1000 * method.median_seconds[part] for method in methods])
-        axes.barh(places, widths, left=left, label="compute + wait" if part == "wait" else part)
+    longest = max((sum(method.seconds[part] for part in PARTS) for method in methods), default=0)
+    unit, scale = ("seconds", 1) if longest >= 1 else ("milliseconds", 1000)
+    for part, colour in PART_COLOURS.items():
+        widths = np.array([scale * method.seconds[part] for method in methods])
+        axes.barh(places, widths, left=left, label="compute + wait" if part == "wait" else part, color=colour)
         left += widths
     axes.set_yticks(places, [method.label for method in methods], parse_math=False)
     axes.invert_yaxis()
-    axes.set(xlabel="milliseconds per step: the median of each part")
+    axes.set(xlabel=f"{unit} per step: the median of each part")
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
 
 
-def time_to(methods: Sequence["Method"], target: "Target", title: str) -> "Figure":
-    """Seconds until a score, of the methods that came so far with every seed."""
-    figure, axes = figure_of(1, 1, 10, 1.4 + 0.35 * len(methods))
+def time_to(times: Sequence[tuple[Drawn, float | None]], target: "Target", title: str) -> "Figure":
+    """Seconds until a score, of the methods that came so far with every seed; None: never."""
+    figure, axes = figure_of(1, 1, 10, 1.4 + 0.35 * len(times))
     bars = axes[0, 0]
-    times = [method.reached(target) for method in methods]
-    bars.barh(range(len(methods)), [time or 0 for time in times], color="C0")
-    for place, time in enumerate(times):
-        bars.annotate(
-            " never" if time is None else f" {time:.1f} s", (time or 0, place), verticalalignment="center", fontsize=9
-        )
-    bars.set_yticks(range(len(methods)), [method.label for method in methods], parse_math=False)
+    styles = lines([method.look for method, _ in times])
+    for place, ((method, time), style) in enumerate(zip(times, styles, strict=True)):
+        face = {"facecolor": style["color"]} if method.look.detox else {"facecolor": "white", "hatch": "///"}
+        bars.barh(place, time or 0, edgecolor=style["color"], **face)
+        said = " never" if time is None else f" {time:.1f} s"
+        bars.annotate(said, (time or 0, place), verticalalignment="center", fontsize=9)
+    bars.set_yticks(range(len(times)), [method.label for method, _ in times], parse_math=False)
     bars.invert_yaxis()
     bars.margins(x=0.12)
     bars.set(xlim=(0, None))
     until = f"test {target.name} {in_figures(target.name, target.value)}"
     bars.set_xlabel(f"seconds of training until {until}", parse_math=False)
-    figure.suptitle(title, parse_math=False)
-    return figure
-
-
-def attacks(table: dict[str, dict[str, float]], score: str, title: str) -> "Figure":
-    """A score of each method (rows) under each attack (columns), the worst of each in the last column, by name.
-
-    Args:
-        table: by method and attack; a loss that is not finite is infinite.
-        score: "accuracy" or "loss".
-        title: of the picture.
-    """
-    share = score == "accuracy"
-    kinds = sorted({kind for row in table.values() for kind in row})
-    values = np.array([[row.get(kind, np.nan) for kind in kinds] for row in table.values()]) * (100 if share else 1)
-    places = (np.nanargmin if share else np.nanargmax)(values, axis=1)
-    worst = [kinds[place] for place in places]
-    values = np.column_stack([values, values[range(len(table)), places]])
-    figure, axes = figure_of(1, 1, 3.5 + 0.75 * len(kinds), 2.2 + 0.4 * len(table))
-    cells = axes[0, 0]
-    seen = np.where(np.isfinite(values), values, np.nan)
-    limits = {"vmin": 0, "vmax": 100} if share else {}
-    image = cells.imshow(seen, cmap="RdYlGn" if share else "RdYlGn_r", aspect="auto", **limits)
-    for (row, column), value in np.ndenumerate(values):
-        if not np.isnan(value):
-            pale = np.isinf(value) or 0.12 <= image.norm(value) <= 0.92
-            name = f"\n{worst[row]}" if column == len(kinds) else ""
-            said = f"{value:.0f}" if share or np.isinf(value) else f"{value:.2f}"
-            cells.text(
-                column, row, said + name, ha="center", va="center", color="black" if pale else "white",
-                fontsize=7 if name else 10,
-            )  # fmt: skip
-    cells.set_xticks(range(len(kinds) + 1), [*kinds, "worst"], rotation=40, ha="right", parse_math=False)
-    cells.set_yticks(range(len(table)), list(table), parse_math=False)
-    cells.axvline(len(kinds) - 0.5, color="white", linewidth=4)
-    cells.set(xlabel="attack", ylabel="method")
-    figure.colorbar(image, label=f"test {score} at the end" + " (%)" * share)
     figure.suptitle(title, parse_math=False)
     return figure

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from detox.errors import UserError
 from detox.ps.stopwatch import PARTS
+from detox.reports.drawn import Drawn, as_table, side_by_side
 from detox.reports.figures import picture_file
 from detox.reports.hosts import runs_below
 from detox.reports.methods import methods
@@ -47,7 +48,7 @@ def report(argv: list[str]) -> int:
         if options.plot is not None:
             from detox.reports.figures import overview, save
 
-            save(overview(methods(runs), what_all_share(runs)), options.plot)
+            save(overview(list(map(Drawn.of, side_by_side(methods(runs)))), what_all_share(runs)), options.plot)
             print(f"picture in {options.plot}")
         if options.output is not None:
             write(runs, options.target, options.output)
@@ -103,7 +104,7 @@ def read(paths: list[Path]) -> list[FinishedRun]:
 
 
 def write(runs: list[FinishedRun], target: Target | None, folder: Path) -> None:
-    """Writes report.csv, report.md, report.html and the pictures.
+    """Writes report.csv, report.md, report.html, the pictures, and figures.csv, from which these can be drawn again.
 
     Args:
         runs: finished ones, at least one.
@@ -114,30 +115,38 @@ def write(runs: list[FinishedRun], target: Target | None, folder: Path) -> None:
         ImportError: there is no matplotlib.
     """
     from detox.reports import figures
+    from detox.reports.attack_map import attacks
     from detox.reports.page import page
 
-    all_methods, title = methods(runs), what_all_share(runs)
+    all_methods, title = side_by_side(methods(runs)), what_all_share(runs)
+    shown = list(map(Drawn.of, all_methods))
     aim = target
     if target is None and "accuracy" in score_names(runs):
         aim = Target("accuracy", 0.95 * max(run.accuracy or 0.0 for run in runs), "higher")
     drawings: dict[str, Callable[[], Figure]] = {
-        "curves": lambda: figures.curves(all_methods, title),
-        "seconds": lambda: figures.seconds(all_methods, title),
+        "curves": lambda: figures.curves(shown, title),
+        "seconds": lambda: figures.seconds(shown, title),
     }
     if aim is not None:
-        drawings["time-to-target"] = lambda: figures.time_to(all_methods, aim, title)
+        times = [(one, method.reached(aim)) for one, method in zip(shown, all_methods, strict=True)]
+        drawings["time-to-target"] = lambda: figures.time_to(times, aim, title)
     score = next(iter(score_names(runs)), "loss")
     if found := by_attack(all_methods, score):
-        drawings["attacks"] = lambda: figures.attacks(found, score, title)
+        drawings["attacks"] = lambda: attacks(found, score, title)
     folder.mkdir(parents=True, exist_ok=True)
     for name, draw in drawings.items():
         figures.save(draw(), folder / f"{name}.png")
     rows = method_rows(all_methods, aim)
     pictures = {name: (folder / f"{name}.png").read_bytes() for name in drawings}
-    texts = {"csv": as_csv(runs, aim), "md": as_markdown(rows, title), "html": page(title, rows, pictures, runs)}
-    for ending, text in texts.items():
+    texts = {
+        "report.csv": as_csv(runs, aim),
+        "report.md": as_markdown(rows, title),
+        "report.html": page(title, rows, pictures, runs),
+        "figures.csv": as_table(shown),
+    }
+    for name, text in texts.items():
         # A host or a name may hold what is no character.
-        (folder / f"report.{ending}").write_text(text, encoding="utf-8", errors="backslashreplace")
+        (folder / name).write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_events(runs: list[FinishedRun], folder: Path) -> None:
