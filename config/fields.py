@@ -23,6 +23,7 @@ from detox.errors.words import nearest
 # The header of a message has 32 bits for the step, the worker and the file.
 _COUNT = 2**32 - 1
 _SHOWN = 80  # characters of a value
+_LISTED = 32  # words that a field may have, in a message
 
 Count = Annotated[int, Field(ge=1, le=_COUNT)]
 Natural = Annotated[int, Field(ge=0, le=_COUNT)]
@@ -115,8 +116,10 @@ def _line(item: Any, model: type[BaseModel]) -> str:
     if item["type"] == "model_type":
         return f"{field} is a section, [{field}], got {_shown(item['input'])}"
     message = item["msg"].removeprefix("Value error, ")
-    if item["type"] == "literal_error" and isinstance(item["input"], str):
-        known = re.findall(r"'([^']*)'", item["ctx"]["expected"])
+    known = re.findall(r"'([^']*)'", item["ctx"]["expected"]) if item["type"] == "literal_error" else []
+    if len(known) > _LISTED:
+        message = f"Input should be one of the {len(known)} words that docs/config.md lists"
+    if known and isinstance(item["input"], str):
         return f"{field}: {message}, got {_shown(item['input'])}{nearest(item['input'], known)}"
     return f"{field}: {message}, got {_shown(item['input'])}" if field else message
 

@@ -18,7 +18,7 @@ _LEFT_OUT: dict[str, Any] = {
     "checkpoints_kept": True,
     "chain_every": True,
     "aggregator": {"threads"},
-    "transport": {"poll", "start_deadline", "p_min", "absence"},
+    "transport": {"poll", "start_deadline", "p_min", "absence", "relay"},
 }
 
 
@@ -31,10 +31,10 @@ def deciding(config: BaseModel, quarantines: bool) -> dict[str, Any]:
     """All fields that decide the result, those of sections within them.
 
     Left out are `output`, `log_every`, `metrics`, `checkpoints_kept`, `chain_every`, `aggregator.threads`,
-    `transport.poll`, `transport.start_deadline`, `transport.p_min`, `transport.absence` and, without quarantine,
-    `checkpoint_every`; with quarantine a checkpoint closes the accounts of the steps before it, which may convict
-    earlier. `eval_every` and `compression` change no weight but metrics and bytes, which are results too, and stay in.
-    Of `init` the file's content counts, not its name.
+    `transport.poll`, `transport.start_deadline`, `transport.p_min`, `transport.absence`, `transport.relay` and, without
+    quarantine, `checkpoint_every`; with quarantine a checkpoint closes the accounts of the steps before it, which may
+    convict earlier. `eval_every` and `compression` change no weight but metrics and bytes, which are results too, and
+    stay in. Of `init` the file's content counts, not its name.
     """
     left_out = dict(_LEFT_OUT)
     if not quarantines:

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from detox.config.fields import ConfigError, Count, Seconds, Section
 from detox.wire import LONGEST, Codec
+from detox.wire.relay import pays
 
 
 class CompressionConfig(Section):
@@ -48,11 +49,25 @@ class TransportConfig(Section):
     fetch_deadline: Seconds | Literal["auto"] = "auto"
     """Seconds for one gradient that was asked for, until the next of the majority is asked. auto: as long as such
     answers take, with some room; 20 while that is not known."""
+    relay: Literal["auto", "star", "relay"] = "auto"
+    """How weights go out. star: the PS sends them to every rank. relay: it sends each rank a slice, which that rank
+    passes on to all others, and the digests of all slices, so that none can change one; what does not come in time, the
+    PS sends. auto: relay from 17 ranks on several hosts and 1 MiB of weights on. Over `detox-ps join` always star. The
+    weights are the same to the bit; see docs/protocol.md."""
     poll: Annotated[float, Field(gt=0, le=1)] = 0.0005
     """Seconds of sleep where nothing has arrived."""
     silence: Seconds = 600.0
     """Seconds without a word from the PS, and without work, after which a worker's rank leaves; more than a
     step may take: with deadline = "auto", five times what a gradient does, where that is minutes."""
+
+    def relays(self, ranks: int, size: int) -> bool:
+        """Whether weights go out as slices that ranks pass on, where these can reach each other.
+
+        Args:
+            ranks: of workers.
+            size: entries of the weights.
+        """
+        return ranks > 1 and (self.relay == "relay" or (self.relay == "auto" and pays(ranks, size)))
 
 
 def check_length(what: str, size: int, because: str) -> None:

@@ -7,12 +7,13 @@ from pydantic import Field
 
 from detox.config.fields import Count, Natural, Seconds, Section, Seed, Several
 from detox.errors.words import counted
-from detox.wire import Channel, Codec
+from detox.wire import Channel, Codec, Session
 from detox.worker.attacks import ATTACKS
 from detox.worker.corruption import CORRUPTIONS, Corruptor, Times
 from detox.worker.faults import FaultKind, Faults
 from detox.worker.knowledge import Perturbation
 from detox.worker.placement import How
+from detox.worker.relay_faults import RELAYS, RelayFaults
 
 if TYPE_CHECKING:
     AttackName = str
@@ -69,7 +70,7 @@ class FaultConfig(Section):
     seed: Seed = 0
     """Seed of what is corrupted, and of when where that is random."""
     seconds: Seconds = 2.0
-    """How long stop, straggle, late, tarry and floods last."""
+    """How long stop, straggle, late, tarry, relay_delay and floods last."""
 
     def why_not(self, p: int) -> str:
         """What p workers do not have, and which fields do not go together; empty where all is well."""
@@ -113,7 +114,8 @@ class FaultConfig(Section):
             ranks: rank of each worker.
             abort: ends the rank the way that MPI has for it.
         """
-        own = {worker: kind for worker, kind in self._kinds(rank, ranks).items() if kind not in CORRUPTIONS}
+        others = CORRUPTIONS.keys() | RELAYS.keys()
+        own = {worker: kind for worker, kind in self._kinds(rank, ranks).items() if kind not in others}
         if not own:
             return channel
         return Faults(
@@ -126,6 +128,20 @@ class FaultConfig(Section):
             seconds=self.seconds,
             abort=abort,
         )
+
+    def create_relay_channel(self, channel: Channel, session: Session, rank: int, ranks: Sequence[int]) -> Channel:
+        """The rank's channel to the others, with the faults of its workers around it if it does not pass on properly.
+
+        Args:
+            channel: carries the rank's messages to other ranks of workers.
+            session: its conversation with the PS.
+            rank: the rank.
+            ranks: rank of each worker.
+        """
+        own = {worker: kind for worker, kind in self._kinds(rank, ranks).items() if kind in RELAYS}
+        if not own:
+            return channel
+        return RelayFaults(channel, session, own, times=self._times, seed=self.seed, seconds=self.seconds)
 
     def create_corruptor(self, rank: int, ranks: Sequence[int]) -> Corruptor | None:
         """The silent corruption of a rank's workers; None where it has none.

@@ -45,7 +45,7 @@ def run_rank(module: str, serve: str, argv: list[str]) -> int:
     """
     from detox.wire import Session
     from detox.wire.job import abort, guard, leave, world
-    from detox.wire.transport import Transport, fellows
+    from detox.wire.transport import Transport, fellows, neighbours
 
     comm = world()
     end_with_threads()
@@ -66,7 +66,8 @@ def run_rank(module: str, serve: str, argv: list[str]) -> int:
             from detox.launch.work import work
 
             handle_signals(signal.SIG_IGN)  # they are for the PS, which then tells its workers to leave
-            status, orderly = work(Session(Transport(comm, [PS])), comm.rank, lambda: Session(fellows()), abort)
+            session = Session(Transport(comm, [PS]))
+            status, orderly = work(session, comm.rank, lambda: Session(fellows()), abort, lambda: Session(neighbours()))
         except BaseException as error:
             # Ranks that exit by themselves make mpirun end the job; a killed one the PS survives.
             failure.say(f"rank {comm.rank} on {platform.node()}: {failure.in_words(error)}")

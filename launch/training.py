@@ -1,7 +1,7 @@
 """The training of a run: what has to be right before the first step, and the objects that make the steps."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from detox.aggregators import AggregatorError
 from detox.config import Config, ConfigError, known_secret, secret_seed
@@ -22,6 +22,7 @@ from detox.ps.chain import Chain
 from detox.ps.folder import RunFolder
 from detox.ps.ledger import Ledger
 from detox.ps.model import GlobalModel
+from detox.ps.relays import Relays
 from detox.ps.selftest import check_answers, check_own_bits, classes_of, probe, unequal
 from detox.ps.server import Server
 from detox.ps.trial import try_out
@@ -81,6 +82,9 @@ def run_training(
         check_answers(digests, ranks, hosts)
         for line in unequal(digests, ranks, fingerprints):
             reporter.warn(line)
+    relays, why_not = create_relays(config, ranks, model.d + model.b, hosts, reach=admission is None)
+    if why_not:
+        reporter.say(why_not)
     classes = classes_of(digests) if config.groups_within == "class" else ()
     if classes:
         reporter.say(check_classes(config, classes))
@@ -125,6 +129,7 @@ def run_training(
         deadline=config.transport.deadline,
         fetch_deadline=config.transport.fetch_deadline,
         attendance=admission,
+        relays=relays,
     )
     run = Run(config, folder, reporter, server, model, session.channel.library, callback)
     first = run.resume(checkpoint)
@@ -141,6 +146,27 @@ def run_training(
         for line in summary_lines(folder.summary(), str(folder.path)):
             reporter.say(line)
     return finished
+
+
+def create_relays(
+    config: Config, ranks: list[int], size: int, hosts: Mapping[int, str], *, reach: bool
+) -> tuple[Relays | None, str]:
+    """Which ranks pass on slices of the weights, None where each gets them whole; and why so against the config's word.
+
+    Args:
+        config: of the run.
+        ranks: rank of each worker.
+        size: entries of the weights.
+        hosts: host of each rank.
+        reach: whether workers' ranks reach each other.
+    """
+    asked = config.transport.relay == "relay"
+    if not reach:
+        why = "transport.relay: workers that come by detox-ps join do not reach each other; each gets the weights whole"
+        return None, why if asked else ""
+    if not config.transport.relays(len(set(ranks)), size) or not (asked or len(set(hosts.values())) > 1):
+        return None, "transport.relay: one rank of workers has nobody to pass slices on to" if asked else ""
+    return Relays(ranks, config.q), ""
 
 
 def check_classes(config: Config, classes: tuple[tuple[int, ...], ...]) -> str:

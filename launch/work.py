@@ -13,13 +13,20 @@ from detox.wire import BYE_LIMIT, Header, Kind, Message, Session, Work
 from detox.wire.evidence import Question
 from detox.worker.momentum import Momentum
 from detox.worker.rank import ECHO_LIMIT, PS, WorkerRank
+from detox.worker.relay import Relay
 
 START_LIMIT = 2**26  # bytes
 _MOMENT = 0.5  # seconds for the last words of a rank that dies
 _PATIENCE = 600.0  # seconds until a rank leaves that was never told what to do
 
 
-def work(session: Session, rank: int, fellows: Callable[[], Session], abort: Callable[[], None]) -> tuple[int, bool]:
+def work(
+    session: Session,
+    rank: int,
+    fellows: Callable[[], Session],
+    abort: Callable[[], None],
+    neighbours: Callable[[], Session] | None = None,
+) -> tuple[int, bool]:
     """The life of a rank of workers: START, READY, serving, as often as it is started, and goodbye.
 
     Args:
@@ -27,12 +34,13 @@ def work(session: Session, rank: int, fellows: Callable[[], Session], abort: Cal
         rank: this rank, 1 or more; START may tell another.
         fellows: makes the conversation of the workers' ranks, which are numbered one less there; all of them call it.
         abort: ends this rank the way that MPI has for it.
+        neighbours: makes this rank's conversation with all other workers' ranks; None: it does not reach them.
 
     Returns:
         The exit status, and whether the PS said that it was over, so that MPI can be ended.
     """
     try:
-        return 0, _run(session, rank, fellows, abort)
+        return 0, _run(session, rank, fellows, abort, neighbours)
     except BaseException as error:
         if failure.status_of(error) == failure.MISTAKE:
             session.send([PS], Header(Kind.BYE), failure.in_words(error).encode()[:BYE_LIMIT])
@@ -41,7 +49,13 @@ def work(session: Session, rank: int, fellows: Callable[[], Session], abort: Cal
         raise
 
 
-def _run(session: Session, rank: int, fellows: Callable[[], Session], abort: Callable[[], None]) -> bool:
+def _run(
+    session: Session,
+    rank: int,
+    fellows: Callable[[], Session],
+    abort: Callable[[], None],
+    neighbours: Callable[[], Session] | None,
+) -> bool:
     session.expect({Kind.START: START_LIMIT, Kind.QUIT: 0})
     order = _await(session, Kind.START, Kind.QUIT)
     channel, loaded = session.channel, None
@@ -62,7 +76,7 @@ def _run(session: Session, rank: int, fellows: Callable[[], Session], abort: Cal
             _ready(session, **fingerprint(model.device))
             session.channel = channel  # without the faults of the last time
             rank = told.get("rank", rank)
-            host = _create_worker_rank(session, rank, config, told["ranks"], task, model, fellows, abort)
+            host = _create_worker_rank(session, rank, config, told["ranks"], task, model, fellows, abort, neighbours)
             host.serve()
             order = host.last
     if order is None:
@@ -92,6 +106,7 @@ def _create_worker_rank(
     model: FlatModel,
     fellows: Callable[[], Session],
     abort: Callable[[], None],
+    neighbours: Callable[[], Session] | None,
 ) -> WorkerRank:
     size = model.d + model.b
     codec = config.compression.create(model.d, model.b)
@@ -99,7 +114,13 @@ def _create_worker_rank(
     session.channel = config.fault.create_channel(session.channel, codec, rank, ranks, abort)
     corruptor = config.fault.create_corruptor(rank, ranks)
     work = Work.limit(config.file_size)
-    limits = {Kind.WEIGHTS: 4 * size, Kind.WORK: work, Kind.FETCH: 0, Kind.EXAMINE: Question.limit(size)}
+    relay = None
+    if neighbours is not None and config.transport.relays(len(set(ranks)), size):
+        near = neighbours()
+        near.channel = config.fault.create_relay_channel(near.channel, session, rank, ranks)
+        relay = Relay(session, near, rank, size, config.transport.deadline)
+    limits = {} if relay is None else relay.limits
+    limits |= {Kind.WEIGHTS: 4 * size, Kind.WORK: work, Kind.FETCH: 0, Kind.EXAMINE: Question.limit(size)}
     session.expect({**limits, Kind.START: START_LIMIT, Kind.ECHO: ECHO_LIMIT, Kind.QUIT: 0})
     adversary = None
     if config.q:
@@ -117,6 +138,7 @@ def _create_worker_rank(
         corrupt=corruptor.corrupt if corruptor else None,
         share_compute=config.share_compute,
         silence=config.transport.silence,
+        relay=relay,
     )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from detox.assignment import Assignment, Edge
 from detox.ps.audit import Audit
 from detox.ps.ballots.ballot import CreateBallot
+from detox.ps.broadcast import Broadcast
 from detox.ps.events import Event, EventKind
 from detox.ps.forensics import Forensics
 from detox.ps.inbox import Inbox
@@ -29,6 +30,7 @@ class Collector:
     Args:
         session: the conversation with the workers' ranks.
         inbox: where what they send goes.
+        broadcast: sends the weights.
         ranks: rank of each worker.
         model: the weights; it computes files here, too.
         codec: how gradients travel, vectors of d + b entries.
@@ -48,6 +50,7 @@ class Collector:
         self,
         session: Session,
         inbox: Inbox,
+        broadcast: Broadcast,
         ranks: Sequence[int],
         model: GlobalModel,
         codec: Codec,
@@ -65,6 +68,7 @@ class Collector:
     ) -> None:
         self._session = session
         self._inbox = inbox
+        self._broadcast = broadcast
         self._ranks = ranks
         self._model = model
         self._codec = codec
@@ -104,7 +108,7 @@ class Collector:
             # A rank that has not yet taken the last weights would only fall further behind with these.
             self._ready = {rank for rank in set(self._ranks) if self._session.sending(rank) <= (rank == self._asked)}
             self._asked = None
-            self._session.send(sorted(self._ready), Header(Kind.WEIGHTS, step), weights.data.cast("B"))
+            self._broadcast.send(step, self._ready, self._out, weights)
             self._ask(round_, assignment.edges)
         self._inbox.open(round_)
         return round_
@@ -210,6 +214,13 @@ class Collector:
     def weights_digest(self) -> bytes:
         """BLAKE3 of the weights that the newest step began with."""
         return self._digest
+
+    @property
+    def _out(self) -> frozenset[int]:
+        """Ranks with a worker that is left out, or late, which pass nothing on."""
+        late = self._stragglers.workers | self._patience.behind
+        takes_part = set(self._roster.workers) - late
+        return frozenset(rank for worker, rank in enumerate(self._ranks) if worker not in takes_part)
 
     @property
     def _absent(self) -> frozenset[int]:

@@ -63,6 +63,11 @@ class EventKind(StrEnum):
     MALFORMED = "malformed", Trait.FLOOD, "no proper message"
     WITHHELD = "withheld", Trait.BROKEN_PROMISE, "claimed, did not deliver in time"
     NONFINITE = "nonfinite", Trait(0), "NaN or infinity"
+    COMPLAINED = (
+        "complained",
+        Trait.NOTE | Trait.BLAMELESS | Trait.FLOOD,
+        "says that another rank's slice of the weights did not come, or was wrong",
+    )
     EXAMINED = "examined", Trait.NOTE | Trait.BLAMELESS, "how what it claimed differs from the vote"
     DISSENTED = "dissented", Trait.BY_VOTE | Trait.OFFENCE, "from a strict majority"
     EQUIVOCATED = "equivocated", Trait.OFFENCE | Trait.PROOF, "two claims for one file"
@@ -93,7 +98,7 @@ class Event:
         detail: more, in words.
         rank: the sender, where there is no worker.
         others: the workers that claimed something else for the same file; of a worker that is proven, those whose
-            claims prove it.
+            claims prove it; of a complaint, those of the rank that it is about.
         diagnosis: of a worker that was examined.
     """
 

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from detox.ps.broadcast import Broadcast
 from detox.ps.events import Event, EventKind
 from detox.ps.forensics import Forensics
 from detox.ps.round import Round
@@ -17,19 +18,26 @@ class Inbox:
         ranks: rank of each worker.
         tell: is given the events that come of messages.
         forensics: takes EVIDENCE.
+        broadcast: takes MISSING.
 
     Attributes:
         last_words: what ranks said when they left, by rank.
     """
 
     def __init__(
-        self, session: Session, ranks: Sequence[int], tell: Callable[[Iterable[Event]], None], forensics: Forensics
+        self,
+        session: Session,
+        ranks: Sequence[int],
+        tell: Callable[[Iterable[Event]], None],
+        forensics: Forensics,
+        broadcast: Broadcast,
     ) -> None:
         self.last_words: dict[int, str] = {}
         self._session = session
         self._ranks = ranks
         self._tell = tell
         self._forensics = forensics
+        self._broadcast = broadcast
         self._open: deque[Round] = deque()
         self._dead: frozenset[int] = frozenset()
         self._given_up = -1  # a step, whose claims count for nothing
@@ -84,6 +92,8 @@ class Inbox:
         header, newest = message.header, self._open[-1].step
         if header is None:
             return [_from_rank(newest, message.source, message.fault)]
+        if header.kind == Kind.MISSING:
+            return self._broadcast.answer(message)
         if header.kind not in (Kind.CLAIM, Kind.GRADIENT, Kind.EVIDENCE):
             return [_from_rank(newest, message.source, f"{header.kind.name} has no place here")]
         if header.worker >= len(self._ranks) or self._ranks[header.worker] != message.source:

@@ -41,7 +41,7 @@ class Ledger:
         if worker is None:
             assert event.rank is not None
             rank = event.rank
-            self.unattributed[rank] += 1
+            self.unattributed[rank] += not kind.has(Trait.NOTE)
         else:
             rank = self._ranks[worker]
             if not kind.has(Trait.NOTE):

@@ -89,6 +89,11 @@ class Patience:
         """Those that are not waited for whatever hangs on it, if there are votes enough."""
         return frozenset(self._given_up)
 
+    @property
+    def behind(self) -> frozenset[int]:
+        """Workers that were passed over, and have not caught up."""
+        return frozenset(self._behind)
+
     def begin(self, now: float) -> None:
         """A step begins."""
         if not math.isnan(self._began):

@@ -12,6 +12,7 @@ from detox.ps.aggregation import Aggregation
 from detox.ps.attendance import Attendance, Everyone
 from detox.ps.audit import Audit
 from detox.ps.ballots.ballot import CreateBallot
+from detox.ps.broadcast import Broadcast
 from detox.ps.chain import Chain, Link, digest_of_update, digests_of_votes, short
 from detox.ps.collector import Collector
 from detox.ps.events import Event, EventKind
@@ -23,6 +24,7 @@ from detox.ps.patience import Auto, Patience
 from detox.ps.promises import Promises
 from detox.ps.quarantine import Quarantine
 from detox.ps.records import Records
+from detox.ps.relays import Relays
 from detox.ps.roster import Roster
 from detox.ps.round import LATE_STEPS, Round
 from detox.ps.trust import Trust
@@ -78,6 +80,7 @@ class Server:
         audit: which files the PS computes itself while the workers compute them; None: one of a suspect, if any.
         trust: who is checked how often, where that depends on what was found; the scheme asks it.
         attendance: which workers are there; None: all, for good.
+        relays: which ranks pass on slices of the weights; None: each rank gets them whole.
         q: Byzantine workers to tolerate, of all p.
         on_tie: whether a file without a vote is left out ("drop"), or computed by the PS ("recompute").
         deadline: seconds that a step may take until it goes on with the votes that it has; "auto": see Patience.
@@ -113,6 +116,7 @@ class Server:
         forensics: Forensics | None = None,
         chain: Chain | None = None,
         attendance: Attendance | None = None,
+        relays: Relays | None = None,
     ) -> None:
         forensics = forensics or Forensics(model.d + model.b, (), every=0, limit=0)
         patience = Patience(len(ranks), deadline)
@@ -148,16 +152,19 @@ class Server:
         self._ranks = ranks
         self._model = model
         self._moment = _MOMENT if deadline == "auto" else min(deadline, _MOMENT)
+        broadcast = Broadcast(session, ranks, relays)
         self._answers = {
+            **broadcast.limits,
             Kind.CLAIM: DIGEST_BYTES,
             Kind.GRADIENT: codec.limit,
             Kind.EVIDENCE: forensics.answer_limit,
             Kind.BYE: BYE_LIMIT,
         }
-        self._inbox = Inbox(session, ranks, self._records.tell, forensics)
+        self._inbox = Inbox(session, ranks, self._records.tell, forensics, broadcast)
         self._collector = Collector(
             session,
             self._inbox,
+            broadcast,
             ranks,
             model,
             codec,

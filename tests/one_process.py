@@ -55,7 +55,9 @@ class Rank:
         error: what ended it; None where it left in order.
     """
 
-    def __init__(self, network: Network, fellows: Network, rank: int, n: int) -> None:
+    def __init__(
+        self, network: Network, fellows: Network, rank: int, n: int, neighbours: Network | None = None
+    ) -> None:
         self.over = False
         self.error: BaseException | None = None
         self._killed = False
@@ -64,14 +66,18 @@ class Rank:
         session = self._session(network, rank, [PS])
         others = self._session(fellows, rank - 1, [other for other in range(n - 1) if other != rank - 1])
 
+        near = neighbours and self._session(neighbours, rank, [other for other in range(1, n) if other != rank])
+
         def live() -> None:
             self._go.acquire()
             try:
-                work(session, rank, lambda: others, _abort)
+                work(session, rank, lambda: others, _abort, None if near is None else lambda: near)
             except BaseException as error:
                 self.error = error
                 network.kill(rank)
                 fellows.kill(rank - 1)
+                if neighbours is not None:
+                    neighbours.kill(rank)
             self.over = True
             self._back.release()
 
@@ -173,9 +179,9 @@ class Jobs:
             life: of the PS.
             after: seconds by the network's clock after which the PS is told to end.
         """
-        network, fellows, said = Network(), Network(), io.StringIO()
+        network, fellows, neighbours, said = Network(), Network(), Network(), io.StringIO()
         session = network.session(PS, range(1, n))
-        ranks = {rank: Rank(network, fellows, rank, n) for rank in range(1, n)}
+        ranks = {rank: Rank(network, fellows, rank, n, neighbours) for rank in range(1, n)}
         if after is not None:
             network.later(after, lambda: signal.raise_signal(signal.SIGUSR1))
         modules, path = set(sys.modules), list(sys.path)

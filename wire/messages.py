@@ -61,6 +61,12 @@ class Kind(IntEnum):
     """Worker to PS: the pieces that differ, as far as they were asked for; see Evidence."""
     JOIN = 14
     """Worker rank to PS, first on each connection of TCP: random bytes that stay the same while its process lives."""
+    SLICES = 15
+    """PS to worker rank: how the weights of a step are cut; see Slices in wire/relay.py."""
+    SLICE = 16
+    """PS to worker rank, and from there to the others: a slice of the weights, of which `file` is the number."""
+    MISSING = 17
+    """Worker rank to PS: the slice of this number did not come (a byte of 0), or was wrong (1)."""
 
 
 @dataclass(frozen=True, slots=True)

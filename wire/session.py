@@ -142,6 +142,11 @@ class Session:
         outside = () if self.door is None else self.door.outside
         self.channel.send([peer for peer in peers if peer not in outside], header, payload)
 
+    def send_frame(self, peers: Iterable[int], kind: Kind, frame: np.ndarray) -> None:
+        """Starts sending a whole message, header and payload, to each of the peers; it must not change any more."""
+        outside = () if self.door is None else self.door.outside
+        self.channel.send_frame([peer for peer in peers if peer not in outside], int(kind), frame)
+
     def ask(self, peer: int, header: Header, answer: Kind, payload: bytes | memoryview = b"") -> None:
         """Sends a message, and admits one answer to it: of kind `answer`, with the header's other fields."""
         self.send([peer], header, payload)

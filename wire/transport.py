@@ -185,3 +185,9 @@ def fellows() -> Transport:
     everyone = MPI.COMM_WORLD.Get_group()
     comm = MPI.COMM_WORLD.Create_group(everyone.Excl([0]))
     return Transport(comm, [peer for peer in range(comm.size) if peer != comm.rank])
+
+
+def neighbours() -> Transport:
+    """The channel between this rank of workers and all others, under the numbers that they have everywhere."""
+    comm = MPI.COMM_WORLD
+    return Transport(comm, [peer for peer in range(1, comm.size) if peer != comm.rank])

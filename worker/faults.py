@@ -1,21 +1,24 @@
 """Faults on purpose: workers that break down, send what no protocol allows, or compute wrongly, for tests and drills.
 
 An attack is a wrong gradient in proper messages (detox.worker.attacks); a fault is all else that can go wrong between
-a worker and the PS (here; a whole rank's in detox.worker.breakdowns), and silent corruption (detox.worker.corruption).
+a worker and the PS (here; a whole rank's in detox.worker.breakdowns) or between ranks (detox.worker.relay_faults), and
+silent corruption (detox.worker.corruption).
 """
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from detox.assignment.seeds import stream
-from detox.wire import Channel, Codec, Header, Kind
+from detox.wire import Channel, Codec, Header, Kind, Message
+from detox.worker.around import Around
 from detox.worker.breakdowns import BREAKDOWNS, break_down
 from detox.worker.corruption import CORRUPTIONS, Times
+from detox.worker.relay_faults import RELAYS
 
 PS = 0
 _BIG = 2**20  # bytes of each message of a flood, and of what is too long
@@ -43,14 +46,15 @@ MESSAGES = {
     "flood_small": "Empty messages without end, for `seconds`.",
     "flood_large": "Messages of a MiB without end, for `seconds`.",
 }
-FAULTS = {**BREAKDOWNS, **MESSAGES, **{name: corruption.__doc__ or "" for name, corruption in CORRUPTIONS.items()}}
+_SILENT = {name: corruption.__doc__ or "" for name, corruption in CORRUPTIONS.items()}
+FAULTS = {**BREAKDOWNS, **MESSAGES, **RELAYS, **_SILENT}
 if TYPE_CHECKING:
     FaultKind = str
 else:
     FaultKind = Literal[tuple(FAULTS)]
 
 
-class Faults:
+class Faults(Around):
     """The transport of a rank some of whose workers break down or send faulty messages; all else passes unchanged.
 
     Args:
@@ -76,11 +80,7 @@ class Faults:
         seconds: float,
         abort: Callable[[], None],
     ) -> None:
-        self.peers = transport.peers
-        self.dead = transport.dead
-        self.limits = transport.limits
-        self.credit = transport.credit
-        self._transport = transport
+        super().__init__(transport)
         self._codec = codec
         self._kinds = kinds
         self._others = others
@@ -90,25 +90,6 @@ class Faults:
         self._abort = abort
         self._held: list[tuple[float, Header, bytes]] = []
 
-    @property
-    def busy(self) -> bool:
-        """Whether a message is under way."""
-        return self._transport.busy
-
-    @property
-    def library(self) -> Mapping[str, str]:
-        """What carries the messages."""
-        return self._transport.library
-
-    @property
-    def bytes_received(self) -> int:
-        """Headers and payloads."""
-        return self._transport.bytes_received
-
-    def sending(self, peer: int) -> int:
-        """Messages to the peer that are still under way."""
-        return self._transport.sending(peer)
-
     def fault(self, worker: int, step: int) -> FaultKind | None:
         """The worker's fault in this step."""
         kind = self._kinds.get(worker)
@@ -116,17 +97,13 @@ class Faults:
             return None
         return kind
 
-    def receive(self) -> Iterator[Any]:
+    def receive(self) -> Iterator[Message]:
         """What has arrived; first, answers that were held back go out when it is time."""
         due = [entry for entry in self._held if entry[0] <= time.monotonic()]
         self._held = [entry for entry in self._held if entry not in due]
         for _, header, payload in due:
             self._transport.send([PS], header, payload)
         return self._transport.receive()
-
-    def send_frame(self, peers: Iterable[int], tag: int, frame: np.ndarray) -> None:
-        """Sends bytes as they are."""
-        self._transport.send_frame(peers, tag, frame)
 
     def send(self, peers: Iterable[int], header: Header, payload: bytes | memoryview = b"") -> None:
         """Sends a message, or what the fault of its worker makes of it."""

@@ -14,6 +14,7 @@ from detox.wire import PROBE, Codec, Header, Kind, Message, Pulse, Session, Work
 from detox.wire.evidence import Evidence, Question
 from detox.worker.adversary import Adversary
 from detox.worker.momentum import Momentum
+from detox.worker.relay import Relay
 
 PS = 0  # the rank of the parameter server
 ECHO_LIMIT = 2**22  # bytes
@@ -44,6 +45,7 @@ class WorkerRank:
         corrupt: what becomes of a worker's vector, (d + b,) float32, before it is claimed; None: nothing.
         share_compute: compute a file once for all workers of this rank that hold it.
         silence: seconds without a word from the PS until this rank leaves.
+        relay: brings weights that come as slices; None: they come whole.
 
     Attributes:
         last: the message that ended its work, QUIT or START; None as long as there is none.
@@ -61,6 +63,7 @@ class WorkerRank:
         corrupt: Callable[[Header, np.ndarray], np.ndarray] | None = None,
         share_compute: bool,
         silence: float,
+        relay: Relay | None = None,
     ) -> None:
         self._session = session
         self._task = task
@@ -72,6 +75,7 @@ class WorkerRank:
         self._corrupt = corrupt
         self._share_compute = share_compute
         self._silence = silence
+        self._relay = relay
         self._over = False
         self.last: Message | None = None
         self._queue: deque[tuple[Header, Work]] = deque()
@@ -95,14 +99,16 @@ class WorkerRank:
         return self._work() or came
 
     def _work(self) -> bool:
-        """Computes the next file, and sends what the adversary has decided on."""
+        """Passes weights on, computes the next file, and sends what the adversary has decided on."""
+        came = self._relay is not None and self._relay.turn()
+        self._fetch_weights()
         next_ = None if self._over else self._next()
         if next_ is not None:
             self._compute(*next_)
         answers = [] if self._adversary is None else list(self._adversary.answers())
         for (header, work), vector in answers:
             self._submit(header, work, vector)
-        return next_ is not None or bool(answers)
+        return came or next_ is not None or bool(answers)
 
     def _take(self, message: Message) -> None:
         header = message.header
@@ -111,9 +117,11 @@ class WorkerRank:
         if header.kind in (Kind.QUIT, Kind.START):
             self._over, self.last = True, message
         elif header.kind == Kind.WEIGHTS:
-            self._weights[header.step] = np.frombuffer(message.payload, np.float32)
-            for old in sorted(self._weights)[:-2]:
-                del self._weights[old]
+            self._keep_weights(header.step, np.frombuffer(message.payload, np.float32))
+            if self._relay is not None:
+                self._relay.overtaken(header.step)
+        elif header.kind in (Kind.SLICES, Kind.SLICE) and self._relay is not None:
+            self._relay.take(message)
         elif header.kind == Kind.WORK:
             self._queue.append((header, Work.unpack(message.payload)))
         elif header.kind == Kind.FETCH:
@@ -124,12 +132,22 @@ class WorkerRank:
             pulse = Pulse(time.time(), available_memory())
             self._session.send([PS], header, pulse.pack() + bytes(message.payload))
 
+    def _fetch_weights(self) -> None:
+        """Those that have come as slices."""
+        if self._relay is not None and (whole := self._relay.pop()) is not None:
+            self._keep_weights(*whole)
+
+    def _keep_weights(self, step: int, weights: np.ndarray) -> None:
+        self._weights[step] = weights
+        for old in sorted(self._weights)[:-2]:
+            del self._weights[old]
+
     def _next(self) -> tuple[Header, Work] | None:
         """The next file of the newest step whose weights are here; WORK, being short, can overtake them."""
         oldest = min(self._weights, default=0)
         self._queue = deque(item for item in self._queue if item[0].step >= oldest)
         ready = [item for item in self._queue if item[0].step in self._weights]
-        if not ready:
+        if not ready or (self._relay is not None and self._relay.passing_on):
             return None
         item = max(ready, key=lambda item: item[0].step)  # the first of these
         self._queue.remove(item)

@@ -1,0 +1,58 @@
+"""Which ranks pass slices on: pure, by complaints, steps, and who is out."""
+
+from itertools import product
+
+from detox.ps.relays import Relays
+
+ALL = set(range(1, 10))
+
+
+def choose(relays, step=1, ready=ALL, out=frozenset()):
+    return set(relays.choose(step, set(ready), set(out)))
+
+
+def test_all_ranks_that_are_ready_and_not_out_pass_slices_on():
+    relays = Relays(ALL, 2)
+    assert relays.choose(1, set(ALL), set()) == tuple(sorted(ALL))
+    assert choose(relays, ready=ALL - {3}, out={4}) == ALL - {3, 4}
+
+
+def test_where_less_than_half_are_left_nobody_does():
+    relays = Relays(ALL, 2)
+    assert choose(relays, out={1, 2, 3, 4}) == {5, 6, 7, 8, 9}
+    assert choose(relays, out={1, 2, 3, 4, 5}) == set()
+
+
+def test_a_rank_rests_of_which_more_than_q_complain_or_that_complains_of_more():
+    for about in (True, False):
+        relays = Relays(ALL, 2)
+        for others in (1, 2, 3):
+            assert choose(relays) == ALL
+            relays.complain(1, others if about else 9, 9 if about else others)
+        assert choose(relays) == ALL - {9}
+
+
+def test_whatever_q_ranks_do_no_honest_rank_rests_of_it():
+    byzantine = {4, 7}
+    relays = Relays(ALL, 2)
+    for one, other in product(byzantine, ALL):
+        relays.complain(1, one, other)
+        relays.complain(1, other, one)
+    assert choose(relays) == ALL - byzantine
+
+
+def test_a_complaint_counts_once_for_two_ranks_and_of_itself_not_at_all():
+    relays = Relays(ALL, 1)
+    for _ in range(5):
+        relays.complain(1, 2, 3)
+        relays.complain(1, 3, 2)
+        relays.complain(1, 5, 5)
+    assert choose(relays) == ALL
+
+
+def test_complaints_are_forgotten_after_a_while():
+    relays = Relays(ALL, 1)
+    for other in (1, 2):
+        relays.complain(5, other, 9)
+    assert choose(relays, step=37) == ALL - {9}
+    assert choose(relays, step=38) == ALL

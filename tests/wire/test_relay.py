@@ -1,0 +1,138 @@
+"""Slices of weights at one rank: what is due, what is late, and whom it asks; no messages, and the test's own clock."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detox.wire import WireError
+from detox.wire.relay import FROM_BYTES, FROM_RANKS, PS, Assembly, Slices, cut, fewest, longest, pays
+
+RANKS = (1, 2, 3, 4, 5)
+WEIGHTS = np.arange(23, dtype=np.float32)
+CUT = Slices.of(WEIGHTS, RANKS)
+
+
+def content(index):
+    return WEIGHTS[cut(WEIGHTS.size, len(RANKS), index)].tobytes()
+
+
+def assembly(rank=1, now=0.0, **options):
+    return Assembly(CUT, rank, WEIGHTS.size, now, **options)
+
+
+@given(st.integers(0, 200), st.integers(2, 50))
+def test_slices_are_all_of_the_weights_in_order_and_none_longer_than_may_come(size, ranks):
+    for slices in range(fewest(ranks), ranks + 1):
+        entries = [i for index in range(slices) for i in range(*cut(size, slices, index).indices(size))]
+        assert entries == list(range(size))
+        assert all(4 * len(range(size)[cut(size, slices, i)]) <= longest(size, ranks) for i in range(slices))
+
+
+@given(st.lists(st.tuples(st.integers(0, 2**32 - 1), st.binary(min_size=32, max_size=32)), min_size=1, max_size=9))
+def test_how_weights_are_cut_arrives_as_it_was_sent(parts):
+    sent = Slices(tuple(rank for rank, _ in parts), tuple(digest for _, digest in parts))
+    assert len(sent.pack()) == Slices.limit(len(parts))
+    assert Slices.unpack(sent.pack()) == sent
+
+
+@pytest.mark.parametrize("size", [0, 1, 35, 37])
+def test_bytes_of_another_length_are_no_slices(size):
+    with pytest.raises(WireError, match=f"{size} bytes are no SLICES"):
+        Slices.unpack(bytes(size))
+
+
+@given(st.permutations(range(5)))
+def test_in_whatever_order_slices_come_the_weights_are_equal_to_the_bit(order):
+    parts = assembly(rank=3)
+    for place, index in enumerate(order):
+        assert not parts.whole
+        assert parts.take(PS if index == parts.own else RANKS[index], index, content(index), float(place))
+    assert parts.whole
+    assert parts.weights.tobytes() == WEIGHTS.tobytes()
+    assert parts.ask(1e9) == []
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 6),
+            st.integers(0, 9),
+            st.integers(0, 4).map(content) | st.binary(max_size=24),
+            st.floats(0, 9),
+        ),
+        max_size=40,
+    )
+)
+def test_what_others_send_makes_no_wrong_weights_and_each_slice_is_asked_for_once(sent):
+    parts, asked = assembly(), []
+    for source, index, payload, now in sent:
+        due = index < 5 and payload == content(index) and source in (PS, RANKS[index])
+        assert not parts.take(source, index, payload, now) or due
+        asked += [index for index, _ in parts.ask(now)]
+    assert len(asked) == len(set(asked))
+    asked += [index for index, _ in parts.ask(1e9)]
+    for index in range(5):
+        parts.take(PS, index, content(index), 1e9)
+    assert parts.whole
+    assert parts.weights.tobytes() == WEIGHTS.tobytes()
+
+
+def test_a_slice_is_due_from_its_own_rank_and_from_the_ps_alone():
+    parts = assembly()
+    assert not parts.take(4, 1, content(1), 0.0)
+    assert parts.ask(0.0) == []  # it says nothing of rank 2
+    assert parts.take(2, 1, content(1), 0.0)
+    assert not parts.take(2, 1, content(1), 0.0)
+
+
+def test_a_wrong_slice_is_asked_for_at_once():
+    parts = assembly()
+    assert not parts.take(3, 2, bytes(len(content(2))), 0.0)
+    assert not parts.take(4, 3, b"short", 0.0)
+    assert parts.ask(0.0) == [(2, True), (3, True)]
+    assert parts.ask(0.0) == []
+    assert parts.take(PS, 2, content(2), 0.0)
+
+
+def test_the_slice_of_a_rank_that_is_lost_is_asked_for_at_once():
+    assert assembly().ask(0.0, dead={4, 9}) == [(3, False)]
+
+
+def test_late_is_what_has_not_come_two_and_a_half_times_after_half_of_the_slices():
+    parts = assembly()
+    for index, now in ((0, 1.0), (1, 2.0), (2, 4.0)):
+        assert parts.ask(now) == []
+        assert parts.take(PS if index == 0 else RANKS[index], index, content(index), now)
+    assert parts.ask(10.0) == []
+    assert parts.ask(10.1) == [(3, False), (4, False)]
+
+
+def test_nothing_is_late_before_its_own_slice_has_come():
+    parts = assembly()
+    assert parts.ask(1e6) == []
+    parts.take(PS, 0, content(0), 1e6)
+    assert parts.ask(4e6) == []
+    assert [index for index, _ in parts.ask(5.1e6)] == [1, 2, 3, 4]
+
+
+def test_where_others_are_mute_all_are_late_after_a_while_that_its_own_slice_tells():
+    parts = assembly()
+    parts.take(PS, 0, content(0), 3.0)
+    assert parts.ask(14.9) == []
+    assert [index for index, _ in parts.ask(15.1)] == [1, 2, 3, 4]
+
+
+def test_the_first_weights_have_longer_but_never_longer_than_a_step_allows():
+    for first, most, late in ((False, 1e9, 0.1), (True, 1e9, 10.0), (True, 4.0, 4.0)):
+        parts = assembly(first=first, most=most)
+        for index in (0, 1, 2):
+            parts.take(PS, index, content(index), 0.01)
+        assert parts.ask(late - 0.01) == [], (first, most)
+        assert [index for index, _ in parts.ask(late + 0.01)] == [3, 4], (first, most)
+
+
+def test_slices_pay_from_seventeen_ranks_and_a_mebibyte_on():
+    assert pays(FROM_RANKS, FROM_BYTES // 4)
+    assert not pays(FROM_RANKS - 1, 10**9)
+    assert not pays(1000, FROM_BYTES // 4 - 1)

@@ -1,0 +1,176 @@
+"""Weights as slices that ranks pass on to each other: what is due from whom, when it is late, and whom to ask.
+
+Nothing here sends or receives. detox.ps.broadcast cuts and sends; detox.worker.relay checks, passes on and asks.
+"""
+
+import math
+from collections.abc import Set
+from dataclasses import dataclass
+
+import numpy as np
+
+from detox.wire.messages import DIGEST_BYTES, WireError, digest_of
+
+PS = 0
+FROM_RANKS = 17
+"""Ranks from which on slices pay: they are everywhere in about four times what the weights take on one link, and whole
+weights take as many times that as there are ranks; for the many messages, up to 16 ranks nothing is gained for sure."""
+FROM_BYTES = 2**20
+"""Bytes of weights from which on they pay: below, slices are messages of little more than their headers."""
+
+_LATE = 2.5  # times what half of the slices took, after which the others are late
+_QUIET = 4.0  # times what its own slice took, without a word while half are missing, after which all are late
+_ROOM, _LONG = 0.1, 2.0  # seconds that each of the two is at least
+_FIRST = 10.0  # seconds, for the first weights that come: every two ranks make a connection
+
+
+def pays(ranks: int, size: int) -> bool:
+    """Whether slices are quicker than whole weights to each rank.
+
+    Args:
+        ranks: of workers.
+        size: entries of float32.
+    """
+    return ranks >= FROM_RANKS and 4 * size >= FROM_BYTES
+
+
+def fewest(ranks: int) -> int:
+    """Ranks, of so many, that weights are cut for at least."""
+    return max(2, -(-ranks // 2))
+
+
+def longest(size: int, ranks: int) -> int:
+    """Bytes of the longest slice that may come."""
+    return 4 * -(-size // fewest(ranks))
+
+
+def cut(size: int, slices: int, index: int) -> slice:
+    """The entries of one of so many slices, all of about the same length."""
+    return slice(size * index // slices, size * (index + 1) // slices)
+
+
+@dataclass(frozen=True, slots=True)
+class Slices:
+    """Payload of SLICES: how the weights of a step are cut.
+
+    Attributes:
+        ranks: slice i goes to ranks[i], which passes it on to all others of these.
+        digests: BLAKE3 of each slice.
+    """
+
+    ranks: tuple[int, ...]
+    digests: tuple[bytes, ...]
+
+    @classmethod
+    def of(cls, weights: np.ndarray, ranks: tuple[int, ...]) -> "Slices":
+        """Weights, (d + b,) float32, cut for these ranks."""
+        n = len(ranks)
+        return cls(ranks, tuple(digest_of(weights[cut(weights.size, n, i)]) for i in range(n)))
+
+    @classmethod
+    def limit(cls, ranks: int) -> int:
+        """Bytes of the payload for so many ranks."""
+        return (4 + DIGEST_BYTES) * ranks
+
+    def pack(self) -> bytes:
+        """The payload's bytes."""
+        return b"".join(r.to_bytes(4, "little") + digest for r, digest in zip(self.ranks, self.digests, strict=True))
+
+    @classmethod
+    def unpack(cls, payload: bytes | memoryview) -> "Slices":
+        """The inverse of pack."""
+        content, each = bytes(payload), cls.limit(1)
+        if not content or len(content) % each:
+            raise WireError(f"{len(content)} bytes are no SLICES")
+        parts = [content[start : start + each] for start in range(0, len(content), each)]
+        return cls(tuple(int.from_bytes(p[:4], "little") for p in parts), tuple(p[4:] for p in parts))
+
+
+class Assembly:
+    """The weights of one step at one rank, as their slices come.
+
+    A slice is due from the PS and from its own rank, until it is here. Late are those that have not come after 2.5
+    times what half of them took; or, before so many are here, where none has come for four times what this rank's own
+    took. Each is asked for once. So no constant says how quick the links are, and a minority of ranks cannot make the
+    others seem late.
+
+    Args:
+        slices: how the weights are cut.
+        rank: this rank, one of theirs.
+        size: entries of the weights.
+        now: seconds on a monotonic clock.
+        first: whether no weights have come like this before.
+        most: seconds that the wait for a rank may take.
+
+    Attributes:
+        slices: as given.
+        own: the index of this rank's slice.
+        weights: (size,) float32; right where it is `whole`.
+    """
+
+    def __init__(
+        self, slices: Slices, rank: int, size: int, now: float, *, first: bool = False, most: float = math.inf
+    ) -> None:
+        self.slices = slices
+        self.own = slices.ranks.index(rank)
+        self.weights = np.empty(size, np.float32)
+        self._missing = set(range(len(slices.ranks)))
+        self._asked: set[int] = set()
+        self._wrong: set[int] = set()
+        self._began = self._heard = now
+        self._own_took = self._half_took = math.inf  # seconds
+        self._room, self._long = (min(seconds if not first else _FIRST, most) for seconds in (_ROOM, _LONG))
+        self._most = most
+
+    @property
+    def whole(self) -> bool:
+        """Whether all slices are here."""
+        return not self._missing
+
+    def take(self, source: int, index: int, payload: bytes | memoryview, now: float) -> bool:
+        """Takes a slice; whether it was due from this rank, and right. If not, nothing changes but what is asked for.
+
+        Args:
+            source: the rank that sent it, or the PS.
+            index: which slice the rank says it is.
+            payload: its bytes.
+            now: seconds on a monotonic clock.
+        """
+        if index not in self._missing or source not in (PS, self.slices.ranks[index]):
+            return False
+        place = self.weights[cut(self.weights.size, len(self.slices.ranks), index)]
+        content = np.frombuffer(payload, np.uint8)
+        if content.size != place.nbytes or digest_of(content) != self.slices.digests[index]:
+            self._wrong.add(index)
+            return False
+        place.view(np.uint8)[:] = content
+        self._missing.discard(index)
+        self._heard = now
+        if index == self.own:
+            self._own_took = now - self._began
+        if math.isinf(self._half_took) and 2 * len(self._missing) <= len(self.slices.ranks):
+            self._half_took = now - self._began
+        return True
+
+    def ask(self, now: float, dead: Set[int] = frozenset()) -> list[tuple[int, bool]]:
+        """The slices to ask the PS for now, each with whether it came and was wrong.
+
+        Args:
+            now: seconds on a monotonic clock.
+            dead: ranks that are lost.
+        """
+        late = self._late(now)
+        asked = [
+            (index, index in self._wrong)
+            for index in sorted(self._missing - self._asked - {self.own})
+            if late or index in self._wrong or self.slices.ranks[index] in dead
+        ]
+        self._asked.update(index for index, _ in asked)
+        return asked
+
+    def _late(self, now: float) -> bool:
+        if self.own in self._missing:
+            return False  # the PS itself is not that far
+        if math.isfinite(self._half_took):
+            return now > self._began + max(self._room, min(_LATE * self._half_took, self._most))
+        return now > self._heard + max(self._long, min(_QUIET * self._own_took, self._most))

@@ -1,0 +1,112 @@
+"""A rank's part in bringing the weights to all: it checks its slice, passes it on, and asks for what does not come."""
+
+import math
+from typing import Literal
+
+import numpy as np
+
+from detox.wire import Header, Kind, Message, Session
+from detox.wire.relay import Assembly, Slices, longest
+
+PS = 0
+_SHARE = 8  # of a step's deadline, which the wait for another rank may take a part of
+_MOMENT = 0.1  # seconds, at least, for its own slice to be on its way before it computes
+
+
+class Relay:
+    """The weights that come to one rank as slices, some of the PS, most of other ranks.
+
+    No more of another rank is held than four messages on their way, each no longer than a slice, and one slice of
+    weights that this rank has not been told of yet. Who has not taken one slice gets no other.
+
+    Args:
+        session: the conversation with the PS.
+        neighbours: the conversation with all other workers' ranks, under the same numbers.
+        rank: this rank.
+        size: entries of the weights.
+        deadline: seconds that a step may take.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        neighbours: Session,
+        rank: int,
+        size: int,
+        deadline: float | Literal["auto"] = "auto",
+    ) -> None:
+        ranks = len(neighbours.peers) + 1
+        neighbours.expect({Kind.SLICE: longest(size, ranks)})
+        self.limits = {Kind.SLICES: Slices.limit(ranks), Kind.SLICE: longest(size, ranks)}
+        self._session = session
+        self._neighbours = neighbours
+        self._rank = rank
+        self._size = size
+        self._most = math.inf if deadline == "auto" else deadline / _SHARE
+        self._step = -1
+        self._assembly: Assembly | None = None
+        self._first = True  # as long as no weights have come like this
+        self._early: dict[int, Message] = {}  # by sender
+        self._began = self._until = 0.0
+        self._audience: list[int] = []  # to whom its own slice is on its way
+        self._whole: tuple[int, np.ndarray] | None = None
+
+    def take(self, message: Message) -> None:
+        """Takes SLICES or SLICE of the PS, or SLICE of another rank."""
+        header = message.header
+        if header is None or header.step < self._step:
+            return
+        if header.kind == Kind.SLICES and message.source == PS and header.step > self._step:
+            self._begin(header.step, Slices.unpack(message.payload))
+        elif header.kind == Kind.SLICE and header.step > self._step:
+            self._early[message.source] = message
+        elif header.kind == Kind.SLICE:
+            self._place(message.source, header, message.payload)
+
+    def overtaken(self, step: int) -> None:
+        """The weights of this step have come whole: those of earlier ones are waited for no longer."""
+        if step > self._step:
+            self._step, self._assembly, self._audience = step, None, []
+
+    def turn(self) -> bool:
+        """Takes what has come of other ranks, and asks the PS for what is late; whether anything has come."""
+        came = self._neighbours.turn(self.take)
+        if self._assembly is not None:
+            for index, wrong in self._assembly.ask(self._session.clock(), self._neighbours.dead):
+                self._session.send([PS], Header(Kind.MISSING, self._step, file=index), bytes([wrong]))
+        return came
+
+    def pop(self) -> tuple[int, np.ndarray] | None:
+        """The newest step whose weights are whole since this was called, and these; None where there is none."""
+        whole, self._whole = self._whole, None
+        return whole
+
+    @property
+    def passing_on(self) -> bool:
+        """Whether others still wait for its slice, which goes on only while this rank looks.
+
+        For as long as the weights took to come, no longer: one that takes nothing shall not keep this rank.
+        """
+        if self._audience and self._session.clock() < self._until:
+            self._audience = [peer for peer in self._audience if self._neighbours.sending(peer)]
+            return bool(self._audience)
+        return False
+
+    def _begin(self, step: int, slices: Slices) -> None:
+        self._step, self._began, self._audience = step, self._session.clock(), []
+        self._assembly = Assembly(slices, self._rank, self._size, self._began, first=self._first, most=self._most)
+        early, self._early = self._early, {}
+        for message in early.values():
+            self.take(message)
+
+    def _place(self, source: int, header: Header, payload: memoryview) -> None:
+        assembly, now = self._assembly, self._session.clock()
+        if assembly is None or not assembly.take(source, header.file, payload, now):
+            return
+        if header.file == assembly.own:
+            others = (rank for rank in assembly.slices.ranks if rank != self._rank)
+            self._audience = [rank for rank in others if not self._neighbours.sending(rank)]
+            self._neighbours.send(self._audience, header, payload)
+        if assembly.whole:
+            self._whole, self._assembly, self._first = (self._step, assembly.weights), None, False
+            self._until = now + max(_MOMENT, now - self._began)
