@@ -63,6 +63,8 @@ def _objection(config: Config) -> str:
     """Why the parts do not go together, but for what aggregation needs of p, q and r; empty where they do."""
     if why := config.fault.why_not(config.p) or config.optimizer.why_not() or config.aggregator.why_not():
         return why
+    if why := config.transport.why_not():
+        return why
     if config.init is not None and not Path(config.init).expanduser().is_file():
         return f"init: there is no file {config.init}"
     if config.best not in (None, *KNOWN) and config.best_is is None:

@@ -69,6 +69,15 @@ class TransportConfig(Section):
         """
         return ranks > 1 and (self.relay == "relay" or (self.relay == "auto" and pays(ranks, size)))
 
+    def why_not(self) -> str:
+        """Why the fields do not go together; empty where they do."""
+        if self.deadline != "auto" and self.deadline >= self.silence:
+            return (
+                f"transport.silence = {self.silence:g} s is no longer than a step may take, transport.deadline = "
+                f"{self.deadline:g} s: ranks would leave in it; set transport.silence = {2 * self.deadline:g}"
+            )
+        return ""
+
 
 def check_length(what: str, size: int, because: str) -> None:
     """Raises ConfigError where a message of so many bytes cannot be sent."""

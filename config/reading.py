@@ -1,7 +1,10 @@
 """Reading a config: from a TOML file, with the command line's fields on top."""
 
+import io
 import tomllib
 import warnings
+from contextlib import redirect_stderr, redirect_stdout
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +21,8 @@ def read_config(path: str, overrides: list[str]) -> Config:
     """The config in the TOML file `path` with the command line's `--field value` on top.
 
     Raises:
-        ConfigError: no such file, not TOML, an unknown field, a value out of range.
-        SystemExit: after --help, or after an error in the overrides, which tyro has printed.
+        ConfigError: no such file, not TOML, an unknown field, a value that does not suit its field.
+        SystemExit: after --help, or after another error in the overrides, which tyro has printed.
     """
     fields = read_toml(path)
     if "name" not in fields and (is_name(Path(path).stem) or not any(_names(word) for word in overrides)):
@@ -81,8 +84,46 @@ def _parse(fields: dict[str, Any], where: str) -> Config:
 
 
 def override(config: Config, overrides: list[str]) -> Config:
-    """The config with `--field value` on top; raises SystemExit after --help or an error, both printed."""
+    """The config with `--field value` on top.
+
+    Raises:
+        ConfigError: a value does not suit its field.
+        SystemExit: after --help, or another error, both printed.
+    """
     with warnings.catch_warnings():
         # Of a list in the TOML file, for which tyro sees no type.
         warnings.filterwarnings("ignore", r"The field `optimizer\.(schedule-)?options`", UserWarning)
-        return tyro.cli(Config, prog="detox-ps train CONFIG.toml", args=overrides, default=config)
+
+        def read() -> Config:
+            return tyro.cli(Config, prog="detox-ps train CONFIG.toml", args=overrides, default=config)
+
+        try:
+            with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+                return read()
+        except SystemExit as exit_:
+            if exit_.code:
+                _check_values(config, overrides)
+            return read()
+
+
+def _check_values(config: Config, overrides: list[str]) -> None:
+    """Raises ConfigError where pydantic refuses a value, which tyro tells in Python's words."""
+    for word, value in pairwise([*overrides, "--"]):
+        name, equals, behind = word.partition("=")
+        text = behind if equals else value
+        *sections, field = name.removeprefix("--").replace("-", "_").split(".")
+        fields = config.model_dump()
+        inner: Any = fields
+        for section in sections:
+            inner = inner.get(section) if isinstance(inner, dict) else None
+        if name.startswith("--") and isinstance(inner, dict) and field in inner and not text.startswith("--"):
+            inner[field] = _value(text)
+            _parse(fields, "on the command line")
+
+
+def _value(text: str) -> Any:
+    """A value as the command line has it: a number or a truth where it reads like one, else the text."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except ValueError:
+        return {"True": True, "False": False, "None": None}.get(text, text)
