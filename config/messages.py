@@ -49,7 +49,7 @@ class TransportConfig(Section):
     fetch_deadline: Seconds | Literal["auto"] = "auto"
     """Seconds for one gradient that was asked for, until the next of the majority is asked. auto: as long as such
     answers take, with some room; 20 while that is not known."""
-    relay: Literal["auto", "star", "relay"] = "auto"
+    relay: Literal["auto", "star", "relay"] = "star"
     """How weights go out. star: the PS sends them to every rank. relay: it sends each rank a slice, which that rank
     passes on to all others, and the digests of all slices, so that none can change one; what does not come in time, the
     PS sends. auto: relay from 17 ranks on several hosts and 1 MiB of weights on. Over `detox-ps join` always star. The
