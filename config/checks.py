@@ -13,6 +13,7 @@ from detox.ps.ballots import VOTES
 from detox.ps.best import KNOWN
 from detox.worker.attacks import ATTACKS
 from detox.worker.momentum import Momentum
+from detox.worker.relay_faults import RELAYS
 
 _SAMPLES = 2**31 - 1  # of a step; with 2^32 steps, what they all draw is counted in 64 bits
 
@@ -65,6 +66,8 @@ def _objection(config: Config) -> str:
         return why
     if why := config.transport.why_not():
         return why
+    if config.transport.relay == "star" and (idle := sorted(RELAYS.keys() & set(config.fault.kind))):
+        return f'fault.kind = {idle[0]}: no rank passes weights on as a star; set transport.relay = "relay"'
     if config.init is not None and not Path(config.init).expanduser().is_file():
         return f"init: there is no file {config.init}"
     if config.best not in (None, *KNOWN) and config.best_is is None:

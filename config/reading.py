@@ -117,8 +117,12 @@ def _check_values(config: Config, overrides: list[str]) -> None:
         for section in sections:
             inner = inner.get(section) if isinstance(inner, dict) else None
         if name.startswith("--") and isinstance(inner, dict) and field in inner and not text.startswith("--"):
-            inner[field] = _value(text)
-            _parse(fields, "on the command line")
+            inner[field] = text
+            try:  # what reads like a number may be meant as text
+                Config(**fields)
+            except ValidationError:
+                inner[field] = _value(text)
+                _parse(fields, "on the command line")
 
 
 def _value(text: str) -> Any:

@@ -67,6 +67,7 @@ class Node:
         self._parent = tree.parent(rank)
         self._blocks = tree.blocks(rank)
         self._children = [child for block in self._blocks for child in block]
+        self._d = d
         self._gradient = gradient
         self._digests = digests
         self._seconds = seconds
@@ -75,7 +76,7 @@ class Node:
         self._ready = 0.0
         self._own: np.ndarray | None = None  # until the step's answer is made
         self._answer: np.ndarray | None = None
-        self._gather = Gather(self._blocks, digests)
+        self._gather = Gather(self._blocks, d, digests)
         self._told = False  # that it is over, with those below still to leave
         self._below = set(self._children)
         limits = {Kind.WEIGHTS: 4 * d, Kind.QUIT: 0, Kind.GRADIENT: 4 * d, Kind.BYE: 0}
@@ -127,7 +128,7 @@ class Node:
         self._session.forget(self._step)
         self._step, self._answer = header.step, None
         self._ready = self._session.clock() + self._seconds(header.step)
-        self._gather = Gather(self._blocks, self._digests)
+        self._gather = Gather(self._blocks, self._d, self._digests)
         self._own = self._gradient(np.frombuffer(weights, np.float32))
 
     def _deliver(self) -> None:
@@ -161,7 +162,7 @@ class Root:
         Raises:
             JobError: it did not come in time; the message says from which children.
         """
-        gather = Gather(self._blocks, self._digests)
+        gather = Gather(self._blocks, self._d, self._digests)
 
         def take(message: Message) -> None:
             if message.header is not None and message.header.step == step:
@@ -192,7 +193,7 @@ def gathered(session: Session, gather: Gather, message: Message) -> None:
     if header.kind == Kind.CLAIM:
         gather.claim(message.source, bytes(message.payload))
     elif header.kind == Kind.GRADIENT:
-        gather.take(message.source, np.frombuffer(message.payload, np.float32))
+        gather.take(message.source, message.payload)
     for child in gather.wanted():
         session.ask(child, Header(Kind.FETCH, header.step), Kind.GRADIENT)
 

@@ -105,10 +105,12 @@ class Gather:
     """What a node has of its children in one step.
 
     Without digests the first sum of a block is taken. With them a child claims the digest of its sum first, and what a
-    strict majority of its block claims is fetched, from one of these: (r - 1)/2 of r = s + 1 may be Byzantine.
+    strict majority of its block claims is fetched, from one of these: (r - 1)/2 of r = s + 1 may answer what they like.
+    Whoever claims what the majority does and then delivers nothing keeps its block from having a sum.
 
     Args:
         blocks: the children.
+        size: entries of a sum, d.
         digests: whether children claim first.
 
     Attributes:
@@ -116,6 +118,7 @@ class Gather:
     """
 
     blocks: Sequence[Sequence[int]]
+    size: int
     digests: bool
     sums: dict[int, np.ndarray] = field(default_factory=dict)
     _claims: dict[int, bytes] = field(default_factory=dict)
@@ -141,15 +144,16 @@ class Gather:
                 found.append(majority[0])
         return found
 
-    def take(self, child: int, vector: np.ndarray) -> None:
-        """Takes a child's sum, (d,) float32; of one that was not asked, or is not as claimed, nothing."""
+    def take(self, child: int, payload: bytes | memoryview) -> None:
+        """Takes the bytes of a child's sum; of one that was not asked, or is no such sum or not as claimed, nothing."""
         block = next(index for index, children in enumerate(self.blocks) if child in children)
         if block in self.sums or (self.digests and self._asked.get(block) != child):
             return
-        if self.digests and claim_of(vector) != self._claims[child]:
+        vector = np.frombuffer(payload, np.float32) if len(payload) == 4 * self.size else None
+        if self.digests and (vector is None or claim_of(vector) != self._claims[child]):
             self._false.add(child)
             del self._asked[block]
-        else:
+        elif vector is not None:
             self.sums[block] = vector
 
     def total(self, own: np.ndarray) -> np.ndarray:

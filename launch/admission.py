@@ -183,7 +183,7 @@ class Admission:
         self._since = {rank: self._since.get(rank, now) for rank in sorted(lost)}
         self.away = {
             worker: f"has been away for {now - since:.0f} s"
-            for rank, since in self._since.items()
+            for rank, since in sorted(self._since.items(), key=lambda item: item[1])
             if now - since >= self._absence
             for worker in self._workers[rank]
         }

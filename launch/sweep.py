@@ -147,8 +147,10 @@ def configs(path: str) -> list[Config]:
     for field, values in axes.items():
         if not isinstance(values, list) or not values:
             raise ConfigError(f"{path}: grid.{field}: a list of values is needed, got {values!r}")
-        if grid.seeds and field in _SEEDS:
-            raise ConfigError(f"{path}: grid.{field}: seeds sets it already; leave one of them out")
+    given = {"grid": axes, "set": flat(grid.set)} | {f"case.{at}": flat(case) for at, case in enumerate(grid.case)}
+    for where, fields in given.items():
+        if grid.seeds and (twice := fields.keys() & set(_SEEDS)):
+            raise ConfigError(f"{path}: {where}.{min(twice)}: seeds sets it already; leave one of them out")
     seeds = [dict.fromkeys(_SEEDS, seed) for seed in grid.seeds] or [{}]
     found: dict[Path, Config] = {}
     for case in grid.case:

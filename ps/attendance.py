@@ -24,7 +24,8 @@ class Attendance(Protocol):
 
     @property
     def away(self) -> Mapping[int, str]:
-        """Workers that have taken part, and are away for too long to wait for them; with what to say of it."""
+        """Workers that have taken part, and are away for too long to wait for them, with what to say of it; the longest
+        away first."""
 
     def news(self, step: int) -> Sequence[Event]:
         """Who has come, or was left out, since this was asked last; as events of this step."""

@@ -217,10 +217,10 @@ class Collector:
 
     @property
     def _out(self) -> frozenset[int]:
-        """Ranks with a worker that is left out, or late, which pass nothing on."""
+        """Ranks that are lost, or have a worker that is left out or late: they pass nothing on."""
         late = self._stragglers.workers | self._patience.behind
         takes_part = set(self._roster.workers) - late
-        return frozenset(rank for worker, rank in enumerate(self._ranks) if worker not in takes_part)
+        return self._session.dead | {rank for worker, rank in enumerate(self._ranks) if worker not in takes_part}
 
     @property
     def _absent(self) -> frozenset[int]:

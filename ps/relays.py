@@ -1,5 +1,6 @@
 """Which ranks pass on slices of the weights, by who has said lately that another's did not come."""
 
+from collections import Counter
 from collections.abc import Iterable, Set
 
 from detox.wire.relay import fewest
@@ -44,5 +45,5 @@ class Relays:
     @property
     def resting(self) -> frozenset[int]:
         """Ranks that have more complaints with others than honest and prompt ones can have."""
-        edges = [rank for edge in self._last for rank in edge]
-        return frozenset(rank for rank in edges if edges.count(rank) > self._most)
+        edges = Counter(rank for edge in self._last for rank in edge)
+        return frozenset(rank for rank, count in edges.items() if count > self._most)

@@ -12,8 +12,8 @@ from detox.ps.quarantine import Quarantine
 class Roster:
     """The workers that are here, and not in quarantine; files are drawn for them alone, and q and f follow.
 
-    Who has been away for too long is left out as long as the others' votes are enough; where they would not be, files
-    are drawn for it as before, for a group with a majority of its holders still has a vote.
+    Who has been away for too long is left out as long as the others' votes are enough, the longest away first; for the
+    rest of them files are drawn as before, for a group with a majority of its holders still has a vote.
 
     Args:
         p: workers.
@@ -74,9 +74,11 @@ class Roster:
         events = [*self._attendance.news(step)]
         self._missing = frozenset(self._attendance.missing)
         before, away = self._away, self._attendance.away
-        self._away = frozenset(away) - self._quarantine.out.keys()
-        if self._away and self.too_few(len(self.assignment(step).holders)):
-            self._away = frozenset()
+        left_out = [worker for worker in away if worker not in self._quarantine.out]
+        self._away = frozenset(left_out)
+        while left_out and self.too_few(len(self.assignment(step).holders)):
+            left_out.pop()
+            self._away = frozenset(left_out)
         gone = sorted(self._away - before)
         events += [Event(EventKind.LEFT_OUT, step, worker, detail=away[worker]) for worker in gone]
         return events

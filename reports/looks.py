@@ -1,6 +1,5 @@
 """How methods look and are spelled in pictures: a colour a rule, solid with DETOX, dashed without, pairs together."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -88,9 +87,11 @@ def lines(looks: Sequence[Look]) -> list[dict[str, Any]]:
 
 
 def plain(value: float, _place: int = 0) -> str:
-    """A tick as a plain number; a power of ten below a thousandth."""
+    """A tick as a plain number; below a thousandth with a power of ten."""
     if value and abs(value) < 1e-3:
-        return f"$10^{{{round(math.log10(abs(value)))}}}$"
+        mantissa, power = f"{value:.2e}".split("e")
+        times = "" if float(mantissa) == 1 else f"{float(mantissa):g} \\cdot "
+        return f"${times}10^{{{int(power)}}}$"
     return f"{value:,.0f}" if abs(value) >= 10 else f"{value:.3g}"
 
 

@@ -21,7 +21,7 @@ FROM_BYTES = 2**20
 _LATE = 2.5  # times what half of the slices took, after which the others are late
 _QUIET = 4.0  # times what its own slice took, without a word while half are missing, after which all are late
 _ROOM, _LONG = 0.1, 2.0  # seconds that each of the two is at least
-_FIRST = 10.0  # seconds, for the first weights that come: every two ranks make a connection
+_FIRST = 10.0  # seconds, in place of _LONG, for the first weights that come: every two ranks make a connection
 
 
 def pays(ranks: int, size: int) -> bool:
@@ -119,7 +119,8 @@ class Assembly:
         self._wrong: set[int] = set()
         self._began = self._heard = now
         self._own_took = self._half_took = math.inf  # seconds
-        self._room, self._long = (min(seconds if not first else _FIRST, most) for seconds in (_ROOM, _LONG))
+        self._room = min(_LONG if first else _ROOM, most)
+        self._long = min(_FIRST if first else _LONG, most)
         self._most = most
 
     @property

@@ -45,7 +45,7 @@ class Relay:
         self._most = math.inf if deadline == "auto" else deadline / _SHARE
         self._step = -1
         self._assembly: Assembly | None = None
-        self._first = True  # as long as no weights have come like this
+        self._first = True  # as long as no weights have begun to come like this
         self._early: dict[int, Message] = {}  # by sender
         self._began = self._until = 0.0
         self._audience: list[int] = []  # to whom its own slice is on its way
@@ -95,6 +95,7 @@ class Relay:
     def _begin(self, step: int, slices: Slices) -> None:
         self._step, self._began, self._audience = step, self._session.clock(), []
         self._assembly = Assembly(slices, self._rank, self._size, self._began, first=self._first, most=self._most)
+        self._first = False
         early, self._early = self._early, {}
         for message in early.values():
             self.take(message)
@@ -108,5 +109,5 @@ class Relay:
             self._audience = [rank for rank in others if not self._neighbours.sending(rank)]
             self._neighbours.send(self._audience, header, payload)
         if assembly.whole:
-            self._whole, self._assembly, self._first = (self._step, assembly.weights), None, False
+            self._whole, self._assembly = (self._step, assembly.weights), None
             self._until = now + max(_MOMENT, now - self._began)

@@ -15,7 +15,7 @@ RELAYS = {
     "relay_corrupt": "The rank passes its slice on with a bit flipped.",
     "relay_delay": "The rank passes its slice on `seconds` later.",
     "relay_partial": "The rank passes its slice on to half of the others.",
-    "relay_flood": "The rank passes its slice on, and 50 more of steps to come.",
+    "relay_flood": "The rank passes its slice on, and 50 more, of this step and steps to come.",
     "relay_complain": "The rank passes its slice on, and says that no other's came.",
 }
 

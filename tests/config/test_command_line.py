@@ -14,6 +14,7 @@ WRONG = {
     "--transport.deadline -1": "transport.deadline: Input should be greater than 0, or 'auto', got -1",
     "--transport.p-min few": "transport.p_min: Input should be a valid integer, got 'few'",
     "--p=x": "p: Input should be a valid integer, got 'x'",
+    "--name 5 --p x": "p: Input should be a valid integer, got 'x'",  # the name is one
     "--groups circles": "groups: Input should be 'fixed', 'random', 'redrawn', 'mols', 'ramanujan' or 'steiner', got",
 }
 

@@ -88,6 +88,10 @@ def test_what_is_not_finite_is_refused_in_tables_of_options_too(path, value):
         ('copies = "lasy"', "copies: .*; did you mean lazy"),
         ('[fault]\nworker = [3, 3]\nkind = ["kill", "stop"]', "fault.worker: a worker is named twice"),
         (
+            '[fault]\nworker = [3]\nkind = ["relay_delay"]',
+            "fault.kind = relay_delay: no rank passes weights on as a star",
+        ),
+        (
             '[fault]\nworker = [3]\nkind = ["sdc"]\nmean_steps = 9.0\nevery = 3',
             "fault.mean_steps = 9 and fault.every = 3",
         ),

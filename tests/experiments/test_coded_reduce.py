@@ -36,10 +36,10 @@ def at_the_root(coded, tree, sums, missing):
     """The sum of all gradients where some nodes never answer; None where there is none."""
 
     def up(node, own):
-        gather = coded.Gather(tree.blocks(node), digests=False)
+        gather = coded.Gather(tree.blocks(node), sums[1].size, digests=False)
         for child in sum(gather.blocks, ()):
             if child not in missing and (answer := up(child, sums[child])) is not None:
-                gather.take(child, answer)
+                gather.take(child, answer.tobytes())
         return gather.total(own) if gather.complete else None
 
     return up(0, np.zeros_like(sums[1]))
@@ -87,9 +87,9 @@ def test_members_of_a_block_have_equal_bits(coded):
     for block in tree.blocks(0):
         answers = set()
         for node, which in product(block, range(3)):  # whichever child of each block is first
-            gather = coded.Gather(tree.blocks(node), digests=False)
+            gather = coded.Gather(tree.blocks(node), sums[1].size, digests=False)
             for children in gather.blocks:
-                gather.take(children[which], sums[children[which]])
+                gather.take(children[which], sums[children[which]].tobytes())
             answers.add(gather.total(sums[node]).tobytes())
         assert len(answers) == 1
 
@@ -105,19 +105,34 @@ def test_a_tree_that_there_is_not_is_refused_in_words(coded):
 
 def test_a_sum_that_is_not_as_claimed_is_fetched_from_the_next_of_the_majority(coded):
     right, wrong = np.ones(3, np.float32), np.zeros(3, np.float32)
-    gather = coded.Gather([(1, 2, 3)], digests=True)
+    gather = coded.Gather([(1, 2, 3)], 3, digests=True)
     gather.claim(1, claim_of(right))
     assert gather.wanted() == []
     gather.claim(2, claim_of(wrong))
     gather.claim(2, claim_of(right))  # the first one counts
     gather.claim(3, claim_of(right))
     assert gather.wanted() == [1]
-    gather.take(3, wrong)  # was not asked
-    gather.take(1, wrong)
+    gather.take(3, wrong.tobytes())  # was not asked
+    gather.take(1, wrong.tobytes())
     assert not gather.complete
     assert gather.wanted() == [3]
-    gather.take(3, right)
+    gather.take(3, right.tobytes())
     assert gather.complete
+    assert gather.total(right).tolist() == [2, 2, 2]
+
+
+@pytest.mark.parametrize("payload", [b"abc", b"", bytes(4), bytes(16)])
+@pytest.mark.parametrize("digests", [False, True])
+def test_a_sum_of_another_length_is_none(coded, digests, payload):
+    right = np.ones(3, np.float32)
+    gather = coded.Gather([(1, 2, 3)], 3, digests=digests)
+    for child in (1, 2, 3):
+        gather.claim(child, claim_of(right))
+    gather.wanted()
+    gather.take(1, payload)
+    assert not gather.complete
+    assert gather.wanted() == ([2] if digests else [])
+    gather.take(2, right.tobytes())
     assert gather.total(right).tolist() == [2, 2, 2]
 
 

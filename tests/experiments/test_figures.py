@@ -71,7 +71,8 @@ def test_a_name_of_a_config_is_spelled_as_in_prose_and_others_stay():
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(0.6, "0.6"), (2, "2"), (70000, "70,000"), (0.001, "0.001"), (1e-6, "$10^{-6}$")]
+    ("value", "text"),
+    [(0.6, "0.6"), (2, "2"), (70000, "70,000"), (0.001, "0.001"), (1e-6, "$10^{-6}$"), (2e-4, "$2 \\cdot 10^{-4}$")],
 )
 def test_a_tick_is_a_plain_number(value, text):
     assert plain(value) == text

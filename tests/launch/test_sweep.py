@@ -150,6 +150,11 @@ def test_gnu_parallel_runs_again_only_what_failed(grid, shell, tmp_path):
         ("seed = [0, 1]", "seed = 0", "grid.seed: a list of values is needed, got 0"),
         ("seed = [0, 1]", "sed = [0, 1]", "sed: there is no such field"),
         ("[set]", "seeds = [0, 1]\n[set]", "grid.seed: seeds sets it already; leave one of them out"),
+        (
+            GRID[GRID.index("[set]") : GRID.index("optimizer")],
+            "seeds = [0]\n[set]\nseed = 3\n[grid]\n",
+            "set.seed: seeds sets",
+        ),
         ("[set]", "seeds = [-1]\n[set]", "seeds.0: Input should be greater than or equal to 0, got -1"),
         ("r = 1", "r = 2", "vanilla, seed = 0, optimizer.lr = 0.1: r = 2 is even"),
         ('base = "base.toml"', "", "tried.toml: base is missing"),

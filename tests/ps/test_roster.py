@@ -67,6 +67,14 @@ def test_nobody_is_left_out_where_the_votes_of_the_others_are_too_few(make):
     assert drawn(roster, 1) == set(range(9))
 
 
+def test_the_longest_away_are_left_out_as_long_as_the_votes_are_enough(make):
+    roster, attendance = make(15, 2)  # with one bad vote a median takes three: nine workers
+    order = [11, 3, 8, 0, 5, 14, 1, 7]
+    attendance.away = dict.fromkeys(order, "is away")
+    assert [event.worker for event in roster.follow(1)] == sorted(order[:6])
+    assert drawn(roster, 1) == set(range(15)) - set(order[:6])
+
+
 def test_who_has_never_come_has_no_file_whatever_that_leaves(make):
     roster, attendance = make(9, 2)
     attendance.missing = {8}

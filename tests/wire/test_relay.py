@@ -124,7 +124,7 @@ def test_where_others_are_mute_all_are_late_after_a_while_that_its_own_slice_tel
 
 
 def test_the_first_weights_have_longer_but_never_longer_than_a_step_allows():
-    for first, most, late in ((False, 1e9, 0.1), (True, 1e9, 10.0), (True, 4.0, 4.0)):
+    for first, most, late in ((False, 1e9, 0.1), (True, 1e9, 2.0), (True, 1.0, 1.0)):
         parts = assembly(first=first, most=most)
         for index in (0, 1, 2):
             parts.take(PS, index, content(index), 0.01)
