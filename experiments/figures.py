@@ -64,7 +64,7 @@ def network() -> "Figure":
 
 
 FIGURES: dict[str, Callable[[], "Figure"]] = {
-    "alie-quick": lambda: accuracy("alie-quick", f"{_QUICK}, ALIE at z = 1; two seeds"),
+    "alie-quick": lambda: accuracy("alie-quick", "Fashion-MNIST, MLP, p = 45, q = 5, b = 8, ALIE, z = 1; three seeds"),
     "signsgd-quick": lambda: accuracy("signsgd-quick", f"{_QUICK}, constant attack; two seeds"),
     "reversed-quick": lambda: accuracy("reversed-quick", f"{_QUICK}, reversed gradient; two seeds"),
     "reversed-quick-time": reached,
