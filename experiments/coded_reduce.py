@@ -86,6 +86,7 @@ class Node:
 
     def work(self) -> bool:
         """Answers the parent once own and children's sums are there; whether it did."""
+        ask(self._session, self._gather, self._step)
         if self._own is None or not self._gather.complete or self._session.clock() < self._ready:
             return False
         answer = self._gather.total(self._own)
@@ -114,7 +115,7 @@ class Node:
             self._below.discard(message.source)
             self._leave()
         elif header.step == self._step:
-            gathered(self._session, self._gather, message)
+            gathered(self._gather, message)
 
     def _leave(self) -> None:
         """Ends with a goodbye, which comes behind all that was sent, once all children have said theirs."""
@@ -166,10 +167,14 @@ class Root:
 
         def take(message: Message) -> None:
             if message.header is not None and message.header.step == step:
-                gathered(self._session, gather, message)
+                gathered(gather, message)
+
+        def asked() -> bool:
+            return ask(self._session, gather, step)
 
         self._session.send(self._session.peers, Header(Kind.WEIGHTS, step), weights.data.cast("B"))
-        if not self._session.wait(lambda: gather.complete, take, deadline=self._session.clock() + self._deadline):
+        end = self._session.clock() + self._deadline
+        if not self._session.wait(lambda: gather.complete, take, deadline=end, then=asked):
             raise JobError(f"step {step}, after {self._deadline:g} s: {gather.missing()}")
         self._session.forget(step)
         return gather.total(np.zeros(self._d, np.float32))
@@ -186,16 +191,22 @@ class Root:
         self._session.wait(lambda: not waiting, take, deadline=self._session.clock() + self._deadline)
 
 
-def gathered(session: Session, gather: Gather, message: Message) -> None:
-    """A message of a child about this step: its sum, or the claim of it, after which sums may be asked for."""
+def gathered(gather: Gather, message: Message) -> None:
+    """Takes a message of a child about this step: its sum, or the claim of it."""
     header = message.header
     assert header is not None
     if header.kind == Kind.CLAIM:
         gather.claim(message.source, bytes(message.payload))
     elif header.kind == Kind.GRADIENT:
         gather.take(message.source, message.payload)
-    for child in gather.wanted():
-        session.ask(child, Header(Kind.FETCH, header.step), Kind.GRADIENT)
+
+
+def ask(session: Session, gather: Gather, step: int) -> bool:
+    """Asks children for the sums that are wanted now; whether any is."""
+    wanted = gather.wanted(session.clock())
+    for child in wanted:
+        session.ask(child, Header(Kind.FETCH, step), Kind.GRADIENT)
+    return bool(wanted)
 
 
 def reversed_sum(answer: np.ndarray) -> np.ndarray:

@@ -100,18 +100,23 @@ class Tree:
         return left[block * size : (block + 1) * size]
 
 
+PATIENCE = 5.0
+"""Seconds for a sum that was asked for; after these another child is asked as well."""
+
+
 @dataclass
 class Gather:
     """What a node has of its children in one step.
 
     Without digests the first sum of a block is taken. With them a child claims the digest of its sum first, and what a
-    strict majority of its block claims is fetched, from one of these: (r - 1)/2 of r = s + 1 may answer what they like.
-    Whoever claims what the majority does and then delivers nothing keeps its block from having a sum.
+    strict majority of its block claims is fetched, from one of these: (r - 1)/2 of r = s + 1 may be Byzantine. One that
+    delivers something else, or nothing for `patience` seconds, is passed over for the next of the majority.
 
     Args:
         blocks: the children.
         size: entries of a sum, d.
         digests: whether children claim first.
+        patience: seconds for a sum that was asked for, until another child is asked, too.
 
     Attributes:
         sums: by block, (d,) float32.
@@ -120,10 +125,11 @@ class Gather:
     blocks: Sequence[Sequence[int]]
     size: int
     digests: bool
+    patience: float = PATIENCE
     sums: dict[int, np.ndarray] = field(default_factory=dict)
     _claims: dict[int, bytes] = field(default_factory=dict)
-    _asked: dict[int, int] = field(default_factory=dict)  # by block, who is to deliver
-    _false: set[int] = field(default_factory=set)  # whose sum was not the one claimed
+    _asked: dict[int, list[int]] = field(default_factory=dict)  # by block, who is to deliver
+    _until: dict[int, float] = field(default_factory=dict)  # by block, when another is asked
 
     @property
     def complete(self) -> bool:
@@ -134,25 +140,30 @@ class Gather:
         """Takes note of a child's first claim."""
         self._claims.setdefault(child, digest)
 
-    def wanted(self) -> list[int]:
-        """Whose sum is to be asked for now, one of each block with a majority; each is named once."""
+    def wanted(self, now: float) -> list[int]:
+        """Whose sums are to be asked for now, of blocks with a majority; each is named once.
+
+        Args:
+            now: seconds on a monotonic clock.
+        """
         found = []
         for block, children in enumerate(self.blocks):
-            majority = [child for child in self._agreed(children) if child not in self._false]
-            if block not in self.sums and block not in self._asked and majority:
-                self._asked[block] = majority[0]
-                found.append(majority[0])
+            asked = self._asked.setdefault(block, [])
+            left = [child for child in self._agreed(children) if child not in asked]
+            if block not in self.sums and left and now >= self._until.get(block, now):
+                asked.append(left[0])
+                found.append(left[0])
+                self._until[block] = now + self.patience
         return found
 
     def take(self, child: int, payload: bytes | memoryview) -> None:
         """Takes the bytes of a child's sum; of one that was not asked, or is no such sum or not as claimed, nothing."""
         block = next(index for index, children in enumerate(self.blocks) if child in children)
-        if block in self.sums or (self.digests and self._asked.get(block) != child):
+        if block in self.sums or (self.digests and child not in self._asked.get(block, ())):
             return
         vector = np.frombuffer(payload, np.float32) if len(payload) == 4 * self.size else None
         if self.digests and (vector is None or claim_of(vector) != self._claims[child]):
-            self._false.add(child)
-            del self._asked[block]
+            self._until.pop(block, None)
         elif vector is not None:
             self.sums[block] = vector
 

@@ -2,6 +2,7 @@
 
 import importlib
 from fractions import Fraction
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from detox.errors import JobError
-from detox.wire import claim_of
+from detox.wire import Kind, claim_of
 from detox.wire.memory import Network
 
 
@@ -107,15 +108,15 @@ def test_a_sum_that_is_not_as_claimed_is_fetched_from_the_next_of_the_majority(c
     right, wrong = np.ones(3, np.float32), np.zeros(3, np.float32)
     gather = coded.Gather([(1, 2, 3)], 3, digests=True)
     gather.claim(1, claim_of(right))
-    assert gather.wanted() == []
+    assert gather.wanted(0.0) == []
     gather.claim(2, claim_of(wrong))
     gather.claim(2, claim_of(right))  # the first one counts
     gather.claim(3, claim_of(right))
-    assert gather.wanted() == [1]
+    assert gather.wanted(0.0) == [1]
     gather.take(3, wrong.tobytes())  # was not asked
     gather.take(1, wrong.tobytes())
     assert not gather.complete
-    assert gather.wanted() == [3]
+    assert gather.wanted(0.0) == [3]
     gather.take(3, right.tobytes())
     assert gather.complete
     assert gather.total(right).tolist() == [2, 2, 2]
@@ -128,15 +129,26 @@ def test_a_sum_of_another_length_is_none(coded, digests, payload):
     gather = coded.Gather([(1, 2, 3)], 3, digests=digests)
     for child in (1, 2, 3):
         gather.claim(child, claim_of(right))
-    gather.wanted()
+    gather.wanted(0.0)
     gather.take(1, payload)
     assert not gather.complete
-    assert gather.wanted() == ([2] if digests else [])
+    assert gather.wanted(0.0) == ([2] if digests else [])
     gather.take(2, right.tobytes())
     assert gather.total(right).tolist() == [2, 2, 2]
 
 
-def run(job, tree, digests, steps=2, lies=(), slow=(), silent=()):
+def test_whoever_claims_right_and_delivers_nothing_is_passed_over(coded):
+    right = np.ones(3, np.float32)
+    gather = coded.Gather([(1, 2, 3)], 3, digests=True, patience=5.0)
+    for child in (1, 2, 3):
+        gather.claim(child, claim_of(right))
+    assert [gather.wanted(now) for now in (0.0, 4.9, 5.0, 9.9)] == [[1], [], [2], []]
+    gather.take(1, right.tobytes())  # late, and right
+    assert gather.complete
+    assert gather.wanted(20.0) == []
+
+
+def run(job, tree, digests, steps=2, lies=(), slow=(), silent=(), withhold=()):
     """A job in one process; the sums of its steps, weights being the step's number."""
     network, d, points = Network(), 4, 2 * tree.parts
     nodes = []
@@ -148,6 +160,8 @@ def run(job, tree, digests, steps=2, lies=(), slow=(), silent=()):
             session, tree, rank, d, gradient, digests, lambda step, rank=rank: 1.0 + 3.0 * (rank in slow), lie
         )
         nodes.append(node)
+        if rank in withhold:
+            node.take = partial(but_for_fetches, node.take)
         if rank not in silent:
             network.actors += [lambda session=session, node=node: session.turn(node.take), node.work]
     root = job.Root(network.session(0, sum(tree.blocks(0), ())), tree, d, digests, deadline=60)
@@ -156,6 +170,11 @@ def run(job, tree, digests, steps=2, lies=(), slow=(), silent=()):
     root.dismiss()
     assert all(node.over for rank, node in enumerate(nodes, 1) if rank not in silent)
     return found, ended
+
+
+def but_for_fetches(take, message):
+    if message.header is None or message.header.kind != Kind.FETCH:
+        take(message)
 
 
 @pytest.mark.parametrize(("shape", "digests"), [((4, 2, 1), False), ((6, 1, 2), True), ((3, 2, 2), True)])
@@ -175,6 +194,8 @@ def test_with_digests_one_byzantine_child_of_each_block_of_three_changes_no_bit(
     honest, _ = run(job, tree, digests=True)
     attacked, _ = run(job, tree, digests=True, lies={2, 6, 7, 12})
     assert [total.tobytes() for total in attacked] == [total.tobytes() for total in honest]
+    withheld, _ = run(job, tree, digests=True, withhold={1, 4, 7, 10})
+    assert [total.tobytes() for total in withheld] == [total.tobytes() for total in honest]
     spoiled, _ = run(job, tree, digests=True, lies={1, 2})
     assert spoiled[0].tobytes() != honest[0].tobytes()
 
