@@ -1,13 +1,9 @@
-import importlib
-from pathlib import Path
-
 import pytest
 
 
 @pytest.fixture
-def lines(monkeypatch):
-    monkeypatch.syspath_prepend(Path(__file__).parents[2])
-    return importlib.import_module("experiments.byzshield").lines
+def lines(script):
+    return script("experiments.byzshield").lines
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,8 @@
 """CodedReduce: the tree of ranks, its loads, and sums that are right whoever is missing."""
 
-import importlib
 from fractions import Fraction
 from functools import partial
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,15 +13,13 @@ from detox.wire.memory import Network
 
 
 @pytest.fixture
-def coded(monkeypatch):
-    monkeypatch.syspath_prepend(Path(__file__).parents[2])
-    return importlib.import_module("experiments.coded_tree")
+def coded(script):
+    return script("experiments.coded_tree")
 
 
 @pytest.fixture
-def job(monkeypatch):
-    monkeypatch.syspath_prepend(Path(__file__).parents[2])
-    return importlib.import_module("experiments.coded_reduce")
+def job(script):
+    return script("experiments.coded_reduce")
 
 
 def one_hot(points, size):

@@ -1,10 +1,8 @@
 """The baselines that are simulated: Aspis' attack and detectors, and cyclic codes."""
 
-import importlib
 import json
 from itertools import combinations
 from math import comb
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,15 +11,13 @@ from detox.worker.placement import Placement
 
 
 @pytest.fixture
-def aspis(monkeypatch):
-    monkeypatch.syspath_prepend(Path(__file__).parents[2])
-    return importlib.import_module("benchmarks.aspis")
+def aspis(script):
+    return script("benchmarks.aspis")
 
 
 @pytest.fixture
-def cyclic(monkeypatch):
-    monkeypatch.syspath_prepend(Path(__file__).parents[2])
-    return importlib.import_module("benchmarks.cyclic")
+def cyclic(script):
+    return script("benchmarks.cyclic")
 
 
 @pytest.mark.parametrize(("p", "q"), [(9, 2), (10, 3)])

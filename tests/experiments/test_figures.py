@@ -1,6 +1,5 @@
 """The pictures of the docs: drawn from kept numbers, in one order, with one look and one spelling a method."""
 
-import importlib
 from pathlib import Path
 
 import pytest
@@ -14,10 +13,9 @@ METHODS = ("alie-quick", "reversed-quick", "signsgd-quick", "step-time-quick")
 
 
 @pytest.fixture
-def figures(monkeypatch):
+def figures(script):
     pytest.importorskip("matplotlib")
-    monkeypatch.syspath_prepend(ROOT)
-    return importlib.import_module("experiments.figures")
+    return script("experiments.figures")
 
 
 def _labels(axes):

@@ -1,13 +1,9 @@
-import importlib
-from pathlib import Path
-
 import pytest
 
 
 @pytest.fixture
-def main(monkeypatch):
-    monkeypatch.syspath_prepend(Path(__file__).parents[2])
-    return importlib.import_module("experiments.network_figure").main
+def main(script):
+    return script("experiments.network_figure").main
 
 
 @pytest.mark.parametrize("damage", [None, "folder", "run"])

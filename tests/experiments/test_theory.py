@@ -1,6 +1,5 @@
 """Both simulations of bad votes against enumeration, and the paper's bounds."""
 
-import importlib
 import itertools
 import sys
 from fractions import Fraction
@@ -16,9 +15,8 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def experiment(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT)
-    return importlib.import_module("experiments.theory")
+def experiment(script):
+    return script("experiments.theory")
 
 
 def every_placement(p, q, r):
@@ -56,9 +54,8 @@ def test_a_simulation_that_is_off_is_told(experiment):
     assert min(experiment.compare(cell | {"draws": np.bincount(skewed).tolist()})["p-values"]) < 1e-9
 
 
-def test_the_least_r_has_enough_redundancy_and_no_lower_one(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT)
-    least_r = importlib.import_module("experiments.theory_figure").least_r
+def test_the_least_r_has_enough_redundancy_and_no_lower_one(script):
+    least_r = script("experiments.theory_figure").least_r
     assert [least_r(q) for q in (1, 2, 3, 5, 8, 9, 64)] == [3, 5, 7, 9, 9, 11, 15]
     assert all(enough_redundancy(q, least_r(q)) and not enough_redundancy(q, least_r(q) - 2) for q in range(1, 200))
 

@@ -1,7 +1,5 @@
 """Workers that come and go while the steps go on: who is away is left out, and another machine takes its place."""
 
-from functools import partial
-
 import numpy as np
 import pytest
 from loopback import train
@@ -13,19 +11,6 @@ from detox.wire import keys
 
 P = 12
 OPTIONS = ("--p", "12", "--q", "0", "--groups", "redrawn", "--transport.absence", "0.01")
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("churn")
-    keys.make(folder / "keys", range(P))
-    return folder
-
-
-@pytest.fixture
-def start(folder, tmp_path):
-    (tmp_path / "keys").symlink_to(folder / "keys")
-    return partial(train, tmp_path, *OPTIONS, p=P)
 
 
 def at(moments):

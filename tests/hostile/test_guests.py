@@ -13,16 +13,9 @@ from detox.wire import keys
 from detox.wire.dialer import Dialer
 from detox.wire.keys import Keys
 
+P = 9
 OPTIONS = ("--q", "0", "--groups", "fixed")
 MB = 2**20
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("guests")
-    keys.make(folder / "keys", range(9))
-    keys.make(folder / "strangers", range(9))
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -55,14 +48,14 @@ def strangers(folder):
     """Ends with keys of their own making: they know the PS's certificate, which is no secret."""
 
     def prepare(network):
+        keys.make(folder / "strangers", range(3))
         dialers = []
         for worker in range(3):
             own = folder / f"mixed-{worker}"
-            if not own.exists():
-                own.mkdir()
-                (own / keys.SECRET).write_bytes((folder / "strangers" / f"worker-{worker}" / keys.SECRET).read_bytes())
-                (own / keys.SECRET).chmod(0o600)
-                (own / keys.PEERS).write_bytes((folder / "keys" / "worker-0" / keys.PEERS).read_bytes())
+            own.mkdir()
+            (own / keys.SECRET).write_bytes((folder / "strangers" / f"worker-{worker}" / keys.SECRET).read_bytes())
+            (own / keys.SECRET).chmod(0o600)
+            (own / keys.PEERS).write_bytes((folder / "keys" / "worker-0" / keys.PEERS).read_bytes())
             dialers.append(Dialer((HOST, network.port), Keys(own), network.clock))
         network.litter += dialers
 
@@ -111,10 +104,9 @@ def replay(network):
 
 
 @pytest.mark.parametrize("kind", ["storm", "strangers", "replay"])
-def test_guests_without_a_right_key_change_nothing(folder, baseline, tmp_path, kind):
-    (tmp_path / "keys").symlink_to(folder / "keys")
+def test_guests_without_a_right_key_change_nothing(folder, baseline, job_folder, kind):
     prepare, made = {"storm": storm, "strangers": strangers(folder), "replay": replay}[kind], []
-    job = train(tmp_path, *OPTIONS, prepare=lambda network: (prepare(network), made.append(network)))
+    job = train(job_folder, *OPTIONS, prepare=lambda network: (prepare(network), made.append(network)))
     print(f"| {kind} | {job.growth / MB:.1f} | {job.longest:.2f} |")
     assert job.status == 0, job.text
     assert not job.errors

@@ -234,19 +234,6 @@ RANKS = [
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("hostile")
-    keys.make(folder / "keys", range(P))
-    return folder
-
-
-@pytest.fixture
-def job_folder(folder, tmp_path):
-    (tmp_path / "keys").symlink_to(folder / "keys")
-    return tmp_path
-
-
-@pytest.fixture(scope="module")
 def baseline(folder):
     """The run without hostile ranks; it also imports and compiles, which takes memory."""
     return train(folder, *OPTIONS)

@@ -1,12 +1,11 @@
 """Ranks that hold up the start, or lie at it: it goes on without them, and they are in the ledger."""
 
 import json
-from functools import partial
 
 import pytest
 from loopback import train
 
-from detox.wire import Header, Kind, keys
+from detox.wire import Header, Kind
 from detox.wire.tcp import Channel
 
 P = 12  # of which 11 are enough
@@ -67,19 +66,6 @@ LEFT_OUT = {
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("start")
-    keys.make(folder / "keys", range(P))
-    return folder
-
-
-@pytest.fixture
-def start(folder, tmp_path):
-    (tmp_path / "keys").symlink_to(folder / "keys")
-    return partial(train, tmp_path, *OPTIONS, p=P)
-
-
-@pytest.fixture(scope="module")
 def without(folder):
     """The run that rank LIAR + 1 never comes to."""
     return train(folder, *OPTIONS, p=P, absent=(LIAR + 1,))
@@ -117,10 +103,8 @@ def test_what_a_rank_says_of_itself_is_plain_characters_beside_its_address(start
     assert len(line["detail"]) < 2000
 
 
-def test_too_few_are_told_with_who_is_missing_and_why(folder, tmp_path):
-    (tmp_path / "keys").symlink_to(folder / "keys")
-    late = "--transport.start-deadline", "2"
-    job = train(tmp_path, *OPTIONS, *late, p=P, absent=(1, 2), hostile={LIAR + 1: FailsTheTest})
+def test_too_few_are_told_with_who_is_missing_and_why(start):
+    job = start("--transport.start-deadline", "2", absent=(1, 2), hostile={LIAR + 1: FailsTheTest})
     assert job.status == 1
     assert "9 of at least 11 workers have passed the self-test with equal bits" in job.text
     assert "0, 1: has not come" in job.text
