@@ -66,6 +66,11 @@ def _objection(config: Config) -> str:
         return why
     if why := config.transport.why_not():
         return why
+    if config.transport.channel == "tcp" and config.groups_within == "class":
+        return (
+            'groups_within = "class": over TCP ranks may come later, of whose class nobody knows yet; set '
+            'transport.channel = "mpi"'
+        )
     if config.transport.relay == "star" and (idle := sorted(RELAYS.keys() & set(config.fault.kind))):
         return f'fault.kind = {idle[0]}: no rank passes weights on as a star; set transport.relay = "relay"'
     if config.init is not None and not Path(config.init).expanduser().is_file():

@@ -18,7 +18,7 @@ _LEFT_OUT: dict[str, Any] = {
     "checkpoints_kept": True,
     "chain_every": True,
     "aggregator": {"threads"},
-    "transport": {"poll", "start_deadline", "p_min", "absence", "relay"},
+    "transport": {"channel", "listen", "poll", "start_deadline", "p_min", "absence", "relay"},
 }
 
 
@@ -30,11 +30,11 @@ def identity_of(fields: dict[str, Any]) -> str:
 def deciding(config: BaseModel, quarantines: bool) -> dict[str, Any]:
     """All fields that decide the result, those of sections within them.
 
-    Left out are `output`, `log_every`, `metrics`, `checkpoints_kept`, `chain_every`, `aggregator.threads`,
-    `transport.poll`, `transport.start_deadline`, `transport.p_min`, `transport.absence`, `transport.relay` and, without
-    quarantine, `checkpoint_every`; with quarantine a checkpoint closes the accounts of the steps before it, which may
-    convict earlier. `eval_every` and `compression` change no weight but metrics and bytes, which are results too, and
-    stay in. Of `init` the file's content counts, not its name.
+    Left out are `output`, `log_every`, `metrics`, `checkpoints_kept`, `chain_every`, `aggregator.threads`, what
+    `transport` says of channel, start, absence, relay and pace, and, without quarantine, `checkpoint_every`; with
+    quarantine a checkpoint closes the accounts of the steps before it, which may convict earlier. `eval_every` and
+    `compression` change no weight but metrics and bytes, which are results too, and stay in. Of `init` the file's
+    content counts, not its name.
     """
     left_out = dict(_LEFT_OUT)
     if not quarantines:

@@ -32,16 +32,22 @@ class CompressionConfig(Section):
 
 
 class TransportConfig(Section):
-    """Deadlines and pace of the messages."""
+    """The channel of the messages, their deadlines and pace."""
 
+    channel: Literal["mpi", "tcp"] = "mpi"
+    """What carries messages between the PS and ranks that mpirun has started. mpi: MPI. tcp: TCP with TLS, as for
+    `detox-ps join`: MPI starts the ranks, and brings each the key that was made for it. See docs/hostile-hosts.md."""
+    listen: str | None = None
+    """HOST or HOST:PORT that ranks dial where channel = "tcp"; they have to reach it. Unset: loopback where mpirun has
+    started all ranks on this host, else the hostfile's first host, or the PS's name for itself; any port."""
     start_deadline: Seconds = 300.0
     """Seconds for all ranks to load their data and to pass the self-test."""
     p_min: Count | None = None
-    """Workers that are enough to start, and to go on, where they come by `detox-ps join`: the others are left out until
-    they come. Unset: all p to start, one to go on."""
+    """Workers that are enough to start, and to go on, where they come over TCP: the others are left out until they
+    come. Unset: all p to start, one to go on."""
     absence: Seconds = 30.0
-    """Seconds that a worker may be cut off, where they come by `detox-ps join`, until files are drawn for the others
-    alone, as long as their votes are enough; it takes part again as soon as it is back."""
+    """Seconds that a worker may be cut off, over TCP, until files are drawn for the others alone, as long as their
+    votes are enough; it takes part again as soon as it is back."""
     deadline: Seconds | Literal["auto"] = "auto"
     """Seconds that a step may take until the PS goes on with the votes it has. auto: whoever keeps steps waiting longer
     than the others is passed over until it keeps up, and a step may take 60 seconds, more where all are slow; see

@@ -55,7 +55,7 @@ class Admission:
         model: its weights are those of the self-test, now.
         files: one file of the first step is its work.
         addresses: by rank, where it came from, as the channel knows.
-        keys: fingerprint of each worker's key.
+        keys: fingerprint of each rank's key.
 
     Attributes:
         limits, outside, absent: see detox.wire.Door.
@@ -74,7 +74,7 @@ class Admission:
         model: GlobalModel,
         files: Files,
         addresses: Mapping[int, str],
-        keys: Sequence[str],
+        keys: Mapping[int, str],
     ) -> None:
         self.outside: set[int] = set(ranks)
         self.absent: set[int] = set(ranks)
@@ -165,9 +165,7 @@ class Admission:
         self.hosts[rank] = self._addresses.get(rank, "")
         self.digests.update(guest.digests)
         says = " ".join(guest.facts.get(name, "") for name in ("host", "machine", "cpu_capability", "gpu")).strip()
-        for worker in self._workers[rank]:
-            key = f"key {self._keys[worker]}, " if worker < len(self._keys) else ""
-            self._tell(rank, EventKind.JOINED, f"{key}from {self.hosts[rank]}, and says it is {says}")
+        self._tell(rank, EventKind.JOINED, f"key {self._keys[rank]}, from {self.hosts[rank]}, and says it is {says}")
 
     def _refuse(self, rank: int, guest: _Guest, why: str) -> None:
         guest.stage, guest.refused = _Stage.REFUSED, why

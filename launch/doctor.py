@@ -7,7 +7,7 @@ from pathlib import Path
 
 from detox.config import Config, ConfigError, override, read_config
 from detox.launch import job
-from detox.launch.launcher import add_places, ranks
+from detox.launch.launcher import add_places, address, ranks
 from detox.launch.mpirun import find_mpirun, mpirun_line, program, what_is_lost
 from detox.launch.secret import without
 from detox.launch.train import config_first
@@ -17,7 +17,7 @@ def doctor(argv: list[str]) -> int:
     """Returns 0 where nothing is red, 1 where something is, 2 where nothing could be examined."""
     options, rest = parser().parse_known_args(argv)
     path, fields = config_first(rest)
-    _ = read_config(path, fields) if path else override(Config(), fields)  # a mistake needs no ranks to be told
+    config = read_config(path, fields) if path else override(Config(), fields)  # a mistake needs no ranks to be told
     n = ranks(options, 3)
     lost = what_is_lost(find_mpirun())
     command = [*program(), "examine", *(["--lost", lost] if lost else [])]
@@ -26,6 +26,7 @@ def doctor(argv: list[str]) -> int:
             raise ConfigError(f"--history: there is no folder {options.history}")
         command += ["--history", str(options.history.absolute())]
     command += [*(["--colour"] if sys.stdout is not None and sys.stdout.isatty() else []), *without(rest)]
+    command += address(config, options.hostfile)
     line = mpirun_line(n, options.hostfile, command)
     print(shlex.join(line), flush=True)
     status, number = job.run(line, lambda: False)

@@ -13,6 +13,7 @@ from detox.launch.checkup import of_bits, of_folder, of_memory, of_mpi, of_netwo
 from detox.launch.environment import handle_signals
 from detox.launch.history import of_history
 from detox.launch.measure import measure, plain
+from detox.launch.over_tcp import listen
 from detox.launch.patients import table
 from detox.launch.ranks import dismiss
 from detox.launch.train import config_first
@@ -46,6 +47,11 @@ def examine(session: Session, argv: list[str]) -> tuple[int, bool]:
 
 def _examine(session: Session, config: Config, lost: str, colour: bool, history: Path | None) -> int:
     checks = [of_mpi(session.channel.library.get("mpi", "none"), lost)]
+    if config.transport.channel == "tcp":
+        listen(session, config.transport)
+        session.expect({})
+        deadline = session.clock() + config.transport.start_deadline
+        session.wait(lambda: not session.dead, lambda _: None, deadline=deadline)  # who does not come is missing
     patients, model, own = measure(session, plain(config, len(session.peers)), checks, config.compares_bits)
     missing = sorted(set(session.peers) - {patient.rank for patient in patients})
     size = None if model is None else model.d + model.b

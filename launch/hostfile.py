@@ -1,4 +1,4 @@
-"""A hostfile, as far as the launcher has to know it: how many ranks it asks for."""
+"""A hostfile, as far as the launcher has to know it: how many ranks it asks for, and on which host the first is."""
 
 import codecs
 import re
@@ -46,3 +46,9 @@ def ranks_in(path: str, *, slots: bool) -> int:
     if not found:
         raise ConfigError(f"hostfile {path}: there is no host in it; it has one per line, the PS first")
     return sum(found.values())
+
+
+def first_host(path: str) -> str:
+    """The host of the first rank, by the name or address that the file gives it; see ranks_in for what can be wrong."""
+    lines = (line.partition("#")[0].split() for line in Path(path).read_text().splitlines())
+    return next(words[0] for words in lines if words)

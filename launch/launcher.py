@@ -6,10 +6,10 @@ from argparse import ArgumentParser
 from contextlib import suppress
 from typing import Any
 
-from detox.config import ConfigError
+from detox.config import Config, ConfigError
 from detox.errors.words import counted
 from detox.launch import failure, job
-from detox.launch.hostfile import ranks_in
+from detox.launch.hostfile import first_host, ranks_in
 from detox.launch.mpirun import assign_ranks, find_mpirun, is_open_mpi, local_ranks, mpirun_line, program, warnings
 from detox.launch.relatives import why_new
 from detox.launch.secret import hide
@@ -30,7 +30,8 @@ def launch(argv: list[str]) -> int:
     assign_ranks(config, n - 1)
     folder = RunFolder(config.folder)
     progress = options.progress or ("bar" if sys.stdout is not None and sys.stdout.isatty() else "lines")
-    command = [*program(), "train", *hide(rest, config, folder), "--progress", progress]
+    command = [*program(), "train", *hide(rest, config, folder), *address(config, options.hostfile)]
+    command += ["--progress", progress]
     line = mpirun_line(n, options.hostfile, command)
     for warning in warnings(line[0], options.hostfile):
         print(f"warning: {warning}", file=sys.stderr)
@@ -82,6 +83,13 @@ def ranks(options: Any, otherwise: int) -> int:
     if options.hostfile is None:
         job.check_files(n)
     return n
+
+
+def address(config: Config, hostfile: str | None) -> list[str]:
+    """The option that says what ranks dial, where they do and the hostfile alone tells."""
+    if config.transport.channel != "tcp" or config.transport.listen is not None or hostfile is None:
+        return []
+    return ["--transport.listen", first_host(hostfile)]
 
 
 def _start(line: list[str], folder: RunFolder, restarts: int, resume: bool) -> int:

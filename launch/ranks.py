@@ -1,12 +1,12 @@
 """The ranks of workers, as the PS sees them before and after a training: told to start, ready, dismissed."""
 
 import json
-import os
 import platform
 from collections.abc import Iterable
 
 from detox.config import Config, ConfigError
 from detox.errors.words import named
+from detox.launch.environment import all_here
 from detox.launch.work import START_LIMIT
 from detox.ps.selftest import StartError
 from detox.tasks import TaskError
@@ -82,9 +82,7 @@ def await_ready(session: Session, deadline: float) -> dict[int, dict[str, str]]:
 
 def local_hosts(peers: Iterable[int]) -> dict[int, str]:
     """The host of each rank where that is known before the rank has said it: where Open MPI has put all on this one."""
-    size = os.environ.get("OMPI_COMM_WORLD_SIZE")
-    one = size is not None and os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE") == size
-    return dict.fromkeys(peers, platform.node()) if one else {}
+    return dict.fromkeys(peers, platform.node()) if all_here() else {}
 
 
 def read_facts(rank: int, payload: bytes) -> dict[str, str]:

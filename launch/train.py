@@ -27,7 +27,7 @@ def train(argv: list[str]) -> int:
     if world().size == 1:
         handle_signals(signal.SIG_DFL)
         return _alone(argv)
-    return run_rank("detox.launch.serve", "serve", argv)
+    return run_rank("detox.launch.attended", "serve_job", argv)
 
 
 def examine(argv: list[str]) -> int:

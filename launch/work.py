@@ -8,6 +8,7 @@ from detox.config import Config
 from detox.config.adversary import create_adversary
 from detox.launch import failure
 from detox.launch.environment import fingerprint
+from detox.launch.over_tcp import DIAL_LIMIT, dial
 from detox.tasks import FlatModel, Task
 from detox.wire import BYE_LIMIT, Header, Kind, Message, Session, Work
 from detox.wire.evidence import Question
@@ -56,8 +57,12 @@ def _run(
     abort: Callable[[], None],
     neighbours: Callable[[], Session] | None,
 ) -> bool:
-    session.expect({Kind.START: START_LIMIT, Kind.QUIT: 0})
-    order = _await(session, Kind.START, Kind.QUIT)
+    session.expect({Kind.START: START_LIMIT, Kind.QUIT: 0, Kind.DIAL: DIAL_LIMIT})
+    order = _await(session, Kind.START, Kind.QUIT, Kind.DIAL)
+    if order is not None and order.header is not None and order.header.kind == Kind.DIAL:
+        dial(session, bytes(order.payload))
+        session.expect({Kind.START: START_LIMIT, Kind.QUIT: 0})
+        order = _await(session, Kind.START, Kind.QUIT)
     channel, loaded = session.channel, None
     while order is not None and order.header is not None and order.header.kind == Kind.START:
         start = bytes(order.payload)

@@ -9,7 +9,7 @@ import hashlib
 import os
 import re
 import ssl
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from detox.errors import UserError
@@ -112,18 +112,25 @@ def make(folder: Path, workers: Sequence[int]) -> dict[str, str]:
         for name in names:
             others = names[1:] if name == PS else [PS]
             secret, certificate = made[name]
-            _write(folder / name, secret + certificate, (made[other][1] for other in others))
+            write(folder / name, secret + certificate, b"".join(made[other][1] for other in others))
     except OSError as error:
         raise KeysError(f"{error.filename}: {error.strerror}") from None
     return {name: fingerprint(ssl.PEM_cert_to_DER_cert(made[name][1].decode())) for name in names}
 
 
-def _write(folder: Path, secret: bytes, others: Iterable[bytes]) -> None:
+def write(folder: Path, secret: bytes, peers: bytes) -> None:
+    """Makes the folder of an end; raises OSError where there is one already, or it cannot be made.
+
+    Args:
+        folder: a new one.
+        secret: its key and its certificate (PEM).
+        peers: the certificates of the others (PEM).
+    """
     folder.mkdir(mode=0o700)
     descriptor = os.open(folder / SECRET, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(secret)
-    (folder / PEERS).write_bytes(b"".join(others))
+    (folder / PEERS).write_bytes(peers)
 
 
 def _certificate(name: str) -> tuple[bytes, bytes]:

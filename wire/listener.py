@@ -57,7 +57,7 @@ class Listener:
             )[0]
             self._socket = socket.socket(family, kind, protocol)
         except OSError as error:
-            raise EntranceError(f"--listen {host}:{port}: {error.strerror or error}") from None
+            raise EntranceError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             tune(self._socket, _MUTE)  # before connections have their buffers
@@ -65,7 +65,7 @@ class Listener:
             self._socket.listen(_BACKLOG)
         except OSError as error:
             self._socket.close()
-            raise EntranceError(f"--listen {host}:{port}: {error.strerror or error}") from None
+            raise EntranceError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
         self.port: int = self._socket.getsockname()[1]
 
     def arrivals(self, missing: Collection[int]) -> Iterator[Connection]:

@@ -67,6 +67,8 @@ class Kind(IntEnum):
     """PS to worker rank, and from there to the others: a slice of the weights, of which `file` is the number."""
     MISSING = 17
     """Worker rank to PS: the slice of this number did not come (a byte of 0), or was wrong (1)."""
+    DIAL = 18
+    """PS to worker rank, over MPI: go on over TCP, to this address, with this key (JSON)."""
 
 
 @dataclass(frozen=True, slots=True)

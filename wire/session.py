@@ -94,6 +94,16 @@ class Session:
         self._sleep = sleep
         self._due: dict[tuple[Header, int], None] = {}
 
+    def change(self, channel: Channel, sleep: Callable[[float], None]) -> None:
+        """Goes on over another channel to the same peers, on which nothing is expected yet.
+
+        Args:
+            channel: carries the messages from now on.
+            sleep: waits for so many seconds, or less where there is something to do.
+        """
+        self.channel, self._sleep = channel, sleep
+        self._due.clear()
+
     @property
     def peers(self) -> tuple[int, ...]:
         """The ranks at the other ends."""

@@ -208,7 +208,7 @@ def test_a_patient_end_is_never_left_alone_for_good(ps, dial):
 
 def test_an_address_that_cannot_be_listened_on_is_told(folder, listener):
     own = Keys(folder / "keys" / keys.PS)
-    with pytest.raises(EntranceError, match=f"--listen 127.0.0.1:{listener.port}: Address already in use"):
+    with pytest.raises(EntranceError, match=f"cannot listen on 127.0.0.1:{listener.port}: Address already in use"):
         Listener(("127.0.0.1", listener.port), own)
-    with pytest.raises(EntranceError, match=r"--listen no\.such\.host\.invalid:7: "):
+    with pytest.raises(EntranceError, match=r"cannot listen on no\.such\.host\.invalid:7: "):
         Listener(("no.such.host.invalid", 7), own)

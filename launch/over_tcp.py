@@ -1,0 +1,98 @@
+"""Ranks that mpirun has started go on over TCP: MPI brings each of them its key and the address to dial, no more."""
+
+import json
+import os
+import platform
+import socket
+from ipaddress import ip_address
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from detox.config import ConfigError
+from detox.config.messages import TransportConfig
+from detox.launch.address import parse_address
+from detox.launch.environment import all_here
+from detox.wire import LIFE_BYTES, Header, Kind, Session, keys
+from detox.wire.dialer import Dialer
+from detox.wire.listener import Listener
+from detox.wire.tcp import Channel
+
+PS = 0
+DIAL_LIMIT = 2**16  # bytes
+_LOOPBACK = "127.0.0.1"
+_MOMENT = 0.01  # seconds
+
+
+def listen(session: Session, transport: TransportConfig) -> tuple[Channel, keys.Keys]:
+    """Makes a key for each rank, and takes the conversation with all of them to TCP, where they come in their own time.
+
+    MPI is used until all have taken what they need to come. The keys are in no file any more when this returns.
+
+    Args:
+        session: the conversation with all ranks of workers, over MPI.
+        transport: the address that they are to dial.
+
+    Returns:
+        The channel that the session is on now, and this end's keys; the peers' are in the order of ranks.
+
+    Raises:
+        ConfigError: the other hosts cannot reach the address.
+        EntranceError, KeysError: it cannot be listened on; no keys can be made.
+    """
+    host, port = _address(transport.listen)
+    over_mpi, peers = session.channel, session.peers
+    with TemporaryDirectory(prefix="detox-ps-") as name:
+        made = Path(name, "keys")
+        keys.make(made, range(len(peers)))
+        own = keys.Keys(made / keys.PS)
+        listener = Listener((host, port), own)
+        for worker, rank in enumerate(peers):
+            folder = made / keys.worker_folder(worker)
+            told = {"host": host, "port": listener.port}
+            told |= {file: (folder / file).read_text() for file in (keys.SECRET, keys.PEERS)}
+            over_mpi.send([rank], Header(Kind.DIAL), json.dumps(told).encode())
+    channel = Channel(listener, peers)
+    untold = set(peers)
+
+    def sleep(seconds: float) -> None:
+        untold.difference_update([rank for rank in untold if not over_mpi.sending(rank)])  # which goes on with it
+        channel.wait(min(seconds, _MOMENT) if untold else seconds)
+
+    session.change(channel, sleep)
+    return channel, own
+
+
+def dial(session: Session, invitation: bytes) -> None:
+    """Takes this rank's conversation with the PS to TCP; it dials whenever there is no connection.
+
+    Args:
+        session: the conversation over MPI.
+        invitation: the payload of DIAL.
+    """
+    told = json.loads(invitation)
+    with TemporaryDirectory(prefix="detox-ps-") as name:
+        folder = Path(name, "keys")
+        keys.write(folder, told[keys.SECRET].encode(), told[keys.PEERS].encode())
+        dialer = Dialer((told["host"], told["port"]), keys.Keys(folder))
+    life = os.urandom(LIFE_BYTES)
+    channel = Channel(dialer, [PS], lambda: (Header(Kind.JOIN), life), patient=True)
+    session.change(channel, channel.wait)
+
+
+def _address(listen: str | None) -> tuple[str, int]:
+    """The host and port that all ranks are to dial."""
+    if listen is not None:
+        return parse_address("transport.listen", listen if ":" in listen else f"{listen}:0")
+    if all_here():
+        return _LOOPBACK, 0
+    host = platform.node()
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0]
+    except OSError as error:
+        raise ConfigError(f"{host}, this host's name, cannot be looked up ({error.strerror}); {_SAY}") from None
+    if ip_address(found).is_loopback:
+        raise ConfigError(f"{host}, this host's name, is {found} here, which other hosts cannot dial; {_SAY}")
+    return host, 0
+
+
+_SAY = 'say by which address they reach it: transport.listen = "10.0.0.1"'

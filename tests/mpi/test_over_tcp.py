@@ -1,0 +1,115 @@
+"""Jobs of mpirun whose messages go over TCP: MPI starts the ranks, and what becomes of it after that ends nobody."""
+
+import json
+import sys
+
+from faults import faults
+from loopback import train
+
+from detox.launch.mpirun import mpirun_line
+from detox.wire import keys
+
+PROGRAM = [sys.executable, "-m", "detox.launch"]
+TCP = ("--transport.channel", "tcp")
+# Six ranks of workers have two, two, one, and again: the second, fourth and sixth have one each, of three groups.
+OPTIONS = (
+    "--q",
+    "0",
+    "--groups",
+    "fixed",
+    "--steps",
+    "40",
+    "--transport.deadline",
+    "20",
+    "--transport.fetch-deadline",
+    "20",
+)
+
+RANK = """
+import sys
+from mpi4py import MPI
+from detox.launch.main import main
+from detox.wire import Kind
+from detox.wire.tcp import Channel
+
+honest = Channel.send
+
+def send(self, peers, header, payload=b""):
+    if header.kind == Kind.CLAIM and header.step == 10:
+        act()
+    honest(self, peers, header, payload)
+
+Channel.send = send
+{act}
+sys.argv = ["detox-ps", *sys.argv[1:]]
+main()
+"""
+REVOKE = """
+def act():
+    MPI.COMM_WORLD.Revoke()
+"""
+SHUT = """
+import os, socket, stat
+
+def act():  # all of its connections, also MPI's
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            if stat.S_ISSOCK(os.fstat(int(name)).st_mode):
+                stream = socket.socket(fileno=os.dup(int(name)))
+                if not stream.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                    stream.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+"""
+NEVER = """
+import time
+from detox.wire.dialer import Dialer
+
+def arrivals(self, missing):
+    time.sleep(600)
+
+Dialer.arrivals = arrivals
+"""
+
+
+def _line(options, *acts):
+    """mpirun's line: the PS, then six ranks, of which each is ours where its act is None."""
+    train = ["train", "run.toml", *options]
+    line = mpirun_line(1, None, [*PROGRAM, *train])
+    for act in acts:
+        code = PROGRAM[1:] if act is None else ["-c", RANK.format(act=act)]
+        line += [":", "-n", "1", sys.executable, *code, *train]
+    return line
+
+
+def _ledger(job):
+    (path,) = job.folder.glob("runs/*/ledger.jsonl")
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_ranks_that_break_down_or_break_mpi_change_no_bit(jobs, here):
+    when = ["--fault.first", "30", "--fault.every", "1000", *faults([2], ["kill"])]
+    job = jobs.start_line(_line([*OPTIONS, *TCP, *when], None, None, None, REVOKE, None, SHUT))
+    job.wait()
+    summary = jobs.summary(job)
+    assert summary["weights_digest"] == here.run(*OPTIONS, n=2)["weights_digest"], job.text
+    told = {(line["worker"], line["kind"]) for line in _ledger(job)}
+    assert (2, "dead") in told
+    assert (8, "dead") in told
+    assert {kind for worker, kind in told if worker not in (2, 8)} <= {"joined", "late", "silent"}
+    assert not job.processes()
+
+
+def test_a_rank_that_never_dials_is_left_out_and_ends_with_the_job(jobs, tmp_path):
+    options = (*OPTIONS, *TCP, "--transport.p-min", "8")
+    job = jobs.start_line(_line(options, None, NEVER, None, None, None, None))
+    job.wait()
+    summary = jobs.summary(job)
+    (left,) = [line for line in _ledger(job) if line["kind"] == "left_out"]
+    assert (left["worker"], left["detail"]) == (2, "has not come")
+    keys.make(tmp_path / "keys", range(9))
+    assert (
+        summary["weights_digest"]
+        == train(tmp_path, *OPTIONS, "--transport.p-min", "8", absent=(3,)).summary["weights_digest"]
+    )
+    assert not job.processes()
