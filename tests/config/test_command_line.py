@@ -1,5 +1,6 @@
 """Values on the command line that do not suit their fields."""
 
+import tomllib
 from types import UnionType
 from typing import Literal, Union, get_args, get_origin
 
@@ -17,6 +18,26 @@ WRONG = {
     "--name 5 --p x": "p: Input should be a valid integer, got 'x'",  # the name is one
     "--groups circles": "groups: Input should be 'fixed', 'random', 'redrawn', 'mols', 'ramanujan' or 'steiner', got",
 }
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        ("--steps 3", "steps = 3"),
+        ("--steps=3 --batch_size 4", "steps = 3\nbatch_size = 4"),
+        ("--seed 5 --seed 6", "seed = 6"),
+        ("--model None", ""),
+        ("--no-share-compute", "share_compute = false"),
+        ("--optimizer.lr 0.2 --attack.kind alie", '[optimizer]\nlr = 0.2\n[attack]\nkind = "alie"'),
+        ("--optimizer.options nesterov True --q 2", "q = 2\n[optimizer]\noptions = { nesterov = true }"),
+        ("--fault.worker 2 5 --fault.kind kill exit", '[fault]\nworker = [2, 5]\nkind = ["kill", "exit"]'),
+    ],
+)
+def test_the_command_line_gives_what_the_file_would(words, text):
+    fields = {"p": 9, "optimizer": {"momentum": 0.9}, "attack": {"scale": 2.0}}
+    inside = {name: {**fields.get(name, {}), **value} if isinstance(value, dict) else value
+              for name, value in tomllib.loads(text).items()}  # fmt: skip
+    assert override(Config(**fields), words.split()) == Config(**{**fields, **inside})
 
 
 @pytest.mark.parametrize("words", WRONG)
