@@ -16,8 +16,10 @@ from detox.reports.methods import Method
 
 COLUMNS = ("method", "rule", "r", "p", "attack", "what", "step", "value", "least", "greatest")
 """Of the table, a row a number. `what` is a score, a part of a step or `total` (seconds, median), `clock` (seconds of
-training until that step), `reached` (seconds until a score), or `bytes` (into the PS, per step); least and greatest
-are of the seeds."""
+training until that step), `reached` (seconds until a score), `bytes` (into the PS, per step), or one of CAUGHT; least
+and greatest are of the seeds."""
+CAUGHT = ("bad_gradients", "true_positives", "false_positives")
+"""Gradients of Byzantine workers, those of them that were outvoted, and honest ones that were; of all seeds."""
 _TIMES = (*PARTS, "total", "reached")
 
 
@@ -44,6 +46,7 @@ class Drawn:
         scores: by name, the points in order.
         clock: seconds of training at each of these steps.
         bytes: into the PS, per step; None: not known.
+        caught: by the names of CAUGHT; empty: not known.
     """
 
     label: str
@@ -55,6 +58,7 @@ class Drawn:
     scores: dict[str, list[Point]] = field(default_factory=dict)
     clock: dict[int, float] = field(default_factory=dict)
     bytes: float | None = None
+    caught: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, method: Method) -> "Drawn":
@@ -72,7 +76,9 @@ class Drawn:
         attack = config.attack.kind if config.q else "none"
         seconds = dict(method.median_seconds)
         label, look = spelled(method.label), look_of(method)
-        return cls(label, look, config.r, config.p, attack, seconds, scores, clock, method.bytes_per_step)
+        counts = np.sum([(run.bad, *run.positives) for run in runs], axis=0).tolist()
+        caught = dict(zip(CAUGHT, counts, strict=True))
+        return cls(label, look, config.r, config.p, attack, seconds, scores, clock, method.bytes_per_step, caught)
 
 
 def side_by_side(methods: Sequence[Method]) -> list[Method]:
@@ -104,6 +110,7 @@ def _rows(one: Drawn) -> Iterator[tuple[Any, ...]]:
     yield from ((name, "", value) for name, value in one.seconds.items())
     if one.bytes is not None:
         yield "bytes", "", one.bytes
+    yield from ((name, "", value) for name, value in one.caught.items())
 
 
 def read_table(path: Path) -> list[Drawn]:
@@ -121,6 +128,8 @@ def read_table(path: Path) -> list[Drawn]:
                 one.clock[int(row["step"])] = value
             elif what == "bytes":
                 found[key] = replace(one, bytes=value)
+            elif what in CAUGHT:
+                one.caught[what] = int(value)
             else:
                 spread = (float(row[name] or value) for name in ("least", "greatest"))
                 one.scores.setdefault(what, []).append(Point(int(row["step"]), value, *spread))

@@ -11,7 +11,7 @@ import numpy as np
 
 from detox.errors import UserError
 from detox.ps.stopwatch import PARTS
-from detox.reports.drawn import Drawn
+from detox.reports.drawn import CAUGHT, Drawn
 from detox.reports.looks import lines, plain_ticks
 from detox.reports.results import in_figures
 
@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 _FORMATS = (".png", ".pdf", ".svg")
 PART_COLOURS = dict(zip(PARTS, ("#c6cdd4", "#7aa6c2", "#3b6e8f", "#1d3b53", "#e0b060"), strict=True))
 """Of the parts of a step; no rule's."""
+_CAUGHT_COLOURS = {
+    "of Byzantine workers, not outvoted": "#c44e52",
+    "of Byzantine workers, outvoted (true positives)": "#8fbf8f",
+    "of honest workers, outvoted (false positives)": "#e0b060",
+}
 _LOSS = 30  # where a run diverges, its loss would hide all the others
 
 
@@ -71,11 +76,16 @@ def picture(make: Callable[[], "Figure"], path: Path) -> None:
 
 
 def overview(methods: Sequence[Drawn], title: str) -> "Figure":
-    """The first score over the steps, which is the accuracy if there is one, and where the seconds of a step go."""
+    """The first score over the steps, which is the accuracy if there is one, and what became of bad gradients; without
+    any, where the seconds of a step go.
+    """
     figure, axes = figure_of(1, 2, 12, 4)
     _curve(axes[0, 0], methods, next(iter(_names(methods)), "accuracy"), by_time=False)
-    _plain(axes[0, 0].legend(loc="center right", fontsize=9))
-    parts(axes[0, 1], methods)
+    _plain(axes[0, 0].legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=4, fontsize=9))
+    if any(method.caught.get("bad_gradients") for method in methods):
+        positives(axes[0, 1], methods)
+    else:
+        parts(axes[0, 1], methods)
     figure.suptitle(title, parse_math=False)
     return figure
 
@@ -175,6 +185,20 @@ def parts(axes: "Axes", methods: Sequence[Drawn]) -> None:
     axes.invert_yaxis()
     axes.set(xlabel=f"{unit} per step: the median of each part")
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+
+
+def positives(axes: "Axes", methods: Sequence[Drawn]) -> None:
+    """One bar a method: the gradients of Byzantine workers, outvoted or not, and honest ones that were outvoted."""
+    places, left = range(len(methods)), np.zeros(len(methods))
+    bad, true, false = (np.array([method.caught.get(name, 0) for method in methods]) for name in CAUGHT)
+    for values, (what, colour) in zip((bad - true, true, false), _CAUGHT_COLOURS.items(), strict=True):
+        bars = axes.barh(places, values, left=left, label=what, color=colour)
+        axes.bar_label(bars, [str(value) if value else "" for value in values], label_type="center", fontsize=9)
+        left += values
+    axes.set_yticks(places, [method.label for method in methods], parse_math=False)
+    axes.invert_yaxis()
+    axes.set(xlabel="gradients of the whole run")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), fontsize=9)
 
 
 def time_to(times: Sequence[tuple[Drawn, float | None]], target: "Target", title: str) -> "Figure":

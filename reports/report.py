@@ -73,7 +73,7 @@ def parser() -> ArgumentParser:
     line = ArgumentParser("detox-ps report", description="Tables and pictures of finished runs.", allow_abbrev=False)
     line.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run's folder")
     line.add_argument(
-        "--plot", type=picture_file, metavar="FILE", help="draw scores and seconds: .png, .pdf, .svg (extra `plot`)"
+        "--plot", type=picture_file, metavar="FILE", help="draw scores, and bad gradients or seconds (extra `plot`)"
     )
     line.add_argument(
         "--output", type=Path, metavar="FOLDER", help="write report.csv, report.md, report.html and its pictures there"

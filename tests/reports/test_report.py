@@ -15,6 +15,7 @@ from detox.launch import main
 from detox.ps.diagnosis import diagnose
 from detox.ps.folder import RunFolder
 from detox.ps.stopwatch import PARTS
+from detox.reports.drawn import Drawn, as_table, read_table
 from detox.reports.methods import methods
 from detox.reports.page import page
 from detox.reports.report import report
@@ -116,6 +117,18 @@ def several(tmp_path):
 
 def test_dissents_are_told_apart_by_who_was_byzantine_in_that_step(run):
     assert FinishedRun.read(run).positives == (3, 1)
+
+
+def test_what_became_of_bad_gradients_is_kept_and_drawn(run, tmp_path):
+    pytest.importorskip("matplotlib")
+    from detox.reports.figures import overview
+
+    drawn = [Drawn.of(method) for method in methods([FinishedRun.read(run)])]
+    assert drawn[0].caught == {"bad_gradients": 6, "true_positives": 3, "false_positives": 1}
+    (tmp_path / "kept.csv").write_text(as_table(drawn))
+    assert read_table(tmp_path / "kept.csv")[0].caught == drawn[0].caught
+    bars = [[bar.get_width() for bar in bars] for bars in overview(drawn, "").axes[1].containers]
+    assert bars == [[3], [3], [1]]  # not outvoted, outvoted, honest and outvoted
 
 
 def _row(path, capsys):
