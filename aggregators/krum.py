@@ -1,5 +1,7 @@
 """Krum and what is built on its score."""
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -35,11 +37,19 @@ def multi_krum(rows: Rows, f: int, *, neighbours: int | None = None, m: int | No
 
 
 @rule(BULYAN, "El Mhamdi et al. 2018, arXiv 1802.07927")
-def bulyan(rows: Rows, f: int) -> Array:
+def bulyan(rows: Rows, f: int, *, scoring: str = "each") -> Array:
     """n - 2f picks by iterated Krum, then per coordinate the mean of the n - 4f values nearest their median.
 
     Each pick is Krum's winner among the n' vectors that are left, by n' - f - 2 neighbours, at least one.
+
+    Options:
+        scoring: "each" pick anew, as in the paper; "once", as in DETOX's released code: the picks are the n - f - 2
+            vectors with the best scores, and of their values the n - 3f - 2 in the middle are averaged.
     """
+    if scoring not in ("each", "once"):
+        raise AggregatorError(f"bulyan: scoring must be each or once, got {scoring!r}")
+    if scoring == "once":
+        return rows.select(settled(rows, _best(rows.n - f - 2, rows.n - f - 2))).trimmed_mean(f)
     theta = rows.n - 2 * f
 
     def picks(squares: Floats) -> tuple[list[int], float]:
@@ -68,8 +78,12 @@ def _krum_mean(rows: Rows, f: int, neighbours: int | None, m: int) -> Weighted:
     if not 1 <= neighbours < rows.n:
         raise AggregatorError(f"krum needs 1 <= neighbours < n, got neighbours = {neighbours}, n = {rows.n}")
 
+    return Weighted(average(rows.n, settled(rows, _best(neighbours, m))))
+
+
+def _best(neighbours: int, m: int) -> Callable[[Floats], tuple[Index, float]]:
     def best(squares: Floats) -> tuple[Index, float]:
         scores = krum_scores(squares, neighbours)
         return least(scores, m), clearance(scores, m)
 
-    return Weighted(average(rows.n, settled(rows, best)))
+    return best

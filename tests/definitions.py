@@ -75,6 +75,12 @@ def bulyan(x, f):
     return nearest_values(chosen, median(chosen, f), len(chosen) - 2 * f)
 
 
+def bulyan_released(x, f):
+    """As in DETOX's released code: scored once, and the middle values of those that are picked."""
+    picks = nearest_first(krum_scores(x, len(x) - f - 2))[: len(x) - f - 2]
+    return trimmed_mean(x[picks], f)
+
+
 def geometric_median(x, f):
     x = x[np.isfinite(x).all(axis=1)]
     y = np.median(x, axis=0)

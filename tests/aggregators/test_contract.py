@@ -183,6 +183,7 @@ def test_what_is_not_an_array_of_vectors_is_refused(gradients, message):
         ("multi_krum", {"m": N - 1}, "1 <= m <= n - f"),
         ("median_of_means", {"blocks": 4}, "2f < blocks <= n"),
         ("median_of_means", {"centre": "mode"}, "geometric or coordinatewise"),
+        ("bulyan", {"scoring": "twice"}, "each or once"),
         ("centered_clipping", {"tau": 0.0}, "tau > 0"),
         ("centered_clipping", {"previous": np.full(D, np.nan, np.float32)}, "without NaN"),
         ("monna", {"trusted": np.ones(D - 1, np.float32)}, "reference vector must have shape"),

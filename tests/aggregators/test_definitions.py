@@ -6,7 +6,17 @@ import math
 import numpy as np
 import pytest
 import torch
-from definitions import ORACLES, PRE_ORACLES, RULE_ORACLES, distance, krum_scores, mda, nearest_first, nnm
+from definitions import (
+    ORACLES,
+    PRE_ORACLES,
+    RULE_ORACLES,
+    bulyan_released,
+    distance,
+    krum_scores,
+    mda,
+    nearest_first,
+    nnm,
+)
 
 from detox.aggregators import PREAGGREGATORS, RULES
 from detox.aggregators.geometry import squared_distances
@@ -152,6 +162,15 @@ def test_options_change_neighbours_and_m():
     np.testing.assert_array_equal(RULES["krum"](x, f=3, neighbours=N - 4), x[int(np.argmin(scores))])
     best = wide[nearest_first(scores)[: N - 3]].mean(axis=0)
     np.testing.assert_allclose(RULES["multi_krum"](x, f=3, neighbours=N - 4, m=N - 3), best, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["none", "huge", "nan"])
+@pytest.mark.parametrize("f", [0, 1, 2, 3])
+def test_bulyan_scored_once_is_that_of_the_released_code(kind, f):
+    x = votes(kind, f)
+    expected = bulyan_released(x.astype(np.float64), f)
+    np.testing.assert_allclose(RULES["bulyan"](x, f=f, scoring="once"), expected, rtol=1e-5, atol=1e-6)
+    assert not np.allclose(RULES["bulyan"](x, f=f), expected)
 
 
 def test_reference_vectors_are_used():
