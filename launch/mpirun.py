@@ -15,15 +15,12 @@ from detox.errors.words import counted
 from detox.launch.environment import settings
 
 # Under these a parameter server survives its workers: point-to-point over TCP that only sends, with small eager
-# limits and socket buffers, so that a flood is throttled at the sender; see docs/threat-model.md. MPI reads a socket
-# until it is empty, so one that takes many reads to empty is refilled meanwhile: the cache takes all that the kernel
-# holds, which is twice the buffer, in one.
+# limits and socket buffers, so that a flood is throttled at the sender; see docs/threat-model.md.
 OPEN_MPI = (
     "--with-ft", "ulfm", "--bind-to", "none",
     "--mca", "btl", "tcp,self", "--mca", "btl_tcp_flags", "send,inplace",
     "--mca", "btl_tcp_eager_limit", "1024", "--mca", "btl_tcp_rndv_eager_limit", "1024",
     "--mca", "btl_tcp_rcvbuf", "131072", "--mca", "btl_tcp_sndbuf", "131072",
-    "--mca", "btl_tcp_endpoint_cache", "262144",
     "--prtemca", "oob_tcp_keepalive_time", "0",
 )  # fmt: skip
 

@@ -1,6 +1,7 @@
 """The MPI job of which this process is a rank: who is in it, and how a rank leaves it; importing this starts MPI."""
 
 import contextlib
+import ctypes
 import os
 import signal
 import sys
@@ -18,6 +19,17 @@ from mpi4py import MPI  # noqa: E402
 
 __all__ = ["MPI", "abort", "guard", "leave", "world"]
 
+_ONE_READ = 0b11  # libevent's EVLOOP_ONCE | EVLOOP_NONBLOCK
+
+
+def _read_once() -> None:
+    """One look of Open MPI at its sockets takes one read of each, in place of all until they are empty: a flood refills
+    a socket meanwhile, the longer the busier the machine, and all of it comes into memory."""
+    with contextlib.suppress(OSError, AttributeError):  # another MPI, or another Open MPI, has no such function
+        ctypes.CDLL(MPI.__file__).opal_progress_set_event_flag(_ONE_READ)
+
+
+_read_once()
 _finalize = MPI.Finalize
 
 
