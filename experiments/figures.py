@@ -1,4 +1,4 @@
-"""The pictures of docs/experiments, drawn again from the numbers that are kept beside them in docs/figures.
+"""The pictures of the docs, drawn again from the numbers that are kept beside them in docs/figures and docs/sdc.
 
 python -m experiments.figures [--to docs/figures]
 """
@@ -9,10 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from detox.aggregators import PAIRS
 from detox.reports.attack_map import attacks
 from detox.reports.drawn import read_table
 from detox.reports.figures import ends, figure_of, save, seconds, time_to
+from detox.reports.forecast import Setting, forecast
+from detox.reports.plan_chart import chart
 from detox.reports.target import Target
+from experiments import sdc_figure, system_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -63,6 +67,12 @@ def network() -> "Figure":
     return figure
 
 
+def plan() -> "Figure":
+    """The chart of docs/plan.md, which is exact."""
+    setting = Setting(45, 5, 3, 1000, ())
+    return chart(setting, [forecast(setting, name) for name in (*PAIRS, "mean")])
+
+
 FIGURES: dict[str, Callable[[], "Figure"]] = {
     "alie-quick": lambda: accuracy("alie-quick", "Fashion-MNIST, MLP, p = 45, q = 5, b = 8, ALIE, z = 1; three seeds"),
     "signsgd-quick": lambda: accuracy("signsgd-quick", f"{_QUICK}, constant attack; two seeds"),
@@ -71,6 +81,9 @@ FIGURES: dict[str, Callable[[], "Figure"]] = {
     "step-time-quick": step_time,
     "attacks-quick": attack_map,
     "network": network,
+    "plan-45": plan,
+    "sdc-quick": lambda: sdc_figure.draw_kept(KEPT.parent / "sdc"),
+    "system": system_figure.draw,
 }
 """By name of the file."""
 

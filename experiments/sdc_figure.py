@@ -30,9 +30,14 @@ def main(argv: list[str]) -> int:
     parser.add_argument("folder", type=Path, help="with runs.csv and classes.csv")
     parser.add_argument("--plot", type=picture_file, required=True, metavar="FILE")
     options = parser.parse_args(argv)
-    runs, classes = (_read(options.folder / f"{name}.csv") for name in ("runs", "classes"))
-    picture(lambda: draw(runs, classes), options.plot)
+    picture(lambda: draw_kept(options.folder), options.plot)
     return 0
+
+
+def draw_kept(folder: Path) -> "Figure":
+    """From the tables runs.csv and classes.csv in that folder."""
+    runs, classes = (_read(folder / f"{name}.csv") for name in ("runs", "classes"))
+    return draw(runs, classes)
 
 
 def draw(runs: list[dict[str, str]], classes: list[dict[str, str]]) -> "Figure":

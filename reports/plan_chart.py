@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from detox.assignment.theory import enough_redundancy, tail, tail_bound, tail_bound_holds
 from detox.reports.figures import figure_of
 from detox.reports.forecast import Forecast, Setting
+from detox.reports.looks import spelled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,7 +41,7 @@ def chart(setting: Setting, forecasts: list[Forecast]) -> "Figure":
     for number, one in enumerate(forecasts):
         if one.tolerates >= 0:
             chances = [at.failure(one.tolerates) for at in settings]
-            label = f"{one.name}: tolerates {one.tolerates}"
+            label = f"{spelled(one.name)}: tolerates {one.tolerates}"
             failures.plot([at.q for at in settings], chances, ("-", "--", ":")[number % 3], label=label)
     failures.set(xlabel="q Byzantine workers")
     if any(chance > 0 for line in failures.lines for chance in line.get_ydata()):
