@@ -9,6 +9,7 @@
 #   namespaces.sh cut I                  pulls the cable of host I
 #   namespaces.sh mend I                 plugs it in again
 #   namespaces.sh rate I RATE            limits what host I sends and receives, each: 100mbit
+#   namespaces.sh traffic                prints for each host I: I, bytes in, bytes out
 #   namespaces.sh down                   ends what runs on the hosts, and removes them
 #
 # DETOX_NET=NAME stands for another network with hosts NAME1..NAMEN; it shares nothing with the first.
@@ -84,6 +85,10 @@ rate() { # I RATE
   tc -n "$switch" qdisc replace dev "port$1" root $limit
 }
 
+traffic() { # as the switch counts them
+  nsenter --net=/run/netns/"$switch" cat /proc/self/net/dev | sed -n 's/^ *port\([0-9]*\):/\1 /p' | awk '{print $1, $10, $2}'
+}
+
 running() {
   local namespace
   for namespace in $(namespaces); do ip netns pids "$namespace"; done
@@ -125,6 +130,7 @@ case $command/$# in
   cut/1) ip -n "$switch" link set "port$1" down ;;
   mend/1) ip -n "$switch" link set "port$1" up ;;
   rate/2) rate "$@" ;;
+  traffic/0) traffic ;;
   down/0) down ;;
   *)
     sed -n '2,/^set/s/^# \{0,1\}//p' "$self" >&2

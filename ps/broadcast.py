@@ -43,17 +43,16 @@ class Broadcast:
         self._step, self._frames = step, []
         self._answered.clear()
         self._cut_for = () if self._relays is None else self._relays.choose(step, ready, out)
-        whole = sorted(ready - set(self._cut_for))
-        if whole:
-            self._session.send(whole, Header(Kind.WEIGHTS, step), weights.data.cast("B"))
-        if not self._cut_for:
-            return
-        # All are told first, so that nobody gets a slice of which it does not know yet that it is due.
-        self._session.send(self._cut_for, Header(Kind.SLICES, step), Slices.of(weights, self._cut_for).pack())
+        if self._cut_for:
+            # All are told first, so that nobody gets a slice of which it does not know yet that it is due.
+            self._session.send(self._cut_for, Header(Kind.SLICES, step), Slices.of(weights, self._cut_for).pack())
         for index, rank in enumerate(self._cut_for):
             part = weights[cut(weights.size, len(self._cut_for), index)]
             self._frames.append(Header(Kind.SLICE, step, file=index).frame(part.data.cast("B")))
             self._session.send_frame([rank], Kind.SLICE, self._frames[index])
+        whole = sorted(ready - set(self._cut_for))
+        if whole:  # behind the slices, for which all others wait
+            self._session.send(whole, Header(Kind.WEIGHTS, step), weights.data.cast("B"))
 
     def answer(self, message: Message) -> list[Event]:
         """Answers MISSING: sends the slice, and says who complains of whom."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Set
 from detox.wire.relay import fewest
 
 _WINDOW = 32  # steps for which a complaint counts
+_SHARE = 8  # of the ranks, with one of which a rank may have complaints: that much is chance, on many links
 
 
 class Relays:
@@ -13,7 +14,8 @@ class Relays:
 
     A complaint does not say who is to blame, the rank that did not deliver or the one that says so: it is an edge
     between the two, and proves nothing alone. But where at most q ranks do wrong, one with more than q edges of late is
-    one of them, or slow, and passes nothing on. So does a rank with a worker that is left out, or late.
+    one of them, or slow, and passes nothing on; and its edges speak against nobody else. Nor does a rank with a worker
+    that is left out, or late, pass anything on.
 
     Args:
         ranks: of workers.
@@ -21,8 +23,9 @@ class Relays:
     """
 
     def __init__(self, ranks: Iterable[int], q: int) -> None:
-        self._fewest = fewest(len(set(ranks)))
-        self._most = max(1, q)
+        n = len(set(ranks))
+        self._fewest = fewest(n)
+        self._most = max(1, q, n // _SHARE)
         self._last: dict[frozenset[int], int] = {}  # step of the last complaint between two ranks
 
     def choose(self, step: int, ready: Set[int], out: Set[int]) -> tuple[int, ...]:
@@ -44,6 +47,11 @@ class Relays:
 
     @property
     def resting(self) -> frozenset[int]:
-        """Ranks that have more complaints with others than honest and prompt ones can have."""
-        edges = Counter(rank for edge in self._last for rank in edge)
-        return frozenset(rank for rank, count in edges.items() if count > self._most)
+        """Ranks that have more complaints with others than honest and prompt ones can have, those with most first."""
+        resting: set[int] = set()
+        while True:
+            edges = Counter(rank for edge in self._last if not edge & resting for rank in edge)
+            rank, count = max(edges.items(), key=lambda item: (item[1], -item[0]), default=(0, 0))
+            if count <= self._most:
+                return frozenset(resting)
+            resting.add(rank)

@@ -90,15 +90,16 @@ class Assembly:
     """The weights of one step at one rank, as their slices come.
 
     A slice is due from the PS and from its own rank, until it is here. Late are those that have not come after 2.5
-    times what half of them took; or, before so many are here, where none has come for four times what this rank's own
-    took. Each is asked for once. So no constant says how quick the links are, and a minority of ranks cannot make the
-    others seem late.
+    times what half of them took, in this step or in earlier ones; or, before so many are here, where none has come for
+    four times what this rank's own took. Each is asked for once. So no constant says how quick the links are, and a
+    minority of ranks cannot make the others seem late.
 
     Args:
         slices: how the weights are cut.
         rank: this rank, one of theirs.
         size: entries of the weights.
         now: seconds on a monotonic clock.
+        usual: seconds that half of the slices took in earlier steps.
         first: whether no weights have come like this before.
         most: seconds that the wait for a rank may take.
 
@@ -106,10 +107,19 @@ class Assembly:
         slices: as given.
         own: the index of this rank's slice.
         weights: (size,) float32; right where it is `whole`.
+        half_took: seconds that half of the slices took; infinite before.
     """
 
     def __init__(
-        self, slices: Slices, rank: int, size: int, now: float, *, first: bool = False, most: float = math.inf
+        self,
+        slices: Slices,
+        rank: int,
+        size: int,
+        now: float,
+        *,
+        usual: float = 0.0,
+        first: bool = False,
+        most: float = math.inf,
     ) -> None:
         self.slices = slices
         self.own = slices.ranks.index(rank)
@@ -118,7 +128,8 @@ class Assembly:
         self._asked: set[int] = set()
         self._wrong: set[int] = set()
         self._began = self._heard = now
-        self._own_took = self._half_took = math.inf  # seconds
+        self._usual = usual
+        self._own_took = self.half_took = math.inf  # seconds
         self._room = min(_LONG if first else _ROOM, most)
         self._long = min(_FIRST if first else _LONG, most)
         self._most = most
@@ -149,8 +160,8 @@ class Assembly:
         self._heard = now
         if index == self.own:
             self._own_took = now - self._began
-        if math.isinf(self._half_took) and 2 * len(self._missing) <= len(self.slices.ranks):
-            self._half_took = now - self._began
+        if math.isinf(self.half_took) and 2 * len(self._missing) <= len(self.slices.ranks):
+            self.half_took = now - self._began
         return True
 
     def ask(self, now: float, dead: Set[int] = frozenset()) -> list[tuple[int, bool]]:
@@ -172,6 +183,7 @@ class Assembly:
     def _late(self, now: float) -> bool:
         if self.own in self._missing:
             return False  # the PS itself is not that far
-        if math.isfinite(self._half_took):
-            return now > self._began + max(self._room, min(_LATE * self._half_took, self._most))
+        if math.isfinite(self.half_took):
+            took = max(self.half_took, self._usual)
+            return now > self._began + max(self._room, min(_LATE * took, self._most))
         return now > self._heard + max(self._long, min(_QUIET * self._own_took, self._most))

@@ -1,6 +1,7 @@
 """A rank's part in bringing the weights to all: it checks its slice, passes it on, and asks for what does not come."""
 
 import math
+from collections import deque
 from typing import Literal
 
 import numpy as np
@@ -10,6 +11,7 @@ from detox.wire.relay import Assembly, Slices, longest
 
 PS = 0
 _SHARE = 8  # of a step's deadline, which the wait for another rank may take a part of
+_STEPS = 8  # whose slices tell what the next ones may take: in one, half may have come early by chance
 _MOMENT = 0.1  # seconds, at least, for its own slice to be on its way before it computes
 
 
@@ -46,6 +48,7 @@ class Relay:
         self._step = -1
         self._assembly: Assembly | None = None
         self._first = True  # as long as no weights have begun to come like this
+        self._halves = deque[float](maxlen=_STEPS)  # seconds that half of the slices took
         self._early: dict[int, Message] = {}  # by sender
         self._began = self._until = 0.0
         self._audience: list[int] = []  # to whom its own slice is on its way
@@ -94,7 +97,10 @@ class Relay:
 
     def _begin(self, step: int, slices: Slices) -> None:
         self._step, self._began, self._audience = step, self._session.clock(), []
-        self._assembly = Assembly(slices, self._rank, self._size, self._began, first=self._first, most=self._most)
+        usual = max(self._halves, default=0.0)
+        self._assembly = Assembly(
+            slices, self._rank, self._size, self._began, usual=usual, first=self._first, most=self._most
+        )
         self._first = False
         early, self._early = self._early, {}
         for message in early.values():
@@ -110,4 +116,5 @@ class Relay:
             self._neighbours.send(self._audience, header, payload)
         if assembly.whole:
             self._whole, self._assembly = (self._step, assembly.weights), None
+            self._halves.append(assembly.half_took)
             self._until = now + max(_MOMENT, now - self._began)

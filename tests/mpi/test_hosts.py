@@ -80,6 +80,9 @@ def test_four_hosts_train_to_the_bits_of_one(network, hostfile, jobs, baseline):
     assert summary["votes"] == baseline["votes"]
     assert summary["dissents"] == baseline["dissents"]
     assert all(line["host"] == summary["hosts"][line["worker"]] for line in ledger(job))
+    traffic = [list(map(int, line.split())) for line in network.call("traffic").splitlines()]
+    assert [host for host, _, _ in traffic] == [1, 2, 3, 4]
+    assert traffic[0][1] > summary["bytes_into_ps"]  # headers of TCP and IP too
     if not ssh:
         pytest.skip("mpirun reached the hosts, but not by real ssh: there is no sshd (openssh-server)")
     assert len((Path("/run") / f"{network.name}0" / "known").read_text().splitlines()) == HOSTS - 1

@@ -41,6 +41,23 @@ def test_whatever_q_ranks_do_no_honest_rank_rests_of_it():
     assert choose(relays) == ALL - byzantine
 
 
+def test_those_that_complain_of_all_rest_and_nobody_else_of_it():
+    relays = Relays(ALL, 0)
+    for slow, other in product((8, 9), ALL):
+        relays.complain(1, slow, other)
+    assert choose(relays) == ALL - {8, 9}
+
+
+def test_among_many_ranks_a_few_complaints_are_chance():
+    many = set(range(1, 46))
+    relays = Relays(many, 0)
+    for other in range(1, 6):
+        relays.complain(1, other, 45)
+    assert choose(relays, ready=many) == many
+    relays.complain(1, 6, 45)
+    assert choose(relays, ready=many) == many - {45}
+
+
 def test_a_complaint_counts_once_for_two_ranks_and_of_itself_not_at_all():
     relays = Relays(ALL, 1)
     for _ in range(5):

@@ -108,6 +108,15 @@ def test_late_is_what_has_not_come_two_and_a_half_times_after_half_of_the_slices
     assert parts.ask(10.1) == [(3, False), (4, False)]
 
 
+def test_half_that_came_early_by_chance_makes_nothing_late_before_what_is_usual():
+    parts = assembly(usual=4.0)
+    for index in (0, 1, 2):
+        parts.take(PS if index == 0 else RANKS[index], index, content(index), 1.0)
+    assert parts.half_took == 1.0
+    assert parts.ask(10.0) == []
+    assert parts.ask(10.1) == [(3, False), (4, False)]
+
+
 def test_nothing_is_late_before_its_own_slice_has_come():
     parts = assembly()
     assert parts.ask(1e6) == []

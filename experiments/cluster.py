@@ -1,0 +1,178 @@
+"""A step's seconds, bytes and CPU by method, where each rank has a host with a slow link; see experiments/cluster.sh.
+
+python -m experiments.cluster --hostfile HOSTS [--methods star relay ...] [--hostile 5]
+
+All methods run in one job, one after the other, as often as --rounds says: runs of DETOX as `detox-ps train` makes
+them, with a task that computes next to nothing, and MPI's collectives on vectors as long. The first step of each is not
+counted. Open MPI's waiting ranks yield, for few cores stand for many hosts.
+"""
+
+import argparse
+import csv
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from detox.errors import DetoxError, JobError
+from detox.launch import environment
+from detox.launch.mpirun import mpirun_line
+
+PS = 0
+_NONE = ("--compression.codec", "none")
+HOSTILE = ("relay_withhold", "relay_corrupt", "relay_delay", "relay_partial", "relay_flood")
+METHODS = {
+    "star": (*_NONE, "--transport.relay", "star"),
+    "relay": (*_NONE, "--transport.relay", "relay"),
+    "relay, hostile": (*_NONE, "--transport.relay", "relay"),
+    "full": (*_NONE, "--vote", "full"),
+    "lazy": (*_NONE, "--copies", "lazy"),
+    "bf16": ("--compression.kind", "bf16"),
+    "sign": (*_NONE, "--compression.kind", "sign"),
+}
+"""Options of a run; the star, where nothing else is said."""
+COLLECTIVES = ("Bcast + Gather", "Allreduce")
+FIELDS = (
+    "method", "round", "step", "seconds", "cpu", "ps_in", "ps_out", "worker_in", "worker_out", "most_in", "most_out",
+    "weights",
+)  # fmt: skip
+"""Of a row: seconds, CPU seconds of the PS's process; bytes on the PS's link, on the median one of a worker, and on the
+busiest, each way; and the first digits of the weights' digest, after the last step."""
+
+
+def options_of(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser("experiments.cluster", description=__doc__.splitlines()[0])
+    parser.add_argument("--methods", nargs="+", choices=[*METHODS, *COLLECTIVES], default=[*METHODS, *COLLECTIVES])
+    parser.add_argument("--rounds", type=int, default=1, help="times that each method has its turn")
+    parser.add_argument("--steps", type=int, default=3, help="of a turn that are counted")
+    parser.add_argument("--d", type=int, default=1_117_396, help="entries of a gradient")
+    parser.add_argument("--hostile", type=int, default=5, help="relays that do wrong in `relay, hostile`")
+    parser.add_argument("--hostfile", help="one rank a host, the PS first")
+    parser.add_argument("-n", type=int, default=46, help="ranks, the PS included")
+    parser.add_argument("--csv", type=Path, help="where a row of each step goes")
+    parser.add_argument("--options", nargs="*", default=[], help="further ones for each run, without the dashes: p=45")
+    return parser.parse_args(argv)
+
+
+def arguments(method: str, p: int, options: argparse.Namespace) -> list[str]:
+    """The command line of a run of DETOX, behind `detox-ps train`."""
+    hostile: list[str] = []
+    if method == "relay, hostile":
+        # Spread over all ranks; their gradients are right, for of no file all three holders are theirs.
+        workers = [str(worker * p // options.hostile) for worker in range(options.hostile)]
+        kinds = [HOSTILE[i % len(HOSTILE)] for i in range(options.hostile)]
+        hostile = ["--fault.worker", *workers, "--fault.kind", *kinds, "--fault.first", "1", "--fault.seconds", "5"]
+    more = [f"--{option}" for option in options.options]
+    steps = ["--steps", str(options.steps + 1), "--eval-every", str(options.steps + 1)]
+    return ["experiments/cluster.toml", "--p", str(p), *steps, *METHODS[method], *hostile, *more]
+
+
+def main() -> None:
+    """A rank's life where mpirun has started it; else starts mpirun."""
+    options = options_of(sys.argv[1:])
+    if "OMPI_COMM_WORLD_RANK" not in os.environ:
+        program = [sys.executable, "-m", "experiments.cluster", *sys.argv[1:]]
+        line = mpirun_line(options.n, options.hostfile, program)
+        os.execv(line[0], [line[0], "--mca", "mpi_yield_when_idle", "1", "-x", f"VECTOR_D={options.d}", *line[1:]])
+    environment.apply()
+    from detox.wire.job import leave
+
+    try:
+        _rank(options)
+    except DetoxError as error:
+        print(f"cluster: {error}", file=sys.stderr)
+        leave(1, orderly=False)
+    leave(0, orderly=True)
+
+
+def _rank(options: argparse.Namespace) -> None:
+    """The life of a rank, through all methods in turn."""
+    from detox.launch.environment import fix_torch
+    from detox.wire.job import world
+
+    fix_torch()
+    comm = world()
+    with tempfile.TemporaryDirectory(prefix="detox-cluster-") as folder:
+        rows = []
+        for turn in range(1, options.rounds + 1):
+            for method in options.methods:
+                run = _collective if method in COLLECTIVES else _train
+                steps, digest = run(comm, method, options, f"{folder}/{turn}")
+                for step, (before, after) in enumerate(pairwise(steps), 1):
+                    row = row_of(before, after)
+                    rows.append(dict(zip(FIELDS, (method, turn, step, *row, digest), strict=True)))
+                    print(",".join(map(str, rows[-1].values())), flush=True)
+        if comm.rank == PS and options.csv is not None:
+            with options.csv.open("w") as file:
+                writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(rows)
+
+
+def row_of(before: Any, after: Any) -> tuple[str | int, ...]:
+    """What a step took: seconds, CPU seconds, bytes."""
+    links = [(b[0] - a[0], b[1] - a[1]) for a, b in zip(before.links, after.links, strict=True)]
+    workers = [int(of(way)) for of in (median, max) for way in zip(*links[1:], strict=True)]
+    seconds = (f"{after.seconds - before.seconds:.3f}", f"{after.cpu - before.cpu:.3f}")
+    return (*seconds, *links[PS], *workers)
+
+
+def _train(comm: Any, method: str, options: argparse.Namespace, folder: str) -> tuple[list[Any], str]:
+    """A run of DETOX; at the PS a reading after each step, and the weights' digest.
+
+    Raises:
+        JobError: it did not end well.
+    """
+    from detox.launch.work import work
+    from detox.wire import Session
+    from detox.wire.job import abort
+    from detox.wire.transport import Transport, fellows
+    from experiments import meter
+
+    own, near = comm.Dup(), comm.Dup()
+    if comm.rank != PS:
+        others = [peer for peer in range(1, comm.size) if peer != comm.rank]
+        session = Session(Transport(own, [PS]))
+        work(session, comm.rank, lambda: Session(fellows()), abort, lambda: Session(Transport(near, others)))
+        return [], ""
+    from detox.launch.serve import serve
+    from detox.ps.folder import RunFolder
+
+    meter.readings.clear()
+    argv = [*arguments(method, comm.size - 1, options), "--output", folder, "--name", method.replace(", ", "-")]
+    status, orderly = serve(Session(Transport(own, range(1, comm.size))), [*argv, "--progress", "none"])
+    if status or not orderly:
+        raise JobError(f"{method}: status {status}, {'' if orderly else 'not '}all ranks have left in order")
+    (done,) = Path(folder).glob(f"{method.replace(', ', '-')}-*/done")
+    return meter.readings[: options.steps + 1], RunFolder(done.parent).summary()["weights_digest"][:8]
+
+
+def _collective(comm: Any, method: str, options: argparse.Namespace, _: str) -> tuple[list[Any], str]:
+    """Steps of MPI's own; at the PS a reading after each."""
+    from experiments import meter
+
+    vector = np.ones(options.d, np.float32)
+    into = np.empty((comm.size, options.d), np.float32) if comm.rank == PS else None
+    act: Callable[[], object]
+    if method == "Allreduce":
+        total = np.empty_like(vector)
+        act = lambda: comm.Allreduce(vector, total)  # noqa: E731
+    else:
+        act = lambda: (comm.Bcast(vector, PS), comm.Gather(vector, into, PS))  # noqa: E731
+    readings = []
+    for _step in range(options.steps + 2):
+        comm.Barrier()
+        if comm.rank == PS:
+            readings.append(meter.read())
+        act()
+    return readings, ""
+
+
+if __name__ == "__main__":
+    main()
