@@ -67,6 +67,47 @@ def network() -> "Figure":
     return figure
 
 
+ASSIGNMENTS = {
+    "vanilla": "vanilla",
+    "detox-fixed": "DETOX, groups known",
+    "mols": "Latin squares",
+    "ramanujan": "Ramanujan",
+    "steiner": "Steiner",
+    "detox-redrawn": "DETOX, groups secret",
+}
+"""Spelled as in the picture, in its order."""
+_OF_ATTACKS = {
+    "alie": ("ALIE", "#d55e00", "o"),
+    "reversed": ("reversed", "#0072b2", "s"),
+    "constant": ("constant", "#555555", "^"),
+}
+
+
+def byzshield() -> "Figure":
+    """Accuracy by assignment and attack, a panel a number of workers; the columns are of a report's report.csv."""
+    with (KEPT / "byzshield-quick.csv").open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["attack.kind"] in _OF_ATTACKS]
+    sizes = [(row["p"], row["q"], row["r"]) for row in rows if row["name"] == "detox-fixed"]
+    sizes = list(dict.fromkeys(sizes))
+    figure, ((*panels,),) = figure_of(1, len(sizes), 13, 3.6)
+    for axes, (p, q, r) in zip(panels, sizes, strict=True):
+        of_one = [row for row in rows if row["p"] == p]
+        names = [name for name in ASSIGNMENTS if any(row["name"] == name for row in of_one)]
+        for kind, (label, colour, marker) in _OF_ATTACKS.items():
+            found = {row["name"]: 100 * float(row["test_accuracy"]) for row in of_one if row["attack.kind"] == kind}
+            if found:
+                places = [names.index(name) for name in found]
+                axes.plot(list(found.values()), places, marker, color=colour, markersize=8, label=label)
+        axes.set_yticks(range(len(names)), [ASSIGNMENTS[name] for name in names])
+        axes.invert_yaxis()
+        axes.margins(y=0.12)
+        axes.set(xlim=(0, 100), xlabel="test accuracy at the end (%)", title=f"p = {p}, q = {q}, r = {r}")
+        axes.grid(alpha=0.3)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    return figure
+
+
 def plan() -> "Figure":
     """The chart of docs/plan.md, which is exact."""
     setting = Setting(45, 5, 3, 1000, ())
@@ -80,6 +121,7 @@ FIGURES: dict[str, Callable[[], "Figure"]] = {
     "reversed-quick-time": reached,
     "step-time-quick": step_time,
     "attacks-quick": attack_map,
+    "byzshield-quick": byzshield,
     "network": network,
     "plan-45": plan,
     "sdc-quick": lambda: sdc_figure.draw_kept(KEPT.parent / "sdc"),
