@@ -28,6 +28,7 @@ NORM = 100.0
 R, K = 11, 3
 DIMENSIONS = (20, 40, 60, 80, 100)
 SHARES = (1, 5, 10, 20, 30)  # q, in 1/110 of p; with 10 it is p/r
+FEW = 16  # the most q of which r >= 3 + 2 log2 q
 SIZES = {"quick": (22_000, 5), "full": (220_000, 10)}  # p, repetitions
 METHODS = {
     "median": "median",
@@ -67,7 +68,8 @@ def errors(p: int, q: int, r: int, k: int, d: int, repetition: int, seed: int) -
 
 def cells(p: int, repetitions: int) -> Iterator[dict[str, int]]:
     """The parameters of every repetition: against d at q = p/11, and against q at the greatest d."""
-    settings = [(p // 11, d) for d in DIMENSIONS] + [(p * share // 110, DIMENSIONS[-1]) for share in SHARES]
+    settings = [(p // 11, d) for d in DIMENSIONS]
+    settings += [(q, DIMENSIONS[-1]) for q in (FEW, *(p * share // 110 for share in SHARES))]
     for q, d in dict.fromkeys(settings):
         for repetition in range(repetitions):
             yield {"p": p, "q": q, "r": R, "k": K, "d": d, "repetition": repetition, "seed": 0}

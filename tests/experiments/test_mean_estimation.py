@@ -66,9 +66,9 @@ def test_it_runs_from_end_to_end_and_keeps_what_is_finished(experiment, tmp_path
     monkeypatch.setattr(sys, "argv", arguments)
     experiment.main()
     files = {path: path.stat().st_mtime_ns for path in (tmp_path / "cells").iterdir()}
-    assert len(files) == 2 * 9
+    assert len(files) == 2 * 10
     assert (tmp_path / "tiny.png").read_bytes().startswith(b"\x89PNG")
-    assert len((tmp_path / "tiny.csv").read_text().splitlines()) == 1 + 2 * 9
+    assert len((tmp_path / "tiny.csv").read_text().splitlines()) == 1 + 2 * 10
     first = capsys.readouterr().out
     experiment.main()
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cells").iterdir()} == files
