@@ -7,8 +7,10 @@ from pydantic import Field
 
 from detox.aggregators import Hierarchy, create_hierarchy
 from detox.config.fields import Count, Natural, Section, Several
+from detox.ps.contradictions import GraphQuarantine
 from detox.ps.forensics import Forensics
-from detox.ps.quarantine import GraphQuarantine, OffenceQuarantine, Quarantine
+from detox.ps.offences import OffenceQuarantine
+from detox.ps.quarantine import Quarantine
 from detox.ps.round import LATE_STEPS
 
 _WINDOW = 20  # steps

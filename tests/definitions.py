@@ -86,7 +86,9 @@ def geometric_median(x, f):
     y = np.median(x, axis=0)
     for _ in range(20_000):
         w = 1 / np.maximum(np.linalg.norm(x - y, axis=1), 1e-14 * (1 + np.linalg.norm(y)))
-        y = (w[:, None] * x).sum(axis=0) / w.sum()
+        last, y = y, (w[:, None] * x).sum(axis=0) / w.sum()
+        if np.array_equal(last, y):  # and so it would stay
+            break
     return y
 
 

@@ -16,7 +16,7 @@ from detox.ps.ballots.full import FullBallot
 from detox.ps.forensics import Forensics
 from detox.ps.ledger import Ledger
 from detox.ps.model import GlobalModel
-from detox.ps.quarantine import OffenceQuarantine
+from detox.ps.offences import OffenceQuarantine
 from detox.ps.round import LATE_STEPS
 from detox.ps.server import Server
 from detox.tasks.samples import Files

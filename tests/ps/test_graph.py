@@ -13,10 +13,10 @@ from detox.assignment.schemes import AuditedFiles
 from detox.ps.aggregation import Aggregation
 from detox.ps.audit import Audit
 from detox.ps.ballots import VOTES
+from detox.ps.contradictions import GraphQuarantine
 from detox.ps.events import EventKind
 from detox.ps.ledger import Ledger
 from detox.ps.model import GlobalModel
-from detox.ps.quarantine import GraphQuarantine
 from detox.ps.server import Server, ServerError
 from detox.tasks.samples import Files
 

@@ -6,9 +6,10 @@ from detox.aggregators import create_hierarchy
 from detox.assignment import SCHEMES
 from detox.ps.aggregation import Aggregation
 from detox.ps.attendance import Everyone
+from detox.ps.contradictions import GraphQuarantine
 from detox.ps.events import Event, EventKind, Trait, kinds
 from detox.ps.ledger import Ledger
-from detox.ps.quarantine import GraphQuarantine, OffenceQuarantine
+from detox.ps.offences import OffenceQuarantine
 from detox.ps.roster import Roster
 
 LAG = 8

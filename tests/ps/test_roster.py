@@ -7,9 +7,9 @@ import pytest
 from detox.aggregators import create_hierarchy
 from detox.assignment.schemes import SCHEMES
 from detox.ps.aggregation import Aggregation
+from detox.ps.contradictions import GraphQuarantine
 from detox.ps.events import Event, EventKind
 from detox.ps.ledger import Ledger
-from detox.ps.quarantine import GraphQuarantine
 from detox.ps.roster import Roster
 
 

@@ -15,7 +15,7 @@ from detox.ps.ballots import VOTES
 from detox.ps.events import Trait, kinds
 from detox.ps.ledger import Ledger
 from detox.ps.model import GlobalModel
-from detox.ps.quarantine import OffenceQuarantine
+from detox.ps.offences import OffenceQuarantine
 from detox.ps.round import LATE_STEPS
 from detox.ps.server import Server, ServerError
 from detox.tasks import TaskError

@@ -9,10 +9,10 @@ from detox.aggregators import create_hierarchy
 from detox.assignment.schemes import AuditedFiles
 from detox.ps.aggregation import Aggregation
 from detox.ps.ballots import VOTES
+from detox.ps.contradictions import GraphQuarantine
 from detox.ps.events import Event, EventKind
 from detox.ps.ledger import Ledger
 from detox.ps.model import GlobalModel
-from detox.ps.quarantine import GraphQuarantine
 from detox.ps.round import LATE_STEPS
 from detox.ps.server import Server
 from detox.ps.trust import Trust
