@@ -361,6 +361,7 @@ def measure(ends, rounds, seconds):
         for name in NAMES:
             for what, act in (("out", send_out), ("in", take_in)):
                 took, cpu, _ = phase(sessions, name, act)
+                print(f"round {number} {name} {what}: {took:.2f} s, {cpu:.2f} s of CPU", file=sys.stderr, flush=True)
                 if number:
                     found[name, what].append((took, cpu))
     print(f"\n{n} peers, {SIZE / 1e6:g} MB each way, median of {rounds} rounds\n")

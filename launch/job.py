@@ -1,6 +1,7 @@
 """mpirun under way: it gets the signals that are for the job, and ends with the process that started it."""
 
 import ctypes
+import math
 import os
 import resource
 import signal
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+from detox.launch import failure
 from detox.launch.mpirun import MpirunError
 
 _GRACE = 30.0  # seconds for the PS to write its checkpoint, once it was told to end
@@ -17,7 +19,7 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None  # found before a fork, after which little is safe
 
 
-def run(line: list[str], begun: Callable[[], bool]) -> tuple[int, int]:
+def run(line: list[str], begun: Callable[[], bool], patience: float = math.inf) -> tuple[int, int]:
     """Runs mpirun to its end; returns its exit status, and the signal that ended the run, 0 if none did.
 
     Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 tell the PS, by the SIGUSR1 that mpirun passes on, to write a checkpoint and
@@ -27,12 +29,13 @@ def run(line: list[str], begun: Callable[[], bool]) -> tuple[int, int]:
     Args:
         line: of mpirun.
         begun: whether the PS has begun, and so may have something to keep.
+        patience: seconds for that; a rank that never comes as far as MPI would keep all others waiting in it.
 
     Raises:
         MpirunError: it cannot be started.
     """
     told: list[int] = []
-    since = 0.0
+    since, end = 0.0, time.monotonic() + patience
     steps = [signal.SIGUSR1, signal.SIGTERM, signal.SIGKILL]
 
     def pass_on(number: int, _: object) -> None:
@@ -66,6 +69,11 @@ def run(line: list[str], begun: Callable[[], bool]) -> tuple[int, int]:
             except subprocess.TimeoutExpired:
                 if told and time.monotonic() - since > _GRACE:
                     process.send_signal(signal.SIGTERM if time.monotonic() - since < 2 * _GRACE else signal.SIGKILL)
+                elif not told and time.monotonic() > end and not begun():
+                    failure.say(f"not all ranks have started within transport.start_deadline = {patience:g} s")
+                    process.send_signal(signal.SIGTERM)
+                    told.append(0)  # no signal
+                    since = time.monotonic()
     except (OSError, subprocess.SubprocessError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise MpirunError(f"{line[0]} cannot be started: {why}") from None

@@ -4,6 +4,7 @@ import shlex
 import sys
 from argparse import ArgumentParser
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from detox.config import Config, ConfigError
@@ -40,7 +41,7 @@ def launch(argv: list[str]) -> int:
         print(told, flush=True)
     if progress != "none":
         print(f"{n} ranks load torch and the data, and compare what they compute; the first step follows", flush=True)
-    return _start(line, folder, options.restarts, train.resume)
+    return _start(line, folder, options.restarts, train.resume, config.transport.start_deadline)
 
 
 def parser() -> ArgumentParser:
@@ -92,13 +93,14 @@ def address(config: Config, hostfile: str | None) -> list[str]:
     return ["--transport.listen", first_host(hostfile)]
 
 
-def _start(line: list[str], folder: RunFolder, restarts: int, resume: bool) -> int:
+def _start(line: list[str], folder: RunFolder, restarts: int, resume: bool, patience: float) -> int:
     """Runs the job; again, to resume, as long as it died of something that may not happen again."""
     mute = 0  # jobs in a row of which the PS was gone without a word before its first step
     while True:
         print(shlex.join(line), flush=True)
         before = folder.read_status()
-        status, number = job.run(line, lambda before=before: folder.read_status() != before)  # type: ignore[misc]
+        begun = partial(_has_begun, folder, before)
+        status, number = job.run(line, begun, patience)
         now = folder.read_status()
         told = now if now != before else {}
         if status == failure.MISTAKE and told.get("status") == "running":
@@ -123,6 +125,10 @@ def _start(line: list[str], folder: RunFolder, restarts: int, resume: bool) -> i
             line, resume = [*line, "--resume"], True  # what it was to replace is gone
     failure.say(outlook(told, number, str(folder.path), folder.resumable))
     return exit_status(status, number, told)
+
+
+def _has_begun(folder: RunFolder, before: dict[str, Any]) -> bool:
+    return folder.read_status() != before
 
 
 def _bring_back(folder: RunFolder) -> None:

@@ -21,6 +21,7 @@ OPEN_MPI = (
     "--mca", "btl", "tcp,self", "--mca", "btl_tcp_flags", "send,inplace",
     "--mca", "btl_tcp_eager_limit", "1024", "--mca", "btl_tcp_rndv_eager_limit", "1024",
     "--mca", "btl_tcp_rcvbuf", "131072", "--mca", "btl_tcp_sndbuf", "131072",
+    "--mca", "mpi_dynamics_enabled", "0",  # no rank has others started, unless it changes its own environment before
     "--prtemca", "oob_tcp_keepalive_time", "0",
 )  # fmt: skip
 

@@ -7,7 +7,7 @@ from detox.launch.mpirun import mpirun_line
 from detox.wire import Kind
 
 RANK = """
-import os, time
+import os, sys, time
 import numpy as np
 from detox.launch import environment
 environment.apply()
@@ -38,6 +38,11 @@ def message(kind, header, payload=b"", **changes):
     return Header(kind, **fields).pack(len(payload)) + payload
 
 def act(header):
+    if header.step == 1:
+        try:
+            MPI.COMM_SELF.Spawn(sys.executable, ["-c", "open('spawned', 'w')"])
+        except MPI.Exception:
+            pass
     wrong = bytes(32)
     raw(Kind.CLAIM, b"")
     raw(Kind.CLAIM, os.urandom(64))
@@ -114,6 +119,7 @@ def test_messages_that_are_none_change_no_bit_and_who_stays_is_left_behind(jobs,
     assert {entry["rank"] for entry in malformed} == {2}
     details = " ".join(entry.get("detail", "") for entry in malformed)
     assert "of which nothing so long is expected" in details
+    assert not (job.folder / "spawned").exists()
     assert not job.processes()
 
 
