@@ -166,11 +166,12 @@ def _collective(comm: Any, method: str, options: argparse.Namespace, _: str) -> 
     else:
         act = lambda: (comm.Bcast(vector, PS), comm.Gather(vector, into, PS))  # noqa: E731
     readings = []
-    for _step in range(options.steps + 2):
+    for step in range(options.steps + 2):
         comm.Barrier()
-        if comm.rank == PS:
+        if comm.rank == PS and step:
             readings.append(meter.read())
-        act()
+        if step <= options.steps:
+            act()
     return readings, ""
 
 

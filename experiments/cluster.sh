@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # A step on the paper's 46 hosts over links of 100 Mb/s, by method: seconds, bytes on the links, CPU of the PS. The hosts
 # are network namespaces of this machine: takes root, iproute2, 12 GB of memory and half an hour. Prints a row a step.
-#   experiments/cluster.sh [options of experiments.cluster]
+#   [HOSTS=46] [RATE=100mbit] experiments/cluster.sh [options of experiments.cluster]
 set -euo pipefail
 CDPATH= cd -- "$(dirname "${BASH_SOURCE[0]}")/.."
 PATH=$PWD/.venv/bin:$PATH
 export DETOX_NET=${DETOX_NET:-detox-cluster}
-network=launch/namespaces.sh hosts=$(mktemp) n=${HOSTS:-46}
+network=launch/namespaces.sh hosts=$(mktemp) n=${HOSTS:-46} rate=${RATE:-100mbit}
 arp=/proc/sys/net/ipv4/neigh/default/gc_thresh # one table for all namespaces together: 46 x 45 neighbours are too many
 before=("$(cat ${arp}1)" "$(cat ${arp}2)" "$(cat ${arp}3)")
 restore() {
@@ -17,6 +17,6 @@ restore() {
 trap restore EXIT
 for i in 3 2 1; do echo "$((8192 * i))" > "$arp$i"; done
 "$network" up "$n" > "$hosts"
-for host in $(seq "$n"); do "$network" rate "$host" 100mbit; done
+for host in $(seq "$n"); do "$network" rate "$host" "$rate"; done
 
 "$network" run python -m experiments.cluster -n "$n" --hostfile "$hosts" "$@"

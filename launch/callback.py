@@ -47,16 +47,17 @@ class Callback:
 
 
 def numbers(line: Mapping[str, Any]) -> dict[str, float]:
-    """A line of metrics.jsonl as numbers by name: scores, bytes_in, seconds, and seconds_PART of each part.
+    """A line of metrics.jsonl as numbers by name: scores, bytes_in, seconds, seconds_PART of each part, and so on.
 
     Scores that are not finite are NaN; skipped is 1 in a step without an update.
     """
     parts = line.get("seconds", {})
     total = {"seconds": sum(parts.values())} if parts else {}
-    plain = {name: value for name, value in line.items() if name not in ("step", "seconds", "skipped")}
+    apart = ("seconds", "waits", "computing")
+    plain = {name: value for name, value in line.items() if name not in ("step", "skipped", *apart)}
     return {
         **total,
-        **{f"seconds_{part}": value for part, value in parts.items()},
+        **{f"{name}_{part}": value for name in apart for part, value in line.get(name, {}).items()},
         **{name: float("nan") if value is None else value for name, value in plain.items()},
         **({"skipped": 1} if "skipped" in line else {}),
     }

@@ -140,7 +140,7 @@ class Run:
                 self._reporter.warn(f"step {step}: {sentence}")
             interval.count(record)
             line: dict[str, Any] = {"step": step, "seconds": record.seconds, "bytes_in": record.bytes_in}
-            line["votes"] = votes_of(self._server)
+            line |= {"waits": record.waits, "computing": record.computing, "votes": votes_of(self._server)}
             if config.copies == "lazy":
                 line["copies"] = record.copies
             if record.skipped:

@@ -94,11 +94,14 @@ class Inbox:
             return [_from_rank(newest, message.source, message.fault)]
         if header.kind == Kind.MISSING:
             return self._broadcast.answer(message)
-        if header.kind not in (Kind.CLAIM, Kind.GRADIENT, Kind.EVIDENCE):
+        if header.kind not in (Kind.CLAIM, Kind.GRADIENT, Kind.EVIDENCE, Kind.COMPUTED):
             return [_from_rank(newest, message.source, f"{header.kind.name} has no place here")]
         if header.worker >= len(self._ranks) or self._ranks[header.worker] != message.source:
             detail = f"spoke for worker {header.worker}, which is not on this rank"
             return [_from_rank(newest, message.source, detail)]
+        if header.kind == Kind.COMPUTED and header.step <= newest:
+            about = [round_ for round_ in self._open if round_.step == header.step]
+            return about[0].computed(header, message.payload) if about else []
         for round_ in self._open:
             if round_.step == header.step and header.kind == Kind.EVIDENCE:
                 return round_.remember(self._forensics.take(header, message.payload))

@@ -12,7 +12,7 @@ from detox.ps.pace import Times
 from detox.ps.patience import Wait
 from detox.ps.promises import Promises
 from detox.ps.stopwatch import Stopwatch
-from detox.wire import Codec, Header, Kind, WireError
+from detox.wire import Codec, Computed, Header, Kind, WireError
 
 LATE_STEPS = 8
 """Steps that late claims still count for."""
@@ -62,6 +62,7 @@ class Round:
         self._promises = promises
         self._deliveries = promises.begin()
         self._answered: list[set[int]] = [set() for _ in self.ballots]
+        self._computed: set[Edge] = set()
 
     @property
     def direct(self) -> bool:
@@ -79,7 +80,21 @@ class Round:
         events = self._route(header, payload, now)
         if edge in self.claims.since and edge[0] in self.ballots[edge[1]].tally.claims:
             self.claims.answer(edge, now)
+        if header.kind == Kind.CLAIM and all(b.settled or b.tally.majority is not None for b in self.ballots):
+            self.clock.agree()
         return self.remember(events)
+
+    def computed(self, header: Header, payload: memoryview) -> list[Event]:
+        """Takes COMPUTED of this step, which comes once for each file that a worker was asked for."""
+        edge = header.worker, header.file
+        try:
+            if edge not in self.claims.since or edge in self._computed:
+                raise WireError("COMPUTED was not asked for")
+            self._computed.add(edge)
+            self.clock.computed(Computed.unpack(payload).seconds)
+        except WireError as error:
+            return [Event(EventKind.MALFORMED, self.step, header.worker, None, str(error))]
+        return []
 
     def remember(self, events: list[Event]) -> list[Event]:
         """Adds to what there is to say of this step's workers."""

@@ -30,7 +30,7 @@ from detox.ps.round import LATE_STEPS, Round
 from detox.ps.trust import Trust
 from detox.tasks import TaskError
 from detox.tasks.samples import Files
-from detox.wire import BYE_LIMIT, DIGEST_BYTES, Codec, Kind, Session
+from detox.wire import BYE_LIMIT, DIGEST_BYTES, Codec, Computed, Kind, Session
 
 _MOMENT = 5.0  # seconds, at most, for the workers that are still busy with the last step
 
@@ -47,6 +47,8 @@ class StepRecord:
         step: its number, from 1.
         skipped: why no update was made; empty where one was.
         seconds: by part, see stopwatch.PARTS.
+        waits: seconds of "wait" by what was waited for, see stopwatch.WAITS.
+        computing: seconds that workers say that a file took them, the median and the most.
         bytes_in: bytes into the PS, headers included.
         copies: of a file, that workers were asked to compute, on average.
         warnings: a sentence for each worker that was put into quarantine before the step, for each rank that was lost
@@ -58,6 +60,8 @@ class StepRecord:
     seconds: dict[str, float]
     bytes_in: int
     copies: float
+    waits: dict[str, float]
+    computing: dict[str, float]
     warnings: tuple[str, ...] = ()
 
 
@@ -156,6 +160,7 @@ class Server:
         self._answers = {
             **broadcast.limits,
             Kind.CLAIM: DIGEST_BYTES,
+            Kind.COMPUTED: Computed.BYTES,
             Kind.GRADIENT: codec.limit,
             Kind.EVIDENCE: forensics.answer_limit,
             Kind.BYE: BYE_LIMIT,
@@ -214,7 +219,10 @@ class Server:
             skipped = self._update(step, votes, round_)
             bytes_in = self._session.bytes_received - received
             news = self._records.news(exceeded, strength)
-            yield StepRecord(step, skipped, round_.clock.read(), bytes_in, round_.copies, news)
+            clock = round_.clock
+            yield StepRecord(
+                step, skipped, clock.read(), bytes_in, round_.copies, clock.waits(), clock.computing(), news
+            )
         self.settle_accounts()
 
     def stop(self) -> None:

@@ -3,8 +3,13 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from statistics import median
 
 PARTS = ("wait", "transfer", "vote", "aggregate", "update")
+WAITS = ("weights", "compute", "claims", "fetch")
+"""What "wait" is made of, one after the other: the way of the weights to the worker that was the last to compute before
+each file had its majority; what it computed for; until these majorities had claimed; gradients on their way. Where
+gradients come without a claim, all that comes behind the last worker's computing is "fetch"."""
 
 
 class Stopwatch:
@@ -18,6 +23,9 @@ class Stopwatch:
         self._clock = clock
         self._begin = clock()
         self._seconds = dict.fromkeys(PARTS, 0.0)
+        self._last = 0.0, 0.0  # "wait" when a worker had computed, and for how long it had
+        self._agreed: float | None = None  # "wait" when each file had its majority
+        self._computing: list[float] = []
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
@@ -27,6 +35,29 @@ class Stopwatch:
             yield
         finally:
             self._seconds[name] += self._clock() - begin
+
+    def computed(self, seconds: float) -> None:
+        """A worker says that it has computed, for so long."""
+        wait = max(self._last[0], self.read()["wait"])  # which may be a rounding error less
+        if self._agreed is None:
+            self._last = wait, min(wait, seconds)
+        self._computing.append(min(wait, seconds))
+
+    def agree(self) -> None:
+        """Each file has a majority that claims the same; what workers do after that, nobody waits for."""
+        if self._agreed is None:
+            self._agreed = max(self._last[0], self.read()["wait"])
+
+    def waits(self) -> dict[str, float]:
+        """Seconds of what was waited for, see WAITS; they add up to "wait"."""
+        last, computing = self._last
+        agreed = last if self._agreed is None else self._agreed
+        wait = max(agreed, self.read()["wait"])
+        return dict(zip(WAITS, (last - computing, computing, agreed - last, wait - agreed), strict=True))
+
+    def computing(self) -> dict[str, float]:
+        """The median of what workers say that computing took, and the most; empty where none has said it."""
+        return {"median": median(self._computing), "slowest": max(self._computing)} if self._computing else {}
 
     def read(self) -> dict[str, float]:
         """Seconds of each part up to now; they add up to the time since the start."""

@@ -10,17 +10,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from detox.ps.stopwatch import PARTS
+from detox.ps.stopwatch import PARTS, WAITS
 from detox.reports.looks import Look, spelled
 from detox.reports.methods import Method
 
 COLUMNS = ("method", "rule", "r", "p", "attack", "what", "step", "value", "least", "greatest")
-"""Of the table, a row a number. `what` is a score, a part of a step or `total` (seconds, median), `clock` (seconds of
-training until that step), `reached` (seconds until a score), `bytes` (into the PS, per step), or one of CAUGHT; least
-and greatest are of the seeds."""
+"""Of the table, a row a number. `what` is a score, a part of a step, of its waiting, or `total` (seconds, median),
+`clock` (seconds of training until that step), `reached` (seconds until a score), `bytes` (into the PS, per step), or
+one of CAUGHT; least and greatest are of the seeds."""
 CAUGHT = ("bad_gradients", "true_positives", "false_positives")
 """Gradients of Byzantine workers, those of them that were outvoted, and honest ones that were; of all seeds."""
-_TIMES = (*PARTS, "total", "reached")
+_TIMES = (*PARTS, *WAITS, "total", "reached")
 
 
 class Point(NamedTuple):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from detox.errors import UserError
-from detox.ps.stopwatch import PARTS
+from detox.ps.stopwatch import PARTS, WAITS
 from detox.reports.drawn import CAUGHT, Drawn
 from detox.reports.looks import lines, plain_ticks
 from detox.reports.results import in_figures
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _FORMATS = (".png", ".pdf", ".svg")
 PART_COLOURS = dict(zip(PARTS, ("#c6cdd4", "#7aa6c2", "#3b6e8f", "#1d3b53", "#e0b060"), strict=True))
+PART_COLOURS |= dict(zip(WAITS, ("#b8d8ba", "#c6cdd4", "#e5e0c0", "#d9a6a6"), strict=True))
 """Of the parts of a step; no rule's."""
 _CAUGHT_COLOURS = {
     "of Byzantine workers, not outvoted": "#c44e52",
@@ -177,9 +178,11 @@ def parts(axes: "Axes", methods: Sequence[Drawn]) -> None:
     places, left = range(len(methods)), np.zeros(len(methods))
     longest = max((sum(method.seconds[part] for part in PARTS) for method in methods), default=0)
     unit, scale = ("seconds", 1) if longest >= 1 else ("milliseconds", 1000)
-    for part, colour in PART_COLOURS.items():
+    split = all(part in method.seconds for method in methods for part in WAITS)
+    for part in (*WAITS, *PARTS[1:]) if split else PARTS:
         widths = np.array([scale * method.seconds[part] for method in methods])
-        axes.barh(places, widths, left=left, label="compute + wait" if part == "wait" else part, color=colour)
+        label = "compute + wait" if part == "wait" else part
+        axes.barh(places, widths, left=left, label=label, color=PART_COLOURS[part])
         left += widths
     axes.set_yticks(places, [method.label for method in methods], parse_math=False)
     axes.invert_yaxis()

@@ -50,7 +50,8 @@ class Method:
     @property
     def median_seconds(self) -> dict[str, float]:
         """By part and in `total`, the median over the steps (the first compiles and loads), the mean of the runs."""
-        return {name: mean(run.median_seconds[name] for run in self.runs) for name in self.runs[0].median_seconds}
+        known = [name for name in self.runs[0].median_seconds if all(name in run.median_seconds for run in self.runs)]
+        return {name: mean(run.median_seconds[name] for run in self.runs) for name in known}
 
     @property
     def bytes_per_step(self) -> float:

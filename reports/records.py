@@ -59,6 +59,7 @@ class Step(Made):
     __pydantic_config__ = ConfigDict(strict=True, extra="allow")  # type: ignore[misc]
     seconds: dict[str, Number]
     bytes_in: Number
+    waits: NotRequired[dict[str, Number]]
 
 
 class Summary(TypedDict):

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from detox.config import Config
 from detox.config.adversary import create_placement
 from detox.ps.folder import RunFolder
-from detox.ps.stopwatch import PARTS
+from detox.ps.stopwatch import PARTS, WAITS
 from detox.reports.records import (
     RunError,
     finite,
@@ -128,9 +128,12 @@ class FinishedRun:
 
     @cached_property
     def median_seconds(self) -> dict[str, float]:
-        """By part and in `total`, the median over the steps."""
-        steps = [line["seconds"] | {"total": sum(line["seconds"].values())} for line in self.metrics]
-        return {name: median(step[name] for step in steps) for name in (*PARTS, "total")}
+        """By part, part of "wait" where these are known, and in `total`, the median over the steps."""
+        steps = [
+            line["seconds"] | line.get("waits", {}) | {"total": sum(line["seconds"].values())} for line in self.metrics
+        ]
+        known = [name for name in WAITS if all(name in step for step in steps)]
+        return {name: median(step[name] for step in steps) for name in (*PARTS, *known, "total")}
 
     def reached(self, target: Target) -> tuple[int, float] | None:
         """Step and seconds of the first evaluation with a score as good as that; None if it never came."""

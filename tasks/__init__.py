@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MODELS", "TAKEN", "TASKS", "Batches", "FlatModel", "Task", "TaskError", "create_task"]
 
-TAKEN = frozenset({"step", "seconds", "bytes_in", "skipped", "copies", "votes"})
+TAKEN = frozenset({"step", "seconds", "bytes_in", "skipped", "copies", "votes", "waits", "computing"})
 """What a line of metrics.jsonl says besides the scores: names that no score can have."""
 
 _HOMES = {

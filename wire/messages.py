@@ -1,5 +1,6 @@
 """The messages of a job: a fixed binary header, then a payload of known size."""
 
+import math
 import struct
 import zlib
 from dataclasses import dataclass
@@ -67,6 +68,8 @@ class Kind(IntEnum):
     """PS to worker rank, and from there to the others: a slice of the weights, of which `file` is the number."""
     MISSING = 17
     """Worker rank to PS: the slice of this number did not come (a byte of 0), or was wrong (1)."""
+    COMPUTED = 18
+    """Worker to PS: the gradient of this file is computed, and what that took; see Computed. For metrics alone."""
     DIAL = 18
     """PS to worker rank, over MPI: go on over TCP, to this address, with this key (JSON)."""
 
@@ -184,6 +187,32 @@ class Work:
             raise WireError(f"{len(payload)} bytes are no WORK")
         weights_digest, seed, claim = cls._FIELDS.unpack_from(payload)
         return cls(weights_digest, seed, claim, np.frombuffer(payload, "<i8", offset=cls._FIELDS.size))
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """Payload of COMPUTED.
+
+    Attributes:
+        seconds: that computing took, at least 0 and finite.
+    """
+
+    seconds: float
+
+    _FIELDS = struct.Struct("<d")
+    BYTES = _FIELDS.size
+
+    def pack(self) -> bytes:
+        """The payload's bytes."""
+        return self._FIELDS.pack(self.seconds)
+
+    @classmethod
+    def unpack(cls, payload: bytes | memoryview) -> "Computed":
+        """The inverse of pack."""
+        seconds = cls._FIELDS.unpack(payload)[0] if len(payload) == cls.BYTES else math.nan
+        if not 0 <= seconds < math.inf:
+            raise WireError("what is no number of seconds as COMPUTED")
+        return cls(seconds)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import numpy as np
 
 from detox.errors import JobError
 from detox.tasks import FlatModel, Task
-from detox.wire import PROBE, Codec, Header, Kind, Message, Pulse, Session, Work, claim_of, digest_of
+from detox.wire import PROBE, Codec, Computed, Header, Kind, Message, Pulse, Session, Work, claim_of, digest_of
 from detox.wire.evidence import Evidence, Question
 from detox.worker.adversary import Adversary
 from detox.worker.momentum import Momentum
@@ -155,7 +155,7 @@ class WorkerRank:
 
     def _compute(self, header: Header, work: Work) -> None:
         """The gradient of a file; a Byzantine worker computes it too, and hands it to the adversary."""
-        weights = self._weights[header.step]
+        began, weights = self._session.clock(), self._weights[header.step]
         if self._loaded != header.step:
             if digest_of(weights) != work.weights_digest:
                 raise JobError(f"the weights of step {header.step} arrived changed")
@@ -172,6 +172,9 @@ class WorkerRank:
                 self._shared[key] = vector
         if self._momentum is not None and header.step != PROBE:
             vector = self._momentum.add(header.worker, vector)
+        if header.step != PROBE:
+            spent = Computed(self._session.clock() - began)
+            self._session.send([PS], replace(header, kind=Kind.COMPUTED), spent.pack())
         if self._adversary is None:
             self._submit(header, work, vector)
         elif byzantine:
