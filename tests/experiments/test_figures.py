@@ -1,5 +1,6 @@
 """The pictures of the docs: drawn from kept numbers, in one order, with one look and one spelling a method."""
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,16 @@ def test_methods_stand_in_one_order_and_are_spelled_as_in_prose(figures, name):
 def _expected(kept):
     rules = list(COLOURS)
     return sorted(((rules.index(one.look.rule), one.look.detox) for one in kept), key=lambda of: (of[0], not of[1]))
+
+
+def test_each_size_of_byzshield_has_its_assignments_in_one_order(figures):
+    with (FIGURES / "byzshield-quick.csv").open(newline="") as file:
+        kept = {(row["p"], figures.ASSIGNMENTS[row["name"]]) for row in csv.DictReader(file)}
+    panels = figures.byzshield().axes
+    assert len(panels) == len({p for p, _ in kept})
+    for axes in panels:
+        size = axes.get_title().split(",")[0].removeprefix("p = ")
+        assert _labels(axes) == [label for label in figures.ASSIGNMENTS.values() if (size, label) in kept]
 
 
 def test_the_rows_of_the_attacks_go_from_the_best_worst_case_down(figures):
