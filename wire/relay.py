@@ -12,9 +12,9 @@ import numpy as np
 from detox.wire.messages import DIGEST_BYTES, WireError, digest_of
 
 PS = 0
-FROM_RANKS = 17
-"""Ranks from which on slices pay: with 46 hosts a prototype had them everywhere in about four times what the weights
-take on one link, where whole weights take that once for each rank; up to 16 ranks the star is as good."""
+FROM_RANKS = 6
+"""Ranks from which on slices pay: with six hosts a step was 1.5 times as quick, with 45 2.6 times; with three it
+depends on the links (docs/experiments/cluster.md)."""
 FROM_BYTES = 2**20
 """Bytes of weights from which on they pay: below, slices are messages of little more than their headers."""
 

@@ -141,7 +141,7 @@ def test_the_first_weights_have_longer_but_never_longer_than_a_step_allows():
         assert [index for index, _ in parts.ask(late + 0.01)] == [3, 4], (first, most)
 
 
-def test_slices_pay_from_seventeen_ranks_and_a_mebibyte_on():
+def test_slices_pay_from_some_ranks_and_a_mebibyte_on():
     assert pays(FROM_RANKS, FROM_BYTES // 4)
     assert not pays(FROM_RANKS - 1, 10**9)
     assert not pays(1000, FROM_BYTES // 4 - 1)
