@@ -222,3 +222,14 @@ def test_near_the_time_limit_a_run_is_queued_again_and_resumes_to_the_same_bits(
     assert "resumed after step" in _text(checkout)
     (summary,) = _summaries(checkout)
     assert summary["weights_digest"] == uninterrupted
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", ["train", "srun"])
+def test_over_tcp_the_bits_are_the_same(slurm, checkout, baseline, script):
+    tcp = ["--transport.channel", "tcp", "--transport.listen", "10.77.0.1"]  # hosts know each other by no name here
+    slurm.submit(checkout, f"launch/slurm/{script}.sbatch", "run.toml", *tcp)
+    slurm.until(lambda: _summaries(checkout), "a summary")
+    (summary,) = _summaries(checkout)
+    assert summary["weights_digest"] == baseline["weights_digest"]
+    assert set(summary["hosts"]) == {f"10.77.0.{i}" for i in range(2, HOSTS + 1)}
