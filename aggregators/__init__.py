@@ -10,6 +10,7 @@ from detox.aggregators.hierarchy import Hierarchy
 from detox.aggregators.pairs import PAIRS, create_hierarchy
 from detox.aggregators.registry import PREAGGREGATORS, RULES, tolerates
 from detox.aggregators.rule import Rule
+from detox.aggregators.shares import Share, shares
 
 __all__ = [
     "PAIRS",
@@ -18,6 +19,8 @@ __all__ = [
     "AggregatorError",
     "Hierarchy",
     "Rule",
+    "Share",
     "create_hierarchy",
+    "shares",
     "tolerates",
 ]

@@ -92,10 +92,10 @@ def geometric_median(rows: Rows, f: int) -> Array:
 
     A vector with a NaN or an infinity does not count. Takes memory of the size of n min(n, d).
     """
-    if rows.n > rows.d:
+    if rows.n > rows.width:
         counted = np.isfinite(squared_norms(rows))
         counted[0] |= not counted.any()
-        return rows.vector(_weiszfeld_of_points(rows.columns(np.arange(rows.d))[counted]))
+        return rows.vector(_weiszfeld_of_points(rows.columns(np.arange(rows.width))[counted]))
     return rows.combine(geometric_median_weights(rows.gram()))
 
 

@@ -48,7 +48,7 @@ def settled(rows: Rows, choose: Callable[[Floats], tuple[T, float]]) -> T:
 
 def too_close(gap: float, rows: Rows) -> bool:
     """Whether float32 products may have decided wrongly."""
-    return 0 < gap < max(CLOSE, FEW_COLUMNS / math.sqrt(rows.d))
+    return 0 < gap < max(CLOSE, FEW_COLUMNS / math.sqrt(rows.width))
 
 
 def clearance(scores: Floats, m: int) -> float:

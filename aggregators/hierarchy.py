@@ -13,6 +13,7 @@ from detox.aggregators.errors import AggregatorError, concerning
 from detox.aggregators.registry import PREAGGREGATORS, RULES
 from detox.aggregators.rows import FAST_FROM, Rows, Weighted
 from detox.aggregators.rule import Rule
+from detox.aggregators.stored import Owners
 from detox.aggregators.votes import as_rows
 from detox.errors.words import nearest
 
@@ -109,7 +110,15 @@ class Hierarchy:
         stages = [*(PREAGGREGATORS[p] for p in self.pre), self._a0, self._a1]
         return any(option in stage.options and option not in self.options.get(stage.name, {}) for stage in stages)
 
-    def __call__(self, votes: Array, *, f: int, rng: np.random.Generator, previous: Array | None = None) -> Array:
+    def __call__(
+        self,
+        votes: Array,
+        *,
+        f: int,
+        rng: np.random.Generator,
+        previous: Array | None = None,
+        owners: Owners | None = None,
+    ) -> Array:
         """Aggregate votes (n, d), of which at most f are bad, to (d,).
 
         Args:
@@ -117,12 +126,13 @@ class Hierarchy:
             f: upper bound on the number of bad votes.
             rng: permutes the votes, and serves stages with a random part.
             previous: (d,), the last result, for stages that start from it (centered_clipping); in each vote group too.
+            owners: who has other columns of the same votes, and runs the same on them; None: nobody.
         """
-        rows, f = as_rows(votes, self.threads), integer("f", f)
+        rows, f = as_rows(votes, self.threads, owners), integer("f", f)
         self._plan(rows.n, f)
         given = {"rng": generator("rng", rng)} | ({} if previous is None else {"previous": previous})
         for name in self.pre:
-            rows = as_rows(self._run(PREAGGREGATORS[name], rows, f, given), self.threads)
+            rows = as_rows(self._run(PREAGGREGATORS[name], rows, f, given), self.threads, owners)
         sizes, faults, bad_groups = self._group(rows.n, f)
         if len(sizes) == 1:
             return self._run(self._a0, rows, f, given)

@@ -58,16 +58,16 @@ class Rows(Stored):
                     chunk = chunk - chunk[point, :]
                 return (g + g.T) / 2  # a product of matrices need not be symmetric to the bit
 
-        return sum(self._chunks(products), np.zeros((self.n + len(e),) * 2))
+        return self._total(self._chunks(products), (self.n + len(e),) * 2)
 
     def squared_norms(self) -> Floats:
         """Squared norms, (n,), summed in float64."""
         with np.errstate(all="ignore"):
-            return sum(
+            return self._total(
                 self._chunks(
                     lambda start, stop: on_host(self.xp.sum(self._wide(self._chunk(start, stop)) ** 2, axis=1))
                 ),
-                np.zeros(self.n),
+                (self.n,),
             )
 
     def combine(self, weights: Floats, *extra: Array) -> Array:
@@ -171,7 +171,7 @@ class Rows(Stored):
                 each = [(chunk - self._wide(v[start:stop])) ** 2 for v in vectors]
                 return on_host(self.xp.sum(sum(each[1:], each[0]), axis=1))
 
-        total = sum(self._chunks(squares), np.zeros(self.n))
+        total = self._total(self._chunks(squares), (self.n,))
         return np.where(np.isfinite(total), total, np.inf)
 
     def _sorted(self, x: Array) -> Array:

@@ -100,7 +100,7 @@ def dnc(
         )
     drop = ceil(c * f)
     rng = np.random.default_rng(0) if rng is None else rng
-    draws = [rng.choice(rows.d, min(columns, rows.d), replace=False) for _ in range(iterations if drop else 1)]
+    draws = [rng.choice(rows.width, min(columns, rows.width), replace=False) for _ in range(iterations if drop else 1)]
     samples = [rows.columns(np.sort(draw)) for draw in draws]
     with np.errstate(over="ignore", invalid="ignore"):
         bad = ~np.all([(x**2).sum(axis=1) < HUGE for x in samples], axis=0)
@@ -112,7 +112,7 @@ def dnc(
         kept = np.flatnonzero(good) if good.any() else np.arange(1)
         result = rows.combine(average(rows.n, kept))
         # What makes a vector bad can lie outside its sample; where the mean is finite none of its vectors is bad.
-        unread = np.flatnonzero(~bad & ~good if rows.xp.all(rows.xp.isfinite(result)) else ~bad)
+        unread = np.flatnonzero(~bad & ~good if rows.finite(result) else ~bad)
         missed = [i for i in unread if np.isinf(squared_norms(rows.select(np.array([i])))[0])]
         if not missed:
             return result

@@ -1,7 +1,7 @@
 """The (n, d) votes where they lie: which rows are meant, and how their columns are read, chunk by chunk."""
 
-from collections.abc import Callable
-from typing import Any, Self
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol, Self
 
 import array_api_compat
 import numpy as np
@@ -12,10 +12,28 @@ from detox.aggregators.errors import AggregatorError
 
 CHUNK = 1 << 22
 """Elements that an operation copies at a time."""
-SLAB = 1 << 18
+BLOCK = 1 << 18
+"""Columns that are summed over before anything is added to the sum: owners of votes by columns own whole blocks, and so
+have the bits of one owner of all. The last block may have fewer."""
+SLAB = BLOCK
 """Columns of a slab: its results stay in the cache until they are used."""
 NARROWEST = 16
 """Columns that the kernels need at least."""
+
+
+class Owners(Protocol):
+    """Those that have the columns of the votes between them: each runs the same rule on its own columns.
+
+    Attributes:
+        begin: the first column that is here; a multiple of BLOCK.
+        width: columns of all owners together.
+    """
+
+    begin: int
+    width: int
+
+    def gather(self, part: Floats) -> Floats:
+        """(k, ...) of each owner -> those of all, one behind the other in the order of their columns."""
 
 
 class Stored:
@@ -25,9 +43,13 @@ class Stored:
         x: (rows, d), floating.
         threads: size of the pool that goes over chunks of columns.
         index: (n,), which rows of x, in this order; all unless given.
+        owners: who has other columns of the same vectors; None: nobody, d are all.
+
+    Attributes:
+        width: columns, those of other owners among them.
     """
 
-    def __init__(self, x: Array, threads: int = 1, index: Index | None = None) -> None:
+    def __init__(self, x: Array, threads: int = 1, index: Index | None = None, owners: Owners | None = None) -> None:
         self.x = x
         self.xp = array_api_compat.array_namespace(x)
         self.device = array_api_compat.device(x)
@@ -35,12 +57,14 @@ class Stored:
         self.threads = threads
         self.index = np.arange(len(x)) if index is None else index
         self.n, self.d = len(self.index), x.shape[1]
+        self.owners = owners
+        self.width = self.d if owners is None else owners.width
         self._at = self.xp.asarray(self.index, device=self.device)
         self._whole = np.array_equal(self.index, np.arange(len(x)))
 
     def select(self, index: Index) -> Self:
         """These of the rows, in this order; nothing is copied."""
-        return type(self)(self.x, self.threads, self.index[index])
+        return type(self)(self.x, self.threads, self.index[index], self.owners)
 
     def columnwise(self, work: Callable[[Self], Array]) -> Array:
         """The vector (d,) that `work` returns, a slab of columns at a time: for what looks at single columns."""
@@ -62,30 +86,45 @@ class Stored:
         """A vector (d,) that the caller gives; `AggregatorError` unless it is finite, as the votes' dtype too."""
         v = self._vector(v, name)
         with np.errstate(over="ignore"):
-            if not self.xp.all(self.xp.isfinite(self.xp.astype(v, self.dtype))):
+            if not self.finite(self.xp.astype(v, self.dtype)):
                 raise AggregatorError(f"{name} must be a vector without NaN or infinity")
         return v
 
+    def finite(self, v: Array) -> bool:
+        """Whether a vector (d,), and what other owners have of it, holds neither NaN nor infinity."""
+        here = self.xp.all(self.xp.isfinite(v))
+        return bool(here) if self.owners is None else bool(self.owners.gather(np.array([float(here)])).all())
+
     def vector(self, v: Floats) -> Array:
-        """A vector (d,) from the host as one of the votes' library, dtype and device."""
+        """A vector (width,) from the host as one (d,) of the votes' library, dtype and device."""
+        v = v if self.owners is None else v[self.owners.begin : self.owners.begin + self.d]
         return self.xp.astype(self.xp.asarray(v, device=self.device), self.dtype)
 
     def like(self, x: Array) -> Self:
         """Another array of the same library, dtype and number of columns."""
-        return type(self)(x, self.threads)
+        return type(self)(x, self.threads, None, self.owners)
 
     def columns(self, index: Index) -> Floats:
-        """The columns of that index, (n, len(index)), as float64 on the host."""
-        xp = self.xp
+        """The columns of that index, which ascends, (n, len(index)), as float64 on the host."""
+        xp, owners = self.xp, self.owners
+        if owners is not None:
+            index = index[(owners.begin <= index) & (index < owners.begin + self.d)] - owners.begin
         at = xp.asarray(index, device=self.device)
-        return on_host(self._wide(xp.take(xp.take(self.x, at, axis=1), self._at, axis=0)))
+        here = on_host(self._wide(xp.take(xp.take(self.x, at, axis=1), self._at, axis=0)))
+        return here if owners is None else np.ascontiguousarray(owners.gather(here.T).T)
 
     def _chunk(self, start: int, stop: int) -> Array:
         part = self.x[:, start:stop]
         return part if self._whole else self.xp.take(part, self._at, axis=0)
 
     def _chunks(self, work: Any) -> Any:
-        return over_chunks(work, self.d, max(1, CHUNK // self.n), self.threads)
+        size = max(1, min(CHUNK // self.n, BLOCK))
+        return over_chunks(work, self.d, 1 << (size.bit_length() - 1), self.threads)  # parts of a block
+
+    def _total(self, parts: Iterator[Floats], shape: tuple[int, ...]) -> Floats:
+        """The sum of what each chunk comes to, of that shape, in the order of their columns, whoever has them."""
+        every = parts if self.owners is None else self.owners.gather(np.stack(list(parts)))
+        return sum(every, np.zeros(shape))
 
     def _wide(self, x: Array) -> Array:
         return self.xp.astype(x, self.xp.float64)

@@ -8,21 +8,22 @@ from detox.aggregators.arguments import integer
 from detox.aggregators.arrays import Array, served
 from detox.aggregators.errors import AggregatorError
 from detox.aggregators.rows import FAST_FROM, Rows
+from detox.aggregators.stored import Owners
 
 if TYPE_CHECKING:
     from detox.aggregators.kernels.fast import FastRows
 
 
-def as_rows(gradients: Array, threads: int = 1) -> Rows:
-    """The votes (n, d) as `Rows`, in the fastest form for where they lie."""
+def as_rows(gradients: Array, threads: int = 1, owners: Owners | None = None) -> Rows:
+    """The votes (n, d) as `Rows`, in the fastest form for where they lie; see Stored."""
     gradients, threads = served(gradients, "gradients"), integer("threads", threads, least=1)
     if gradients.ndim != 2 or 0 in gradients.shape:
         raise AggregatorError(f"gradients must have shape (n, d), neither 0; got {tuple(gradients.shape)}")
     if gradients.shape[0] * gradients.shape[1] >= FAST_FROM:
         kernels = _kernels()
         if kernels is not None and kernels.serves(gradients):
-            return kernels(gradients, threads)
-    return Rows(gradients, threads)
+            return kernels(gradients, threads, None, owners)
+    return Rows(gradients, threads, None, owners)
 
 
 @functools.cache

@@ -28,9 +28,9 @@ def create_adversary(config: Config, ranks: list[int], rank: int, fellows: Any, 
 
     Args:
         config: of the run.
-        ranks: rank of each worker, the PS being 0.
+        ranks: rank of each worker, behind the servers.
         rank: this rank.
-        fellows: messages to the other workers' ranks, which are numbered one less there.
+        fellows: messages to the other workers' ranks, numbered from 0 there.
         d: entries of a gradient.
     """
     attack = config.attack
@@ -38,8 +38,8 @@ def create_adversary(config: Config, ranks: list[int], rank: int, fellows: Any, 
         attack.kind,
         ATTACKS[attack.kind].strength(config.p, config.q) if attack.scale is None else attack.scale,
         create_placement(config),
-        [other - 1 for other in ranks],
-        rank - 1,
+        [other - config.servers for other in ranks],
+        rank - config.servers,
         fellows,
         attack.wait,
         attack.seed,

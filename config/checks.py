@@ -8,6 +8,7 @@ from detox.assignment.schemes import AuditedFiles
 from detox.config.advice import advise
 from detox.config.derived import Config, unsound
 from detox.config.fields import ConfigError
+from detox.config.sharing import unshared
 from detox.errors.words import counted
 from detox.ps.ballots import VOTES
 from detox.ps.best import KNOWN
@@ -71,6 +72,8 @@ def _objection(config: Config) -> str:
             'groups_within = "class": over TCP ranks may come later, of whose class nobody knows yet; set '
             'transport.channel = "mpi"'
         )
+    if config.servers > 1 and (why := unshared(config)):
+        return f"servers = {config.servers}: {why}"
     if config.transport.relay == "star" and (idle := sorted(RELAYS.keys() & set(config.fault.kind))):
         return f'fault.kind = {idle[0]}: no rank passes weights on as a star; set transport.relay = "relay"'
     if config.init is not None and not Path(config.init).expanduser().is_file():

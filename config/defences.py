@@ -92,14 +92,15 @@ class ForensicsConfig(Section):
     """Bytes of a dissenter's gradient that are examined, and asked for where it is not here: of its first pieces that
     differ, of 256 KiB each; one piece at the least. Examining takes the PS some 10 ms per MiB."""
 
-    def create(self, size: int, tensors: Sequence[tuple[str, int]]) -> Forensics:
+    def create(self, size: int, tensors: Sequence[tuple[str, int]], *, whole: bool = True) -> Forensics:
         """The forensics of vectors of so many entries.
 
         Args:
             size: entries of a vector.
             tensors: name and entries of each tensor in it, in order.
+            whole: whether the PS has whole votes; else nobody is examined.
         """
-        return Forensics(size, tensors, every=self.every, limit=self.limit)
+        return Forensics(size, tensors, every=self.every if whole else 0, limit=self.limit)
 
 
 class QuarantineConfig(Section):

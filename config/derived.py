@@ -14,7 +14,7 @@ from detox.assignment.schemes import AuditedFiles, Scheme
 from detox.config.fields import ConfigError
 from detox.config.identity import deciding, identity_of
 from detox.config.schema import Fields
-from detox.ps.ballots import VOTES, FullBallot, ToleranceBallot
+from detox.ps.ballots import VOTES, DigestBallot, FullBallot, ToleranceBallot
 from detox.ps.ballots.ballot import CreateBallot
 from detox.ps.best import Best
 from detox.ps.quarantine import Quarantine
@@ -81,8 +81,8 @@ class Config(Fields):
     @property
     def chained(self) -> int:
         """What chain_every comes to."""
-        if self.chain_every is not None:
-            return self.chain_every
+        if self.chain_every is not None or self.servers > 1:
+            return self.chain_every or 0
         return 1 if self.vote == "digest" and self.r > 1 else 10
 
     @property
@@ -98,8 +98,8 @@ class Config(Fields):
         return "never" if self.q == 0 or unsound(self) else "graph"
 
     def ranks(self) -> int | None:
-        """Ranks that the run needs, PS included; None where any number does."""
-        return None if self.workers_per_rank is None else 1 + -(-self.p // self.workers_per_rank)
+        """Ranks that the run needs, servers included; None where any number does."""
+        return None if self.workers_per_rank is None else self.servers + -(-self.p // self.workers_per_rank)
 
     @property
     def computing(self) -> Computing:
@@ -144,6 +144,8 @@ class Config(Fields):
         """
         if self.vote == "tolerance":
             return partial(ToleranceBallot, tolerance=self.vote_tolerance, d=d, words=words)
+        if self.servers > 1:
+            return partial(DigestBallot, servers=self.servers)
         return FullBallot if self.r == 1 else VOTES[self.vote]
 
     def create_task(self) -> "Task":
@@ -158,7 +160,7 @@ class Config(Fields):
         Raises:
             WeightsError, ConfigError: the file cannot be used, or is of another model.
         """
-        model = self.optimizer.create(task, self.seed, self.steps, self.computing)
+        model = self.optimizer.create(task, self.seed, self.steps, self.computing, self.servers)
         if self.init is not None:
             from detox.ps.weights import read_weights  # later too
 

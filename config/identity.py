@@ -17,6 +17,7 @@ _LEFT_OUT: dict[str, Any] = {
     "metrics": True,
     "checkpoints_kept": True,
     "chain_every": True,
+    "servers": True,
     "aggregator": {"threads"},
     "transport": {"channel", "listen", "poll", "start_deadline", "p_min", "absence", "relay"},
 }
@@ -30,8 +31,8 @@ def identity_of(fields: dict[str, Any]) -> str:
 def deciding(config: BaseModel, quarantines: bool) -> dict[str, Any]:
     """All fields that decide the result, those of sections within them.
 
-    Left out are `output`, `log_every`, `metrics`, `checkpoints_kept`, `chain_every`, `aggregator.threads`, what
-    `transport` says of channel, start, absence, relay and pace, and, without quarantine, `checkpoint_every`; with
+    Left out are `output`, `log_every`, `metrics`, `checkpoints_kept`, `chain_every`, `servers`, `aggregator.threads`,
+    what `transport` says of channel, start, absence, relay and pace, and, without quarantine, `checkpoint_every`; with
     quarantine a checkpoint closes the accounts of the steps before it, which may convict earlier. `eval_every` and
     `compression` change no weight but metrics and bytes, which are results too, and stay in. Of `init` the file's
     content counts, not its name.

@@ -103,13 +103,13 @@ class FaultConfig(Section):
         return self.on(worker, step) and self._by_worker[worker] in CORRUPTIONS
 
     def create_channel(
-        self, channel: Channel, codec: Codec, rank: int, ranks: Sequence[int], abort: Callable[[], None]
+        self, channel: Channel, codecs: Sequence[Codec], rank: int, ranks: Sequence[int], abort: Callable[[], None]
     ) -> Channel:
         """The rank's channel, with the faults of its workers around it if they break down or send faulty messages.
 
         Args:
             channel: carries the rank's messages.
-            codec: how gradients travel.
+            codecs: how gradients travel to each of its peers.
             rank: the rank.
             ranks: rank of each worker.
             abort: ends the rank the way that MPI has for it.
@@ -120,7 +120,7 @@ class FaultConfig(Section):
             return channel
         return Faults(
             channel,
-            codec,
+            codecs,
             own,
             others=next((worker for worker, other in enumerate(ranks) if other != rank), len(ranks)),
             times=self._times,

@@ -1,6 +1,6 @@
 """How a run learns: the optimizer of the update at the PS, and the data that files draw from."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from pydantic import Field
@@ -64,7 +64,15 @@ class OptimizerConfig(Section):
             return "optimizer.schedule_options.T_max: the length of cosine is steps"
         return ""
 
-    def create(self, task: "Task", seed: int, steps: int, computing: Computing | None = None) -> "GlobalModel":
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What the class in torch.optim is given."""
+        optional = {"momentum": self.momentum, "weight_decay": self.weight_decay}
+        return {"lr": self.lr, **{name: value for name, value in optional.items() if value}, **self.options}
+
+    def create(
+        self, task: "Task", seed: int, steps: int, computing: Computing | None = None, servers: int = 1
+    ) -> "GlobalModel":
         """The PS's model of a task with this optimizer, for a run of so many steps.
 
         Args:
@@ -72,22 +80,23 @@ class OptimizerConfig(Section):
             seed: of the initial weights.
             steps: length of the run.
             computing: how gradients are computed.
+            servers: that share the model.
 
         Raises:
             ConfigError: the optimizer does not exist, or does not take its arguments; the model is too large.
         """
         from detox.ps.model import GlobalModel  # which imports torch; commands that only start a job do not wait for it
+        from detox.ps.shared import SharedModel
 
-        optional = {"momentum": self.momentum, "weight_decay": self.weight_decay}
         stepped = {"milestones": list(self.milestones), "gamma": self.gamma} if self.schedule == "step" else {}
-        arguments = {"lr": self.lr, **{name: value for name, value in optional.items() if value}, **self.options}
+        kind = GlobalModel if servers == 1 else SharedModel
         try:
-            model = GlobalModel(
+            model = kind(
                 task,
                 seed=seed,
                 steps=steps,
                 optimizer=self.name,
-                arguments=arguments,
+                arguments=self.arguments,
                 schedule=self.schedule,
                 schedule_options=self.schedule_options | stepped,
                 warmup=self.warmup,

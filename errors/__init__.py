@@ -16,6 +16,7 @@
       x JobError(RuntimeError)       what failed on the way; exit status 1
         + StartError                 the ranks did not start, or not as they have to
         + ServerError                too few votes, step after step
+        + LostServerError            a server that shares the model is gone
         + CheckpointError            no checkpoint can be used
         + EvaluationError            the task's evaluation failed
         + ChainError                 chain.jsonl is no chain of digests

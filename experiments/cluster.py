@@ -137,9 +137,8 @@ def _train(comm: Any, method: str, options: argparse.Namespace, folder: str) -> 
 
     own, near = comm.Dup(), comm.Dup()
     if comm.rank != PS:
-        others = [peer for peer in range(1, comm.size) if peer != comm.rank]
-        session = Session(Transport(own, [PS]))
-        work(session, comm.rank, lambda: Session(fellows()), abort, lambda: Session(Transport(near, others)))
+        session, rank = Session(Transport(own, [PS])), comm.rank
+        work(session, rank, lambda first: Session(fellows(first)), abort, lambda peers: Session(Transport(near, peers)))
         return [], ""
     from detox.launch.serve import serve
     from detox.ps.folder import RunFolder

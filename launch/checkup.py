@@ -11,8 +11,11 @@ from statistics import median
 from typing import Literal
 
 import detox.aggregators
+from detox.aggregators import shares
 from detox.config import Config
+from detox.errors import UserError
 from detox.errors.words import counted, named
+from detox.launch.mpirun import assign_ranks
 from detox.launch.patients import Patient
 from detox.ps.ballots.tolerance import distance
 
@@ -144,11 +147,14 @@ def of_memory(patients: Sequence[Patient], config: Config, gradient: int, ps_hos
     available |= {ps_host: ps_memory} if ps_memory else {}
     if not gradient or not available:
         return []
-    workers = config.workers_per_rank or -(-config.p // max(1, len(patients)))
+    further = range(1, config.servers)
+    workers = config.workers_per_rank or -(-config.p // max(1, len(patients) - len(further)))
     kept = config.votes if config.vote == "digest" else config.p * config.files_per_worker
-    needed = Counter({ps_host: gradient * (kept + 4)})
+    votes = gradient * (-(-kept // config.servers) + 4)
+    needed = Counter({ps_host: votes})
     for patient in patients:
-        needed[patient.host] += gradient * (2 * workers * config.files_per_worker + 4)
+        claimed = gradient * (2 * workers * config.files_per_worker + 4)
+        needed[patient.host] += votes if patient.rank in further else claimed
     short = [
         f"{host} has {memory / 1e9:.1f} GB and needs about {needed[host] / 1e9:.1f}"
         for host, memory in available.items()
@@ -159,6 +165,25 @@ def of_memory(patients: Sequence[Patient], config: Config, gradient: int, ps_hos
     least = min(available, key=lambda host: available[host] / max(1, needed[host]))
     found = f"{available[least] / 1e9:.1f} GB available on {least}, about {needed[least] / 1e9:.1f} GB needed"
     return [Check("green", "memory", found)]
+
+
+def of_servers(config: Config, d: int, ranks: int) -> list[Check]:
+    """Whether there are parameters and ranks enough for several servers.
+
+    Args:
+        config: the run's.
+        d: parameters, 0 where they are not known.
+        ranks: besides the PS's.
+    """
+    if config.servers == 1:
+        return []
+    try:
+        assign_ranks(config, ranks)
+        largest = max(share.d for share in shares(d, 0, config.servers)) if d else 0
+    except UserError as error:
+        return [Check("red", "servers", str(error), "fewer servers, or more hosts")]
+    found = f"ranks 0 to {config.servers - 1} share the model" + f", at most {largest / d:.0%} each" * bool(d)
+    return [Check("green", "servers", found)]
 
 
 def of_bits(patients: Sequence[Patient], own: bytes | None, config: Config, d: int, exact: int = 0) -> list[Check]:

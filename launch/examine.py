@@ -9,7 +9,7 @@ from rich.console import Console
 
 from detox.config import Config, ConfigError, override, read_config
 from detox.launch import failure
-from detox.launch.checkup import of_bits, of_folder, of_memory, of_mpi, of_network, of_ranks
+from detox.launch.checkup import of_bits, of_folder, of_memory, of_mpi, of_network, of_ranks, of_servers
 from detox.launch.environment import handle_signals
 from detox.launch.history import of_history
 from detox.launch.measure import measure, plain
@@ -59,6 +59,7 @@ def _examine(session: Session, config: Config, lost: str, colour: bool, history:
     checks += of_network(patients, 4 * (size or 0))
     checks += of_memory(patients, config, 4 * (size or 0), platform.node(), available_memory())
     d, exact = (0, 0) if model is None else (model.d, model.words)
+    checks += of_servers(config, d, len(session.peers))
     checks += of_folder(config, size) + of_bits(patients, own, config, d, exact)
     if history is not None:
         checks += of_history([platform.node(), *(patient.host for patient in patients)], history)

@@ -42,7 +42,7 @@ def join(argv: list[str]) -> int:
     session = Session(channel, sleep=sleep)
     try:
         # Workers have no way to each other: those that collude are refused by the parameter server's side.
-        status, orderly = work(session, 1, lambda: Network().session(0, []), _abort)
+        status, orderly = work(session, 1, lambda _: Network().session(0, []), _abort)
         channel.close_entrance()
         session.wait(lambda: not channel.connected, lambda _: None, deadline=session.clock() + _GOODBYE)
     finally:

@@ -50,6 +50,8 @@ def check(config: Config) -> None:
     """Raises ConfigError where a config takes what only mpirun gives."""
     if config.workers_per_rank not in (None, 1):
         raise ConfigError("workers_per_rank: each worker has a key and a process of its own here; leave it out")
+    if config.servers > 1:
+        raise ConfigError(f"servers = {config.servers}: workers that come by themselves reach one; leave it out")
     if config.groups_within == "class":
         raise ConfigError("groups_within = class: here hosts come later too, of which nobody knows the class yet")
     attack = config.attack

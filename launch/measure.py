@@ -28,7 +28,14 @@ _POLL = 0.00005  # seconds; a sleep is part of what is measured
 def plain(config: Config, ranks: int) -> Config:
     """The config's task and compute, with one honest worker per rank."""
     plain = Config()
-    changes: dict[str, Any] = {"p": ranks, "q": 0, "r": 1, "worker_momentum": 0.0, "workers_per_rank": None}
+    changes: dict[str, Any] = {
+        "p": ranks,
+        "q": 0,
+        "r": 1,
+        "worker_momentum": 0.0,
+        "workers_per_rank": None,
+        "servers": 1,
+    }
     # The bits of a gradient depend on how many samples its file has.
     changes["batch_size"] = config.file_size
     changes |= {"fault": plain.fault, "attack": plain.attack, "data": plain.data, "compression": plain.compression}

@@ -73,33 +73,43 @@ def mpirun_line(n: int, hostfile: str | None, command: Sequence[str]) -> list[st
 
 
 def local_ranks(config: Config) -> int:
-    """Ranks for a run on this machine alone: the PS, and as many ranks of workers as there are cores."""
-    return config.ranks() or 1 + min(config.p, os.cpu_count() or 1)
+    """Ranks for a run on this machine alone: the servers, and as many ranks of workers as there are cores."""
+    return config.ranks() or config.servers + min(config.p, os.cpu_count() or 1)
 
 
-def assign_ranks(config: Config, hosts: int) -> list[int]:
-    """The rank of each worker: blocks of consecutive ids.
+def assign_ranks(config: Config, others: int) -> list[int]:
+    """The rank of each worker: blocks of consecutive ids, behind the servers.
 
     Args:
-        config: p, and workers_per_rank if it is set.
-        hosts: ranks besides the PS.
+        config: p, servers, and workers_per_rank if it is set.
+        others: ranks besides the PS.
 
     Raises:
         ConfigError: the ranks that mpirun started do not suit.
     """
     needed, workers = config.ranks(), counted(config.p, "worker")
-    if needed is not None and needed != hosts + 1:
+    first, hosts = config.servers, others + 1 - config.servers
+    if hosts < 1:
+        raise ConfigError(
+            f"servers = {config.servers} and at least one rank of workers are needed; mpirun started {others + 1} ranks"
+        )
+    if needed is not None and needed != others + 1:
         raise ConfigError(
             f"p = {workers} with workers_per_rank = {config.workers_per_rank} take {needed} ranks, the PS "
-            f"included; mpirun started {hosts + 1}: use -n {needed}"
+            f"included; mpirun started {others + 1}: use -n {needed}"
         )
     if hosts > config.p:
         raise ConfigError(
-            f"mpirun started {counted(hosts + 1, 'rank')}, more than the PS and p = {workers}: use -n {config.p + 1}"
+            f"mpirun started {counted(others + 1, 'rank')}, more than {_servers(first)} and p = {workers}: "
+            f"use -n {config.p + first}"
         )
     if config.workers_per_rank is not None:
-        return [1 + worker // config.workers_per_rank for worker in range(config.p)]
-    return [1 + worker * hosts // config.p for worker in range(config.p)]
+        return [first + worker // config.workers_per_rank for worker in range(config.p)]
+    return [first + worker * hosts // config.p for worker in range(config.p)]
+
+
+def _servers(count: int) -> str:
+    return "the PS" if count == 1 else f"the {count} servers"
 
 
 def program() -> list[str]:

@@ -38,7 +38,7 @@ def facts_of(config: Config, task: Task) -> dict[str, str]:
 
 
 def place_of(config: Config, ranks: int) -> dict[str, str]:
-    """Where this job makes it: the ranks, the PS's included, and the class of the PS's machine."""
+    """Where this job makes it: the ranks, the PS and those of workers, and the class of the PS's machine."""
     where = platform.machine(), torch.backends.cpu.get_cpu_capability()
     gpu = (torch.cuda.get_device_name(torch.device(config.device)),) if config.device != "cpu" else ()
     return {"ranks": str(ranks), "machine": " ".join(where + gpu)}

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from detox.config import Config, ConfigError
 from detox.errors.words import named
 from detox.launch.environment import all_here
-from detox.launch.work import START_LIMIT
+from detox.launch.further import START_LIMIT
 from detox.ps.selftest import StartError
 from detox.tasks import TaskError
 from detox.wire import Header, Kind, Message, Session, printable

@@ -17,6 +17,7 @@ from detox.launch.training import run_training
 from detox.ps.folder import RunFolder, Status
 from detox.ps.selftest import StartError
 from detox.ps.server import ServerError
+from detox.ps.servers import LostServerError
 from detox.tasks import TaskError
 from detox.wire import Session
 
@@ -58,7 +59,7 @@ def _serve(session: Session, argv: list[str], train: Training) -> int:
     ranks = assign_ranks(config, len(session.peers))
     folder = RunFolder(config.folder, config.checkpoints_kept)
     if options.resume and folder.done and (told := _told(folder)):
-        _check_finished(config, options.accept, len(session.peers) + 1, folder)
+        _check_finished(config, options.accept, len(session.peers) + 2 - config.servers, folder)
         print("\n".join(["already finished:", *told]))
         return 0
     with folder.held(failure.say):
@@ -111,7 +112,7 @@ def _run(
     except BaseException as error:  # sys.exit in a task too
         why, status = _why(folder, error), failure.status_of(error)
         failure.say(why)
-        again = isinstance(error, StartError | ServerError)
+        again = isinstance(error, StartError | ServerError | LostServerError)
         _end(folder, "failed", why, again=again, mistake=status == failure.MISTAKE)
         return status
     if not finished:

@@ -67,7 +67,13 @@ def run_rank(module: str, serve: str, argv: list[str]) -> int:
 
             handle_signals(signal.SIG_IGN)  # they are for the PS, which then tells its workers to leave
             session = Session(Transport(comm, [PS]))
-            status, orderly = work(session, comm.rank, lambda: Session(fellows()), abort, lambda: Session(neighbours()))
+            status, orderly = work(
+                session,
+                comm.rank,
+                lambda first: Session(fellows(first)),
+                abort,
+                lambda peers: Session(neighbours(peers)),
+            )
         except BaseException as error:
             # Ranks that exit by themselves make mpirun end the job; a killed one the PS survives.
             failure.say(f"rank {comm.rank} on {platform.node()}: {failure.in_words(error)}")

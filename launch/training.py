@@ -3,9 +3,10 @@
 import contextlib
 from collections.abc import Callable, Mapping
 
-from detox.aggregators import AggregatorError
+from detox.aggregators import AggregatorError, Share, shares
 from detox.config import Config, ConfigError, known_secret, secret_seed
 from detox.config.adversary import adversary_in_words, groups_in_words, worst_in_words
+from detox.config.messages import check_length
 from detox.errors.words import counted
 from detox.launch.admission import Admission
 from detox.launch.callback import Callback
@@ -25,9 +26,13 @@ from detox.ps.model import GlobalModel
 from detox.ps.relays import Relays
 from detox.ps.selftest import check_answers, check_own_bits, classes_of, probe, unequal
 from detox.ps.server import Server
+from detox.ps.servers import Servers
+from detox.ps.shared import SharedModel
 from detox.ps.trial import try_out
 from detox.tasks.samples import Files
 from detox.wire import Session
+
+_STATE = 24  # bytes per entry of a share in a checkpoint, at most: its weight, last update, and four of the optimizer's
 
 Admit = Callable[[Session, Config, list[int], GlobalModel, Files], Admission]
 """Makes the door of a session whose ranks come by themselves."""
@@ -63,8 +68,14 @@ def run_training(
     if admit is None:
         send_start(session, config, ranks)
     task = config.create_task()  # while the ranks load theirs
-    check(folder, facts_of(config, task) | place_of(config, len(session.peers) + 1), options.accept, reporter.warn)
+    check(
+        folder,
+        facts_of(config, task) | place_of(config, len(session.peers) + 2 - config.servers),
+        options.accept,
+        reporter.warn,
+    )
     model = config.create_model(task)
+    shared = shares_of(config, model)
     files = config.create_files(task)
     signs = config.compression.kind == "sign"
     metrics = try_out(task, model, files, bits=config.compares_bits, signs=signs, warn=reporter.warn)
@@ -92,7 +103,8 @@ def run_training(
         check_own_bits(digests, ranks, model, files)
     buffers = f" and {model.b} buffers" if model.b else ""
     workers, groups = counted(config.p, "worker"), groups_in_words(config)
-    where = f"{counted(len(hosts), 'rank')} on {counted(len(set(hosts.values())), 'host')}"
+    shared_by = "" if config.servers == 1 else f"{config.servers} servers; "
+    where = f"{shared_by}{counted(len(set(ranks)), 'rank')} on {counted(len(set(hosts.values())), 'host')}"
     reporter.say(
         f"{config.task}: d = {model.d} parameters{buffers}; p = {workers} {groups}, "
         f"{adversary_in_words(config)}; {where}"
@@ -109,11 +121,15 @@ def run_training(
     trust = config.create_trust()
     scheme = config.create_scheme(secret, classes, None if trust is None else trust.chance)
     quarantine = config.create_quarantine()
+    if isinstance(model, SharedModel):
+        servers = Servers(session, shared)
+        session.expect(servers.limits, asked=servers.limits)
+        model.share(servers, secret)
     server = Server(
         session,
         ranks,
         model,
-        config.compression.create(model.d, model.b),
+        config.compression.create(model.own.d, model.own.b),
         files=files,
         scheme=scheme,
         create_ballot=config.create_ballot(model.d, model.words),
@@ -122,7 +138,7 @@ def run_training(
         quarantine=quarantine,
         audit=Audit(config.audit.ps, secret, quarantine),
         trust=trust,
-        forensics=config.forensics.create(model.d + model.b, model.layout),
+        forensics=config.forensics.create(model.d + model.b, model.layout, whole=config.servers == 1),
         chain=chain,
         q=config.q,
         on_tie=config.on_tie,
@@ -164,9 +180,29 @@ def create_relays(
     if not reach:
         why = "transport.relay: workers that come by detox-ps join do not reach each other; each gets the weights whole"
         return None, why if asked else ""
-    if not config.transport.relays(len(set(ranks)), size) or not (asked or len(set(hosts.values())) > 1):
+    if (
+        config.servers > 1
+        or not config.transport.relays(len(set(ranks)), size)
+        or not (asked or len(set(hosts.values())) > 1)
+    ):
         return None, "transport.relay: one rank of workers has nobody to pass slices on to" if asked else ""
     return Relays(ranks, config.q), ""
+
+
+def shares_of(config: Config, model: GlobalModel) -> tuple[Share, ...]:
+    """What each server owns of the model.
+
+    Raises:
+        ConfigError: it is too small for so many.
+    """
+    try:
+        found = shares(model.d, model.b, config.servers)
+    except AggregatorError as error:
+        raise ConfigError(str(error)) from None
+    if config.servers > 1:
+        largest = max(share.end - share.begin for share in found)
+        check_length("a server's state", _STATE * largest, "take more servers, or a smaller model")
+    return found
 
 
 def check_classes(config: Config, classes: tuple[tuple[int, ...], ...]) -> str:

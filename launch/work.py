@@ -2,21 +2,24 @@
 
 import json
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+from detox.aggregators import shares
 from detox.config import Config
 from detox.config.adversary import create_adversary
 from detox.launch import failure
 from detox.launch.environment import fingerprint
+from detox.launch.further import START_LIMIT, create_server
 from detox.launch.over_tcp import DIAL_LIMIT, dial
+from detox.ps.further import FurtherServer
 from detox.tasks import FlatModel, Task
 from detox.wire import BYE_LIMIT, Header, Kind, Message, Session, Work
 from detox.wire.evidence import Question
 from detox.worker.momentum import Momentum
 from detox.worker.rank import ECHO_LIMIT, PS, WorkerRank
 from detox.worker.relay import Relay
+from detox.worker.servers import Servers
 
-START_LIMIT = 2**26  # bytes
 _MOMENT = 0.5  # seconds for the last words of a rank that dies
 _PATIENCE = 600.0  # seconds until a rank leaves that was never told what to do
 
@@ -24,18 +27,18 @@ _PATIENCE = 600.0  # seconds until a rank leaves that was never told what to do
 def work(
     session: Session,
     rank: int,
-    fellows: Callable[[], Session],
+    fellows: Callable[[int], Session],
     abort: Callable[[], None],
-    neighbours: Callable[[], Session] | None = None,
+    neighbours: Callable[[Iterable[int]], Session] | None = None,
 ) -> tuple[int, bool]:
     """The life of a rank of workers: START, READY, serving, as often as it is started, and goodbye.
 
     Args:
         session: the conversation with the PS.
         rank: this rank, 1 or more; START may tell another.
-        fellows: makes the conversation of the workers' ranks, which are numbered one less there; all of them call it.
+        fellows: makes the conversation of the ranks from a first one on, numbered from 0 there; all of them call it.
         abort: ends this rank the way that MPI has for it.
-        neighbours: makes this rank's conversation with all other workers' ranks; None: it does not reach them.
+        neighbours: makes this rank's conversation with others that are not the PS; None: it does not reach them.
 
     Returns:
         The exit status, and whether the PS said that it was over, so that MPI can be ended.
@@ -53,9 +56,9 @@ def work(
 def _run(
     session: Session,
     rank: int,
-    fellows: Callable[[], Session],
+    fellows: Callable[[int], Session],
     abort: Callable[[], None],
-    neighbours: Callable[[], Session] | None,
+    neighbours: Callable[[Iterable[int]], Session] | None,
 ) -> bool:
     session.expect({Kind.START: START_LIMIT, Kind.QUIT: 0, Kind.DIAL: DIAL_LIMIT})
     order = _await(session, Kind.START, Kind.QUIT, Kind.DIAL)
@@ -81,7 +84,12 @@ def _run(
             _ready(session, **fingerprint(model.device))
             session.channel = channel  # without the faults of the last time
             rank = told.get("rank", rank)
-            host = _create_worker_rank(session, rank, config, told["ranks"], task, model, fellows, abort, neighbours)
+            host: WorkerRank | FurtherServer
+            if rank < config.servers:
+                host = create_server(session, rank, config, told["ranks"], task, model, neighbours)
+            else:
+                ranks = told["ranks"]
+                host = _create_worker_rank(session, rank, config, ranks, task, model, fellows, abort, neighbours)
             host.serve()
             order = host.last
     if order is None:
@@ -99,7 +107,9 @@ def _ready(session: Session, **facts: str | int) -> None:
 
 def _load(config: Config) -> tuple[Task, FlatModel]:
     task = config.create_task()
-    return task, FlatModel.build(task, config.seed, config.computing)
+    model = FlatModel.build(task, config.seed, config.computing)
+    shares(model.d, model.b, config.servers)  # which says so where it is too small
+    return task, model
 
 
 def _create_worker_rank(
@@ -109,19 +119,24 @@ def _create_worker_rank(
     ranks: list[int],
     task: Task,
     model: FlatModel,
-    fellows: Callable[[], Session],
+    fellows: Callable[[int], Session],
     abort: Callable[[], None],
-    neighbours: Callable[[], Session] | None,
+    neighbours: Callable[[Iterable[int]], Session] | None,
 ) -> WorkerRank:
     size = model.d + model.b
-    codec = config.compression.create(model.d, model.b)
+    shared = shares(model.d, model.b, config.servers)
+    codecs = [config.compression.create(share.d, share.b) for share in shared]
     session.poll = config.transport.poll
-    session.channel = config.fault.create_channel(session.channel, codec, rank, ranks, abort)
+    session.channel = config.fault.create_channel(session.channel, codecs, rank, ranks, abort)
     corruptor = config.fault.create_corruptor(rank, ranks)
     work = Work.limit(config.file_size)
-    relay = None
-    if neighbours is not None and config.transport.relays(len(set(ranks)), size):
-        near = neighbours()
+    relay = servers = None
+    if neighbours is not None and config.servers > 1:
+        others = neighbours(range(1, config.servers))
+        others.channel = config.fault.create_channel(others.channel, codecs, rank, ranks, abort)
+        servers = Servers(session, others, shared, codecs)
+    elif neighbours is not None and config.transport.relays(len(set(ranks)), size):
+        near = neighbours(sorted(set(ranks) - {rank}))
         near.channel = config.fault.create_relay_channel(near.channel, session, rank, ranks)
         relay = Relay(session, near, rank, size, config.transport.deadline)
     limits = {} if relay is None else relay.limits
@@ -130,20 +145,21 @@ def _create_worker_rank(
     adversary = None
     if config.q:
         # All workers' ranks make this conversation together: after READY, which names who does not come.
-        colluders = fellows()
+        colluders = fellows(config.servers)
         colluders.expect({Kind.COLLUDE: 4 * size})
         adversary = create_adversary(config, ranks, rank, colluders, model.d)
     return WorkerRank(
         session,
         task,
         model,
-        codec,
+        config.compression.create(model.d, model.b),
         adversary,
         momentum=Momentum(config.worker_momentum, model.d) if config.worker_momentum else None,
         corrupt=corruptor.corrupt if corruptor else None,
         share_compute=config.share_compute,
         silence=config.transport.silence,
         relay=relay,
+        servers=servers,
     )
 
 

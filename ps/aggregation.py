@@ -9,6 +9,7 @@ from detox.aggregators import AggregatorError, Hierarchy
 from detox.assignment import Scheme
 from detox.assignment.seeds import stream
 from detox.ps.model import GlobalModel
+from detox.ps.share import OwnShare
 
 
 class Aggregation:
@@ -50,22 +51,23 @@ class Aggregation:
         """Whether it starts from the last update."""
         return self._hierarchy.uses("previous")
 
-    def aggregate(self, step: int, votes: np.ndarray, q: int, model: GlobalModel) -> tuple[Any, Any]:
+    def aggregate(self, step: int, votes: np.ndarray, q: int, model: GlobalModel | OwnShare) -> tuple[Any, Any]:
         """The update (d,) and the buffers (b,), arrays, or tensors on the model's GPU; no buffers where it has none.
 
         Args:
             step: the step.
             votes: (m, d + b) float32, not too few.
             q: Byzantine workers left.
-            model: tells d, the device and the last update, and agrees on buffers.
+            model: or a share of it, with the votes on that; tells d, the device and the last update, and agrees on
+                buffers.
         """
         f, d = self.bad_votes(len(votes), q), model.d
         on_device: Any = votes if model.device.type == "cpu" else torch.from_numpy(votes).to(model.device)
         rng = stream(self._seed, "votes", step)
-        update = self._hierarchy(on_device[:, :d], f=f, rng=rng, previous=model.previous)
+        update = self._hierarchy(on_device[:, :d], f=f, rng=rng, previous=model.previous, owners=model.owners)
         return update, model.agree(on_device[:, d:], f) if model.b else None
 
-    def apply(self, votes: np.ndarray, q: int, update: Any, buffers: Any, model: GlobalModel) -> None:
+    def apply(self, votes: np.ndarray, q: int, update: Any, buffers: Any, model: GlobalModel | OwnShare) -> None:
         """The optimizer's step along what `aggregate` made of the votes, with these arguments."""
         without = model.without_gradient(votes, self.bad_votes(len(votes), q))
         model.apply(update, buffers, without, remember=self.uses_previous)

@@ -82,7 +82,7 @@ class Collector:
         self._patience = patience
         self._tell = tell
         self._stopping = stopping
-        self._rows = host_rows(files.count, model.d + model.b, model.device)
+        self._rows = host_rows(files.count, model.own.d + model.own.b, model.device)
         self._ready: set[int] = set()  # ranks that have got the weights of the step
         self._asked: int | None = None  # the rank to which a question went behind all that it has taken
         self._samples = np.empty((0, 0), np.int64)  # of each of its files
@@ -103,11 +103,13 @@ class Collector:
         self._patience.begin(self._session.clock())
         self._samples = self._files.draw(step, len(assignment.holders))
         with round_.clock.part("transfer"):
-            weights = self._model.weights
+            weights = self._model.own.weights
             self._digest = digest_of(weights)
             # A rank that has not yet taken the last weights would only fall further behind with these.
             self._ready = {rank for rank in set(self._ranks) if self._session.sending(rank) <= (rank == self._asked)}
             self._asked = None
+            if self._model.servers is not None:
+                self._digest = self._model.servers.send_weights(step, self._ready, self._digest)
             self._broadcast.send(step, self._ready, self._out, weights)
             self._ask(round_, assignment.edges)
         self._inbox.open(round_)
@@ -185,15 +187,21 @@ class Collector:
 
     def _go_on(self, round_: Round) -> bool:
         """Calls further holders where those that were asked do not agree, and fetches what majorities claim."""
-        now, gone, patience = self._session.clock(), self._inbox.gone, self._patience
+        now, gone, patience, servers = self._session.clock(), self._inbox.gone, self._patience, self._model.servers
         self._hear()
+        if servers is not None:
+            for server, edge, verdict, why in servers.reports(round_.step):
+                self._tell(round_.delivered(server, edge, verdict, why, now))
         self._tell(patience.turn(round_.step, now, round_.waits(gone, self._absent), round_.claims))
         called = round_.call(patience.late | self._absent, gone)
         if called:
             self._ask(round_, called)
-        fetched = round_.ask(now, gone, self._stragglers.workers | patience.given_up, patience.given_up)
+        stragglers = self._stragglers.workers | patience.given_up
+        fetched = round_.ask(now, gone, stragglers, patience.given_up)
         for worker, file in fetched:
             self._session.ask(self._ranks[worker], Header(Kind.FETCH, round_.step, worker, file), Kind.GRADIENT)
+        if servers is not None:
+            servers.fetch(round_.step, round_.ask_elsewhere(now, gone, stragglers, patience.given_up))
         return bool(called or fetched)
 
     def _hear(self) -> None:

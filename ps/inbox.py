@@ -7,6 +7,7 @@ from detox.ps.broadcast import Broadcast
 from detox.ps.events import Event, EventKind
 from detox.ps.forensics import Forensics
 from detox.ps.round import Round
+from detox.ps.servers import Servers
 from detox.wire import Kind, Message, Session, printable
 
 
@@ -19,6 +20,7 @@ class Inbox:
         tell: is given the events that come of messages.
         forensics: takes EVIDENCE.
         broadcast: takes MISSING.
+        servers: the further servers; None: there are none.
 
     Attributes:
         last_words: what ranks said when they left, by rank.
@@ -31,6 +33,7 @@ class Inbox:
         tell: Callable[[Iterable[Event]], None],
         forensics: Forensics,
         broadcast: Broadcast,
+        servers: Servers | None = None,
     ) -> None:
         self.last_words: dict[int, str] = {}
         self._session = session
@@ -38,6 +41,7 @@ class Inbox:
         self._tell = tell
         self._forensics = forensics
         self._broadcast = broadcast
+        self._servers = servers
         self._open: deque[Round] = deque()
         self._dead: frozenset[int] = frozenset()
         self._given_up = -1  # a step, whose claims count for nothing
@@ -83,9 +87,11 @@ class Inbox:
     def take(self, message: Message) -> None:
         """Hands a message to the round that it belongs to."""
         header = message.header
+        if self._servers is not None and self._servers.take(message):
+            return
         if header is not None and header.kind == Kind.BYE and message.payload:
             self.last_words.setdefault(message.source, printable(bytes(message.payload).decode(errors="replace")))
-        else:
+        elif self._open:  # or a server is waited for between two steps, and what others say is about none
             self._tell(self._events(message))
 
     def _events(self, message: Message) -> list[Event]:

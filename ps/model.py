@@ -1,12 +1,13 @@
 """The model that the PS owns: only here are weights changed."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from detox.aggregators import RULES, tolerates
+from detox.aggregators.stored import Owners
+from detox.ps.agreement import agree
 from detox.ps.optimizers import create_optimizer
 from detox.ps.schedule import Schedule
 from detox.tasks import FlatModel, Task
@@ -17,6 +18,10 @@ from detox.tasks.named import named_tensors
 from detox.tasks.preserve import preserved
 from detox.tasks.users import users_code
 from detox.wire import digest_of
+
+if TYPE_CHECKING:
+    from detox.ps.servers import Servers
+    from detox.ps.share import OwnShare
 
 
 class GlobalModel:
@@ -36,10 +41,14 @@ class GlobalModel:
     Attributes:
         d, b, words: entries of the parameters, and of what travels with them; see FlatModel.
         previous: (d,), the last update, kept where the aggregation starts from it; numpy, or a tensor on a GPU.
+        owners, servers: None: there is no other server.
 
     Raises:
         ValueError: unknown optimizer, or arguments that it does not take.
     """
+
+    owners: Owners | None = None
+    servers: "Servers | None" = None
 
     def __init__(
         self,
@@ -72,6 +81,11 @@ class GlobalModel:
         return to_host(self._flat.weights)
 
     @property
+    def own(self) -> "GlobalModel | OwnShare":
+        """What this server owns of it, which steps change: all."""
+        return self
+
+    @property
     def digest(self) -> str:
         """BLAKE3 of the bytes of parameters and floating-point buffers, in hexadecimal."""
         return digest_of(self.weights[: self.d + self.b - self.words]).hex()
@@ -100,20 +114,8 @@ class GlobalModel:
         self._flat.load(weights)
 
     def agree(self, votes: Any, f: int) -> Any:
-        """(b,), what the votes about buffers, (m, b), come to: the coordinate-wise median, and of exact ones the lower.
-
-        Args:
-            votes: numpy, or a tensor on the model's device.
-            f: bad votes to tolerate, as far as the median can.
-        """
-        floats, words = votes[:, : self.b - self.words], votes[:, self.b - self.words :]
-        agreed = floats[0]
-        if floats.shape[1]:
-            agreed = RULES["median"](floats, f=min(f, tolerates("median", len(votes))))
-        if not self.words:
-            return agreed
-        exact = self._flat.exact.median(words if isinstance(words, np.ndarray) else words.cpu().numpy())
-        return torch.cat([torch.as_tensor(agreed), torch.as_tensor(exact).to(self.device)])
+        """(b,), what the votes about buffers, (m, b), come to; see detox.ps.agreement."""
+        return agree(votes, f, self._flat.exact, self.words)
 
     def named(self) -> dict[str, torch.Tensor]:
         """Copies on the CPU by the names of state_dict(): of the mean of the weights, where there is one."""
@@ -149,6 +151,12 @@ class GlobalModel:
         if self._ema:
             self._add_to_mean()
         self.previous = update if remember else None
+
+    def begin_update(self, kept: Sequence[int], f: int) -> None:
+        """The servers aggregate the votes on these files, of which f may be bad."""
+
+    def end_update(self) -> None:
+        """All of them have made the step."""
 
     def evaluate(self) -> dict[str, float]:
         """The task's metrics on its test data, of the model in evaluation mode; changes nothing.

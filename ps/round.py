@@ -1,11 +1,11 @@
 """One step's votes as they come in: each message goes to the ballot that it is about."""
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
 
 import numpy as np
 
 from detox.assignment import Assignment, Edge
-from detox.ps.ballots import Outcome
+from detox.ps.ballots import DigestBallot, Outcome, Verdict
 from detox.ps.ballots.ballot import CreateBallot
 from detox.ps.events import Event, EventKind
 from detox.ps.pace import Times
@@ -124,6 +124,33 @@ class Round:
         self._deliveries.ask(asked, now)
         return asked
 
+    def ask_elsewhere(
+        self, now: float, gone: Set[int], stragglers: Set[int], given_up: Set[int]
+    ) -> list[tuple[Edge, int, bytes]]:
+        """The (worker, file) whose share a further server is to fetch now, the server, and the digest of that share.
+
+        See `ask`, after which it is called.
+        """
+        asked = [
+            ((worker, ballot.file), server, ballot.claimed(server))
+            for ballot in self.ballots
+            if isinstance(ballot, DigestBallot)
+            for worker, server in ballot.ask_elsewhere(now, self._promises, gone, stragglers, given_up)
+        ]
+        self._deliveries.ask((edge for edge, _, _ in asked if edge not in self._deliveries.since), now)
+        return asked
+
+    def delivered(self, server: int, edge: Edge, verdict: Verdict, why: str, now: float) -> list[Event]:
+        """Takes what a further server found the share to be that it fetched for this step; see DigestBallot."""
+        worker, ballot = edge[0], self.ballots[edge[1]]
+        assert isinstance(ballot, DigestBallot)
+        if self._rows is None:
+            return []
+        if verdict != Verdict.GARBLED:
+            self._deliveries.answer(edge, now)
+            self._promises.delivered(worker, now - self._deliveries.since[edge])
+        return self.remember(ballot.delivered(server, worker, verdict, why))
+
     def waits(self, gone: Set[int], absent: Set[int] = frozenset()) -> list[Wait]:
         """The answers that keep the round from being finished, of those that were asked for.
 
@@ -198,11 +225,12 @@ class Round:
             for ballot, answered in zip(self.ballots, self._answered, strict=True)
             for event in ballot.end(answered)
         ]
-        kept = [ballot.file for ballot in self.ballots if ballot.settled]
-        for row, file in enumerate(kept):
-            if row != file:
-                rows[row] = rows[file]
-        return rows[: len(kept)], self.remember(events)
+        return closed_up(rows, self.kept), self.remember(events)
+
+    @property
+    def kept(self) -> list[int]:
+        """Files that have a vote."""
+        return [ballot.file for ballot in self.ballots if ballot.settled]
 
     def close(self) -> list[Event]:
         """What the votes say of each worker."""
@@ -263,3 +291,11 @@ class Round:
             self._promises.delivered(worker, now - self._deliveries.since[worker, file])
         with self.clock.part("vote"):
             return ballot.deliver(worker, place)
+
+
+def closed_up(rows: np.ndarray, kept: Sequence[int]) -> np.ndarray:
+    """The rows of these files, which ascend, moved to the first places; a view."""
+    for row, file in enumerate(kept):
+        if row != file:
+            rows[row] = rows[file]
+    return rows[: len(kept)]

@@ -60,6 +60,12 @@ class Schedule:
         if self._schedule is not None and not isinstance(self._schedule, lr_scheduler.ReduceLROnPlateau):
             self._schedule.step()
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Of the optimizer, in the next update: of its one group."""
+        (group,), part = self._optimizer.param_groups, (self._updates + 1) / (self._warmup or 1)
+        return _settings(group) | {"lr": group["lr"] * part if part < 1 else group["lr"]}
+
     def evaluated(self, loss: float) -> None:
         """Tells ReduceLROnPlateau, which goes by evaluations, of one."""
         if isinstance(self._schedule, lr_scheduler.ReduceLROnPlateau):

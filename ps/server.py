@@ -72,7 +72,7 @@ class Server:
         session: the conversation with the workers' ranks, which are ready.
         ranks: rank of each worker; p of them.
         model: the weights and their optimizer; d parameters and b buffers.
-        codec: how gradients travel, vectors of d + b entries.
+        codec: how gradients travel, vectors of d + b entries; with further servers, of the PS's share of them.
         files: the samples of each step, and how many files it has at most.
         scheme: who computes which file.
         create_ballot: makes the ballot of (step, file, holders, row); see ps.ballots.VOTES.
@@ -159,13 +159,19 @@ class Server:
         broadcast = Broadcast(session, ranks, relays)
         self._answers = {
             **broadcast.limits,
-            Kind.CLAIM: DIGEST_BYTES,
+            Kind.CLAIM: DIGEST_BYTES if model.servers is None else DIGEST_BYTES * len(model.servers.shares),
             Kind.COMPUTED: Computed.BYTES,
             Kind.GRADIENT: codec.limit,
             Kind.EVIDENCE: forensics.answer_limit,
             Kind.BYE: BYE_LIMIT,
         }
-        self._inbox = Inbox(session, ranks, self._records.tell, forensics, broadcast)
+        self._asked = [Kind.GRADIENT, Kind.EVIDENCE]
+        if model.servers is not None:
+            self._answers |= model.servers.limits
+            self._asked += model.servers.limits
+        self._inbox = Inbox(session, ranks, self._records.tell, forensics, broadcast, model.servers)
+        if model.servers is not None:
+            model.servers.others = self._inbox.take
         self._collector = Collector(
             session,
             self._inbox,
@@ -195,7 +201,7 @@ class Server:
             ServerError: no rank with workers is left.
             TaskError: none is, and each has said that it dies of the task's code.
         """
-        self._session.expect(self._answers, asked=[Kind.GRADIENT, Kind.EVIDENCE])
+        self._session.expect(self._answers, asked=self._asked)
         for step in range(first, last + 1):
             if not self.stopping:
                 self._await_workers(step)
@@ -302,10 +308,12 @@ class Server:
             self._link(round_, votes, None)
             return f"{len(votes)} of {len(round_.ballots)} groups have a vote: {why}"
         q = self.roster.q
+        self._model.begin_update(round_.kept, self.aggregation.bad_votes(len(votes), q))
         with round_.clock.part("aggregate"):
-            update, buffers = self.aggregation.aggregate(step, votes, q, self._model)
+            update, buffers = self.aggregation.aggregate(step, votes, q, self._model.own)
         with round_.clock.part("update"):
-            self.aggregation.apply(votes, q, update, buffers, self._model)
+            self.aggregation.apply(votes, q, update, buffers, self._model.own)
+            self._model.end_update()
             self._link(round_, votes, update)
         return ""
 

@@ -10,7 +10,7 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
-from detox.aggregators import AggregatorError, create_hierarchy
+from detox.aggregators import AggregatorError, create_hierarchy, shares
 from detox.assignment.schemes import worst_case
 from detox.assignment.theory import bad_votes, effort, exceeds
 from detox.config import Config, ConfigError, check_sizes
@@ -158,6 +158,21 @@ def find(setting: Setting, name: str, wanted: float) -> int | None:
         if forecast(at, name).failure <= wanted:
             return r
     return None
+
+
+def bytes_into_server(setting: Setting, d: int, servers: int) -> int:
+    """Per step, of several servers into the one with the largest share: its shares of the votes, uncompressed.
+
+    Raises:
+        ConfigError: they cannot share so few parameters, or whole gradients travel.
+    """
+    if setting.r == 1 and servers > 1:
+        raise ConfigError(f"--servers {servers}: with r = 1 there are no digests to vote on; take r = 3")
+    try:
+        largest = max(share.d for share in shares(d, 0, servers))
+    except AggregatorError as error:
+        raise ConfigError(f"--servers: {error}") from None
+    return setting.votes * (HEADER_BYTES + 4 * largest)
 
 
 def bytes_into_ps(setting: Setting, d: int) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from detox.assignment.theory import enough_redundancy, expected_bad_votes, tail,
 from detox.config import ConfigError
 from detox.reports import known, search
 from detox.reports.figures import picture, picture_file
-from detox.reports.forecast import Forecast, Setting, bytes_into_ps, find, forecast, server_seconds
+from detox.reports.forecast import Forecast, Setting, bytes_into_ps, bytes_into_server, find, forecast, server_seconds
 from detox.reports.plan_chart import chart
 from detox.reports.plan_tables import print_plan
 from detox.reports.search import LIMITS, read_limits
@@ -23,7 +23,7 @@ _PARAMETERS = 10**15
 def plan(argv: list[str]) -> int:
     """Prints the plan and draws the chart; returns 0. Raises UserError where it cannot."""
     options = parser().parse_args(argv)
-    names = ("p", "q", "r", "steps", "d", "classes", "aggregator", "rate", "runs")
+    names = ("p", "q", "r", "steps", "d", "servers", "classes", "aggregator", "rate", "runs")
     failure, limits = _wanted(options.find)
     chosen = {name: getattr(options, name) for name in names}
     facts = expect(**chosen, find=failure, limits=limits, measure=not options.no_measure)
@@ -51,6 +51,7 @@ def parser() -> ArgumentParser:
         "--classes", type=int, nargs="+", default=[], metavar="N", help="sizes of the classes of hosts with equal bits"
     )
     line.add_argument("-d", type=int, default=61_706, help="parameters of the model (LeNet's 61706)")
+    line.add_argument("--servers", type=int, default=1, metavar="S", help="servers that share the model (1)")
     line.add_argument("--steps", type=int, default=1, help="steps in which nothing may fail, for probabilities (1)")
     line.add_argument(
         "--aggregator", nargs="+", default=[*PAIRS, "mean"], metavar="NAME", help="pairs or rules (the pairs, mean)"
@@ -87,6 +88,7 @@ def expect(
     *,
     steps: int = 1,
     d: int = 61_706,
+    servers: int = 1,
     classes: Sequence[int] = (),
     aggregator: Sequence[str] = (*PAIRS, "mean"),
     find: float | None = None,
@@ -101,6 +103,7 @@ def expect(
         p, q, r: workers, Byzantine ones among them, and workers per group.
         steps: in which nothing may fail, for probabilities.
         d: parameters of the model; unset: LeNet's.
+        servers: that share the model.
         classes: sizes of the classes of hosts with equal bits; empty: all are of one.
         aggregator: names of pairs or rules.
         find: a failure probability, for which the least r is looked for.
@@ -119,7 +122,10 @@ def expect(
         raise ConfigError(f"-d is at least 1 and at most {_PARAMETERS}, and --find a probability, 0 to 1")
     if not 0 < rate <= 1 or (runs is not None and runs < 0):
         raise ConfigError("--rate is above 0 and at most 1, and --runs at least 0")
-    facts = as_json(setting, [forecast(setting, name) for name in aggregator], d, find, measure)
+    if not 1 <= servers <= 256:
+        raise ConfigError(f"--servers is at least 1 and at most 256, got {servers}")
+    into = {} if servers == 1 else {"servers": servers, "bytes_into_server": bytes_into_server(setting, d, servers)}
+    facts = into | as_json(setting, [forecast(setting, name) for name in aggregator], d, find, measure)
     if classes:
         return facts
     return facts | search.as_json(p, q, r, rate, runs, limits or {}) | known.as_json(p, q, r)

@@ -205,6 +205,7 @@ def _detail(console: Console, facts: Mapping[str, Any]) -> None:
     console.print(
         f"Against the same batch without groups: {r} times the samples per worker; into the PS {mine / 1e6:.2f} MB\n"
         f"per step, {mine / vanilla:.3f} of {vanilla / 1e6:.2f} MB (d = {facts['d']}, uncompressed)."
+        + (f" Of {facts['servers']} servers {facts['bytes_into_server'] / 1e6:.2f} MB." if "servers" in facts else "")
         + (" Seconds of the PS: digests and aggregation, here, on one thread." if measured else "")
     )
 

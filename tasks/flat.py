@@ -215,9 +215,17 @@ class FlatModel:
         first = (votes[:, starts[filled]].view(np.uint32) == _NEGATIVE_ZERO).sum(axis=0)
         found = []
         for index in (index for index, count in zip(filled, first, strict=True) if count >= enough):
-            entries = votes[:, starts[index] : starts[index] + sizes[index]].view(np.uint32)
-            if np.count_nonzero((entries == _NEGATIVE_ZERO).all(axis=1)) >= enough:
+            part = slice(starts[index], starts[index] + sizes[index])
+            if np.count_nonzero(self.unreached(votes, part)) >= enough:
                 found.append(index)
+        return found
+
+    @staticmethod
+    def unreached(votes: np.ndarray, part: slice) -> np.ndarray:
+        """(m,) bool: which of the votes, (m, ...), have no gradient in these entries of a parameter."""
+        entries = votes[:, part].view(np.uint32)
+        found: np.ndarray = entries[:, 0] == _NEGATIVE_ZERO
+        found[found] = (entries[found] == _NEGATIVE_ZERO).all(axis=1)
         return found
 
     def _gradient_views(self) -> list[torch.Tensor]:

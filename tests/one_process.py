@@ -64,18 +64,24 @@ class Rank:
         self._network = network
         self._go, self._back = Semaphore(0), Semaphore(0)
         session = self._session(network, rank, [PS])
-        others = self._session(fellows, rank - 1, [other for other in range(n - 1) if other != rank - 1])
 
-        near = neighbours and self._session(neighbours, rank, [other for other in range(1, n) if other != rank])
+        self._first = 1
+
+        def among(first: int) -> Session:
+            self._first = first
+            return self._session(fellows, rank - first, [other for other in range(n - first) if other != rank - first])
+
+        def near(peers: Iterable[int]) -> Session:
+            return self._session(neighbours, rank, peers)
 
         def live() -> None:
             self._go.acquire()
             try:
-                work(session, rank, lambda: others, _abort, None if near is None else lambda: near)
+                work(session, rank, among, _abort, None if neighbours is None else near)
             except BaseException as error:
                 self.error = error
                 network.kill(rank)
-                fellows.kill(rank - 1)
+                fellows.kill(rank - self._first)
                 if neighbours is not None:
                     neighbours.kill(rank)
             self.over = True

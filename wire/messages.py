@@ -4,7 +4,7 @@ import math
 import struct
 import zlib
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, unique
 
 import numpy as np
 from blake3 import blake3
@@ -31,6 +31,7 @@ class WireError(DetoxError, ValueError):
     """Bytes that are not the message they should be; the message says why."""
 
 
+@unique
 class Kind(IntEnum):
     """What a message is; also its MPI tag."""
 
@@ -68,10 +69,26 @@ class Kind(IntEnum):
     """PS to worker rank, and from there to the others: a slice of the weights, of which `file` is the number."""
     MISSING = 17
     """Worker rank to PS: the slice of this number did not come (a byte of 0), or was wrong (1)."""
-    COMPUTED = 18
-    """Worker to PS: the gradient of this file is computed, and what that took; see Computed. For metrics alone."""
     DIAL = 18
     """PS to worker rank, over MPI: go on over TCP, to this address, with this key (JSON)."""
+    COMPUTED = 19
+    """Worker to PS: the gradient of this file is computed, and what that took; see Computed. For metrics alone."""
+    BEGIN = 20
+    """PS to a further server: its share of the weights and of the optimizer's state, and what is secret."""
+    STEP = 21
+    """PS to a further server: send your share of the weights to these ranks."""
+    DELIVERED = 22
+    """Further server to PS: what came of a FETCH that was passed on to it; a Verdict, and why in words."""
+    UPDATE = 23
+    """PS to a further server: aggregate these votes, and make the optimizer's step (JSON)."""
+    PART = 24
+    """PS to a further server: give me what you are to add to a sum; and the answer, float64."""
+    SUM = 25
+    """PS to a further server: the parts of all servers, one behind the other."""
+    DONE = 26
+    """Further server to PS: the BLAKE3 of its share of the weights, as they are now."""
+    STATE = 27
+    """PS to a further server: what is your share; and the answer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -180,14 +180,13 @@ class Transport:
             return None
 
 
-def fellows() -> Transport:
-    """The channel between all ranks but the first, which are one less there; all of them have to call this."""
+def fellows(first: int) -> Transport:
+    """The channel between all ranks from the first on, numbered from 0 there; all of them have to call this."""
     everyone = MPI.COMM_WORLD.Get_group()
-    comm = MPI.COMM_WORLD.Create_group(everyone.Excl([0]))
+    comm = MPI.COMM_WORLD.Create_group(everyone.Excl(list(range(first))))
     return Transport(comm, [peer for peer in range(comm.size) if peer != comm.rank])
 
 
-def neighbours() -> Transport:
-    """The channel between this rank of workers and all others, under the numbers that they have everywhere."""
-    comm = MPI.COMM_WORLD
-    return Transport(comm, [peer for peer in range(1, comm.size) if peer != comm.rank])
+def neighbours(peers: Iterable[int]) -> Transport:
+    """The channel between this rank and others that are not the PS, under the numbers that they have everywhere."""
+    return Transport(MPI.COMM_WORLD, peers)

@@ -7,7 +7,7 @@ silent corruption (detox.worker.corruption).
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
@@ -20,7 +20,6 @@ from detox.worker.breakdowns import BREAKDOWNS, break_down
 from detox.worker.corruption import CORRUPTIONS, Times
 from detox.worker.relay_faults import RELAYS
 
-PS = 0
 _BIG = 2**20  # bytes of each message of a flood, and of what is too long
 
 MESSAGES = {
@@ -59,7 +58,7 @@ class Faults(Around):
 
     Args:
         transport: the channel that carries the messages.
-        codec: how gradients travel.
+        codecs: how gradients travel to each of the peers, by its number.
         kinds: the fault of each faulty worker of this rank, by its name in BREAKDOWNS or MESSAGES.
         others: a worker of another rank, to speak for.
         times: when they show.
@@ -71,7 +70,7 @@ class Faults(Around):
     def __init__(
         self,
         transport: Channel,
-        codec: Codec,
+        codecs: Sequence[Codec],
         kinds: dict[int, FaultKind],
         *,
         others: int,
@@ -81,14 +80,14 @@ class Faults(Around):
         abort: Callable[[], None],
     ) -> None:
         super().__init__(transport)
-        self._codec = codec
+        self._codecs = codecs
         self._kinds = kinds
         self._others = others
         self._times = times
         self._seed = seed
         self._seconds = seconds
         self._abort = abort
-        self._held: list[tuple[float, Header, bytes]] = []
+        self._held: list[tuple[float, list[int], Header, bytes]] = []
 
     def fault(self, worker: int, step: int) -> FaultKind | None:
         """The worker's fault in this step."""
@@ -101,8 +100,8 @@ class Faults(Around):
         """What has arrived; first, answers that were held back go out when it is time."""
         due = [entry for entry in self._held if entry[0] <= time.monotonic()]
         self._held = [entry for entry in self._held if entry not in due]
-        for _, header, payload in due:
-            self._transport.send([PS], header, payload)
+        for _, peers, header, payload in due:
+            self._transport.send(peers, header, payload)
         return self._transport.receive()
 
     def send(self, peers: Iterable[int], header: Header, payload: bytes | memoryview = b"") -> None:
@@ -115,48 +114,48 @@ class Faults(Around):
             break_down(kind, self._seconds, self._abort)
             self._transport.send(peers, header, payload)
         else:
-            self._mangle(kind, header, bytes(payload))
+            self._mangle(kind, list(peers), header, bytes(payload))
 
-    def _mangle(self, kind: FaultKind, header: Header, payload: bytes) -> None:
-        claims = header.kind == Kind.CLAIM
+    def _mangle(self, kind: FaultKind, peers: list[int], header: Header, payload: bytes) -> None:
+        claims, codec = header.kind == Kind.CLAIM, self._codecs[peers[0]]
         if kind == "silent" or (kind == "withhold" and not claims):
             return
         if kind == "late" or (kind == "tarry" and not claims):
-            self._held.append((time.monotonic() + self._seconds, header, payload))
+            self._held.append((time.monotonic() + self._seconds, peers, header, payload))
         elif kind == "step":
-            self._transport.send([PS], replace(header, step=header.step + 1000), payload)
+            self._transport.send(peers, replace(header, step=header.step + 1000), payload)
         elif kind == "rank":
-            self._transport.send([PS], replace(header, worker=self._others), payload)
+            self._transport.send(peers, replace(header, worker=self._others), payload)
         elif kind == "file":
-            self._transport.send([PS], replace(header, file=header.file + 1), payload)
+            self._transport.send(peers, replace(header, file=header.file + 1), payload)
         elif kind == "kind":
-            self._transport.send([PS], replace(header, kind=Kind.QUIT), payload)
+            self._transport.send(peers, replace(header, kind=Kind.QUIT), payload)
         elif kind == "duplicate":
-            self._transport.send([PS], header, payload)
-            self._transport.send([PS], header, payload)
+            self._transport.send(peers, header, payload)
+            self._transport.send(peers, header, payload)
         elif kind == "equivocate" and claims:
-            self._transport.send([PS], header, payload)
-            self._transport.send([PS], header, payload[::-1])
+            self._transport.send(peers, header, payload)
+            self._transport.send(peers, header, payload[::-1])
         elif kind == "lie" and not claims:
-            self._transport.send([PS], header, self._codec.encode(np.ones(self._codec.size, np.float32)))
+            self._transport.send(peers, header, codec.encode(np.ones(codec.size, np.float32)))
         elif kind == "bomb" and not claims:
             # Bytes 4 to 8 of a blosc buffer say how long it is when it is decompressed.
-            self._transport.send([PS], header, payload[:4] + (2**31 - 17).to_bytes(4, "little") + payload[8:])
+            self._transport.send(peers, header, payload[:4] + (2**31 - 17).to_bytes(4, "little") + payload[8:])
         elif kind in ("flood_small", "flood_large"):
-            self._flood(b"" if kind == "flood_small" else bytes(_BIG))
-            self._transport.send([PS], header, payload)
+            self._flood(peers, b"" if kind == "flood_small" else bytes(_BIG))
+            self._transport.send(peers, header, payload)
         elif kind in ("magic", "version", "checksum", "length", "garbage", "truncated", "overlong"):
-            self._transport.send_frame([PS], header.kind, np.frombuffer(_broken(kind, header, payload), np.uint8))
+            self._transport.send_frame(peers, header.kind, np.frombuffer(_broken(kind, header, payload), np.uint8))
         else:
-            self._transport.send([PS], header, payload)
+            self._transport.send(peers, header, payload)
 
-    def _flood(self, content: bytes) -> None:
+    def _flood(self, peers: list[int], content: bytes) -> None:
         end = time.monotonic() + self._seconds
         frame = np.frombuffer(content, np.uint8)
         while time.monotonic() < end:
-            if self._transport.sending(PS) < 100:
+            if self._transport.sending(peers[0]) < 100:
                 for _ in range(100):
-                    self._transport.send_frame([PS], Kind.CLAIM, frame)
+                    self._transport.send_frame(peers, Kind.CLAIM, frame)
 
 
 def _broken(kind: FaultKind, header: Header, payload: bytes) -> bytes:

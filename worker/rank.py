@@ -8,13 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
+from detox.aggregators import Share
 from detox.errors import JobError
 from detox.tasks import FlatModel, Task
-from detox.wire import PROBE, Codec, Computed, Header, Kind, Message, Pulse, Session, Work, claim_of, digest_of
+from detox.wire import PROBE, Codec, Computed, Header, Kind, Message, Pulse, Session, Work
 from detox.wire.evidence import Evidence, Question
 from detox.worker.adversary import Adversary
 from detox.worker.momentum import Momentum
 from detox.worker.relay import Relay
+from detox.worker.servers import Servers
 
 PS = 0  # the rank of the parameter server
 ECHO_LIMIT = 2**22  # bytes
@@ -46,6 +48,7 @@ class WorkerRank:
         share_compute: compute a file once for all workers of this rank that hold it.
         silence: seconds without a word from the PS until this rank leaves.
         relay: brings weights that come as slices; None: they come whole.
+        servers: who gets which share of a gradient; None: the PS, all.
 
     Attributes:
         last: the message that ended its work, QUIT or START; None as long as there is none.
@@ -64,11 +67,14 @@ class WorkerRank:
         share_compute: bool,
         silence: float,
         relay: Relay | None = None,
+        servers: Servers | None = None,
     ) -> None:
         self._session = session
         self._task = task
         self._model = model
         self._codec = codec
+        size = model.d + model.b
+        self._servers = servers or Servers(session, None, [Share(0, size, model.d)], [codec])
         self._adversary = adversary
         self._poisoned = task if adversary is None else adversary.poison(task)
         self._momentum = momentum
@@ -101,6 +107,7 @@ class WorkerRank:
     def _work(self) -> bool:
         """Passes weights on, computes the next file, and sends what the adversary has decided on."""
         came = self._relay is not None and self._relay.turn()
+        came |= self._servers.turn(self._take)
         self._fetch_weights()
         next_ = None if self._over else self._next()
         if next_ is not None:
@@ -117,7 +124,9 @@ class WorkerRank:
         if header.kind in (Kind.QUIT, Kind.START):
             self._over, self.last = True, message
         elif header.kind == Kind.WEIGHTS:
-            self._keep_weights(header.step, np.frombuffer(message.payload, np.float32))
+            weights = self._servers.assemble(message.source, header.step, message.payload)
+            if weights is not None:
+                self._keep_weights(header.step, weights)
             if self._relay is not None:
                 self._relay.overtaken(header.step)
         elif header.kind in (Kind.SLICES, Kind.SLICE) and self._relay is not None:
@@ -125,7 +134,7 @@ class WorkerRank:
         elif header.kind == Kind.WORK:
             self._queue.append((header, Work.unpack(message.payload)))
         elif header.kind == Kind.FETCH:
-            self._deliver(header)
+            self._deliver(message.source, header)
         elif header.kind == Kind.EXAMINE:
             self._explain(header, Question.unpack(message.payload))
         elif header.kind == Kind.ECHO:
@@ -157,7 +166,7 @@ class WorkerRank:
         """The gradient of a file; a Byzantine worker computes it too, and hands it to the adversary."""
         began, weights = self._session.clock(), self._weights[header.step]
         if self._loaded != header.step:
-            if digest_of(weights) != work.weights_digest:
+            if self._servers.digest_of(header.step, weights) != work.weights_digest:
                 raise JobError(f"the weights of step {header.step} arrived changed")
             self._model.load(weights)
             self._loaded = header.step
@@ -192,9 +201,9 @@ class WorkerRank:
         if work.claim:
             self._keep(header, vector)
             claim = Header(Kind.CLAIM, header.step, header.worker, header.file)
-            self._session.send([PS], claim, claim_of(vector))
+            self._session.send([PS], claim, self._servers.claim_of(header.step, vector))
         else:
-            self._send_gradient(header, vector)
+            self._send_gradient(PS, header, vector)
 
     def _keep(self, header: Header, vector: np.ndarray) -> None:
         """Keeps what a worker has claimed in its newest step, by file."""
@@ -206,9 +215,9 @@ class WorkerRank:
                 {**(vectors if step == header.step else {}), header.file: vector},
             )
 
-    def _deliver(self, fetch: Header) -> None:
+    def _deliver(self, server: int, fetch: Header) -> None:
         if (vector := self._claim(fetch)) is not None:
-            self._send_gradient(fetch, vector)
+            self._send_gradient(server, fetch, vector)
 
     def _explain(self, header: Header, question: Question) -> None:
         if (vector := self._claim(header)) is not None:
@@ -219,6 +228,6 @@ class WorkerRank:
         step, vectors = self._claimed.get(header.worker, (None, {}))
         return vectors.get(header.file) if step == header.step else None
 
-    def _send_gradient(self, header: Header, vector: np.ndarray) -> None:
+    def _send_gradient(self, server: int, header: Header, vector: np.ndarray) -> None:
         gradient = Header(Kind.GRADIENT, header.step, header.worker, header.file)
-        self._session.send([PS], gradient, self._codec.encode(vector))
+        self._servers.send_gradient(server, gradient, vector)

@@ -15,10 +15,10 @@ from detox.aggregators.errors import AggregatorError
 from detox.aggregators.kernels import gram, linear, order
 from detox.aggregators.kernels.vectors import LANES
 from detox.aggregators.rows import Rows
-from detox.aggregators.stored import NARROWEST
+from detox.aggregators.stored import BLOCK, NARROWEST, Owners
 
 COLUMNS = 1 << 16
-"""Columns in a chunk: a multiple of every kernel's tile, few enough to balance the threads."""
+"""Columns in a chunk: a multiple of every kernel's tile and a part of a block, few enough to balance the threads."""
 MOST_ROWS = 512
 """Rows for which kernels are written; above, sorting networks and unrolled sums grow too long."""
 
@@ -50,8 +50,8 @@ _FAILED: set[str] = set()
 class FastRows(Rows):
     """`Rows` for which `serves` holds; the votes are not copied."""
 
-    def __init__(self, x: Array, threads: int = 1, index: Index | None = None) -> None:
-        super().__init__(x, threads, index)
+    def __init__(self, x: Array, threads: int = 1, index: Index | None = None, owners: Owners | None = None) -> None:
+        super().__init__(x, threads, index, owners)
         stored = _stored(x)
         self._kind = np.empty(0, stored.dtype)
         self._addresses = stored.ctypes.data + self.index * stored.strides[0]
@@ -80,8 +80,8 @@ class FastRows(Rows):
             return result
 
         with np.errstate(all="ignore"):
-            chunks = over_chunks(products, self.d, 4 * COLUMNS, self.threads)  # each has to find its point first
-            return sum(chunks, np.zeros((len(addresses),) * 2))
+            chunks = over_chunks(products, self.d, BLOCK, self.threads)  # each has to find its point first
+            return self._total(chunks, (len(addresses),) * 2)
 
     @or_plainly
     def squared_norms(self) -> Floats:
@@ -90,7 +90,7 @@ class FastRows(Rows):
             return result
 
         with np.errstate(all="ignore"):
-            return sum(self._chunks(norms), np.zeros(self.n))
+            return self._total(self._chunks(norms), (self.n,))
 
     @or_plainly
     def mix(self, weights: Floats, *extra: Array) -> Array:

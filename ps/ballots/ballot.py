@@ -89,6 +89,12 @@ class Ballot(ABC):
         """
         return None
 
+    def ask_elsewhere(
+        self, now: float, promises: Promises, gone: Set[int], stragglers: Set[int], given_up: Set[int] = frozenset()
+    ) -> list[tuple[int, int]]:
+        """The (holder, server) where a further server is to ask for its share now; see `ask`."""
+        return []
+
     def call(self, absent: Set[int], gone: Set[int]) -> list[int]:
         """The deferred holders that are asked now, because those that were asked before make no vote.
 

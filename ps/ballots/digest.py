@@ -1,6 +1,8 @@
 """The vote on digests: holders claim, one copy of what a majority claims is fetched, and checked against the claim."""
 
 from collections.abc import Sequence, Set
+from dataclasses import dataclass, field
+from enum import IntEnum
 
 import numpy as np
 
@@ -11,32 +13,61 @@ from detox.ps.promises import Promises
 from detox.wire import DIGEST_BYTES, claim_of
 
 
+class Verdict(IntEnum):
+    """What a server finds a share to be that was fetched."""
+
+    RIGHT = 0
+    NONFINITE = 1
+    LIED = 2
+    GARBLED = 3
+
+
+def judge(vector: np.ndarray, claim: bytes) -> Verdict:
+    """Whether a share, float32, is the one that was claimed, and finite."""
+    if claim_of(vector) != claim:
+        return Verdict.LIED
+    return Verdict.RIGHT if is_finite(vector) else Verdict.NONFINITE
+
+
+@dataclass
+class _Delivery:
+    """One server's share of the vote on its way: who was asked for it, and how that went."""
+
+    asked: dict[int, float] = field(default_factory=dict)  # when
+    answered: set[int] = field(default_factory=set)
+    refuted: set[int] = field(default_factory=set)
+    overdue: set[int] = field(default_factory=set)
+    garbled: set[int] = field(default_factory=set)
+    here: bool = False
+
+
 class DigestBallot(Ballot):
     """Claims are digests of vectors; a strict majority on one digest is the vote (docs/protocol.md, step 3).
+
+    With several servers a claim is the digests of their shares, which are voted on as one. Each server's share is
+    fetched for itself, of several holders where that can be: any of the majority has the same.
 
     Args:
         step, file, row: see Ballot.
         holders: of the file.
+        servers: that have the vote between them; the row is the first one's share.
     """
 
     direct = False
 
-    def __init__(self, step: int, file: int, holders: Sequence[int], row: np.ndarray) -> None:
+    def __init__(self, step: int, file: int, holders: Sequence[int], row: np.ndarray, servers: int = 1) -> None:
         super().__init__(step, file, Tally(holders), row)
-        self._asked: dict[int, float] = {}
-        self._refuted: set[int] = set()
-        self._overdue: set[int] = set()
-        self._garbled: set[int] = set()
+        self._deliveries = [_Delivery() for _ in range(servers)]
         self._equivocated: set[int] = set()
         self._nonfinite = False
 
     def expects(self, worker: int, claim: bool) -> bool:
         """Claims of those that have work, a gradient once it has been asked for."""
-        return worker in self.tally.called if claim else worker in self._asked
+        return worker in self.tally.called if claim else worker in self._deliveries[0].asked
 
     def claim(self, worker: int, claim: bytes) -> list[Event]:
         """Counts a holder's first claim."""
-        if len(claim) != DIGEST_BYTES:
+        if len(claim) != DIGEST_BYTES * len(self._deliveries):
             detail = f"a claim of {len(claim)} bytes, a digest has {DIGEST_BYTES}"
             return [self._event(EventKind.MALFORMED, worker, detail)]
         earlier = self.tally.claims.get(worker)
@@ -51,47 +82,103 @@ class DigestBallot(Ballot):
         detail = "claimed something else before; the first claim counts"
         return [self._event(EventKind.EQUIVOCATED, worker, detail)]
 
+    def claimed(self, server: int) -> bytes:
+        """The digest of a server's share that the majority claims."""
+        majority = self.tally.majority
+        assert isinstance(majority, bytes)
+        return majority[server * DIGEST_BYTES : (server + 1) * DIGEST_BYTES]
+
     def place(self) -> np.ndarray | None:
         """The row itself, until it holds the vote."""
-        return None if self.settled or self._nonfinite else self._row
+        return None if self.settled or self._nonfinite or self._deliveries[0].here else self._row
 
     def deliver(self, worker: int, vector: np.ndarray) -> list[Event]:
         """Accepts the vector if its digest is the majority's."""
-        if claim_of(vector) != self.tally.majority:
-            self._refuted.add(worker)
-            return [self._event(EventKind.LIED, worker, "its gradient is not the one that it claimed")]
-        finite = is_finite(vector)
-        self._nonfinite = not finite
-        return self._accept(finite)
+        return self.delivered(0, worker, judge(vector, self.claimed(0)))
 
     def garbled(self, worker: int, why: str) -> list[Event]:
         """The next of the majority is asked; the promise is broken, which `end` notes as withheld."""
-        self._refuted.add(worker)
-        self._garbled.add(worker)
-        return [self._event(EventKind.MALFORMED, worker, why)]
+        return self.delivered(0, worker, Verdict.GARBLED, why)
+
+    def delivered(self, server: int, worker: int, verdict: Verdict, why: str = "") -> list[Event]:
+        """Takes what a server found the share to be that a holder sent it.
+
+        Args:
+            server: whose share it is.
+            worker: the holder.
+            verdict: on it.
+            why: it could not be decoded.
+        """
+        delivery = self._deliveries[server]
+        delivery.answered.add(worker)
+        if self.settled or self._nonfinite or delivery.here:
+            return []
+        if verdict in (Verdict.LIED, Verdict.GARBLED):
+            delivery.refuted.add(worker)
+        if verdict == Verdict.LIED:
+            return [self._event(EventKind.LIED, worker, "its gradient is not the one that it claimed")]
+        if verdict == Verdict.GARBLED:
+            delivery.garbled.add(worker)
+            return [self._event(EventKind.MALFORMED, worker, why)]
+        delivery.here = True
+        self._nonfinite = verdict == Verdict.NONFINITE
+        return self._accept(not self._nonfinite) if self._nonfinite or not self._lacking else []
+
+    @property
+    def _lacking(self) -> list[_Delivery]:
+        """Shares that are not here."""
+        return [delivery for delivery in self._deliveries if not delivery.here]
 
     def ask(
         self, now: float, promises: Promises, gone: Set[int], stragglers: Set[int], given_up: Set[int] = frozenset()
     ) -> int | None:
         """One of the majority, and the next where one did not deliver in time."""
+        return self._ask(self._deliveries[0], now, promises, gone, stragglers, given_up)
+
+    def ask_elsewhere(
+        self, now: float, promises: Promises, gone: Set[int], stragglers: Set[int], given_up: Set[int] = frozenset()
+    ) -> list[tuple[int, int]]:
+        """The same for the share of each further server; others of the majority, as long as there are."""
+        asked = []
+        for server, delivery in enumerate(self._deliveries[1:], 1):
+            worker = self._ask(delivery, now, promises, gone, stragglers, given_up)
+            if worker is not None:
+                asked.append((worker, server))
+        return asked
+
+    def _ask(
+        self,
+        delivery: _Delivery,
+        now: float,
+        promises: Promises,
+        gone: Set[int],
+        stragglers: Set[int],
+        given_up: Set[int],
+    ) -> int | None:
         tally = self.tally
-        if self.settled or self.failed or tally.majority is None:
+        if self.settled or self.failed or delivery.here or tally.majority is None:
             return None
-        for worker, since in self._asked.items():
+        for worker, since in delivery.asked.items():
             if worker in gone or now - since > promises.patience(worker):
-                self._overdue.add(worker)
-        if any(worker not in self._refuted | self._overdue for worker in self._asked):
+                delivery.overdue.add(worker)
+        if any(worker not in delivery.refuted | delivery.overdue for worker in delivery.asked):
             return None
-        others = set(tally.supporters) - self._asked.keys() - gone
+        others = set(tally.supporters) - delivery.asked.keys() - gone
         if others:
-            worker = min((w for w in tally.holders if w in others), key=promises.order)
-            self._asked[worker] = now
+
+            def order(worker: int) -> tuple[int, int, float]:
+                broken, pace = promises.order(worker)
+                return broken, sum(worker in other.asked for other in self._deliveries), pace
+
+            worker = min((w for w in tally.holders if w in others), key=order)
+            delivery.asked[worker] = now
             return worker
         if all(w in tally.claims or w in gone | stragglers for w in tally.holders):
             # Who delivers slowly for the first time has until it is given up, or until the deadline of the step.
             self.failed = all(
-                w in self._refuted | gone | given_up or (promises.broken(w) and now - since > promises.last_chance(w))
-                for w, since in self._asked.items()
+                w in delivery.refuted | gone | given_up
+                or (promises.broken(w) and now - since > promises.last_chance(w))
+                for w, since in delivery.asked.items()
             )
         return None
 
@@ -101,7 +188,12 @@ class DigestBallot(Ballot):
         if tally.majority is None:
             return tally.lacking(out)
         coming = any(w not in tally.claims and w not in out for w in tally.called)
-        return int(not coming and not set(tally.supporters) - self._refuted - self._overdue - gone)
+        return int(not coming and not self._deliverable(gone))
+
+    def _deliverable(self, gone: Set[int]) -> bool:
+        """Whether each share that is not here may still come of one of the majority."""
+        supporters = set(self.tally.supporters) - gone
+        return all(supporters - delivery.refuted - delivery.overdue for delivery in self._lacking)
 
     def finished(self, gone: Set[int]) -> bool:
         """There is a vote, or there can be none."""
@@ -109,14 +201,16 @@ class DigestBallot(Ballot):
 
     def missing(self, gone: Set[int]) -> list[int]:
         """Nobody, once a majority has claimed: what is awaited then is its gradient, until it is overdue."""
-        coming = set(self.tally.supporters) - self._refuted - self._overdue - gone
-        return [] if self.tally.majority is not None and coming else super().missing(gone)
+        return [] if self.tally.majority is not None and self._deliverable(gone) else super().missing(gone)
 
     def owing(self, gone: Set[int]) -> list[int]:
         """Of those that were asked, once all of the majority have been."""
-        if self.finished(gone) or set(self.tally.supporters) - self._asked.keys() - gone:
+        if self.finished(gone):
             return []
-        return [worker for worker in self._asked if worker not in self._refuted | gone]
+        supporters = set(self.tally.supporters)
+        late = [delivery for delivery in self._lacking if not supporters - delivery.asked.keys() - gone]
+        owing = (worker for delivery in late for worker in delivery.asked if worker not in delivery.refuted | gone)
+        return list(dict.fromkeys(owing))
 
     def decide(self, vector: np.ndarray) -> None:
         """The digest of the PS's own vector is the vote."""
@@ -126,15 +220,18 @@ class DigestBallot(Ballot):
 
     def awaited(self, answered: Set[int]) -> list[int]:
         """Of those that were asked."""
-        return [worker for worker in self._asked if worker not in answered]
+        return [worker for worker in self._deliveries[0].asked if worker not in answered]
 
     def end(self, answered: Set[int]) -> list[Event]:
         """Names who claimed and did not deliver: not at all while it was needed, or nothing that can be decoded."""
+        self._deliveries[0].answered |= answered
         delivered = self.settled and self.tally.truth is None
         withheld = [
             worker
-            for worker in self._asked
-            if worker in self._garbled or (worker not in answered and (worker in self._overdue or not delivered))
+            for delivery in self._deliveries
+            for worker in delivery.asked
+            if worker in delivery.garbled
+            or (worker not in delivery.answered and (worker in delivery.overdue or not delivered))
         ]
         detail = "claimed a gradient and did not deliver it"
-        return [self._event(EventKind.WITHHELD, worker, detail) for worker in withheld]
+        return [self._event(EventKind.WITHHELD, worker, detail) for worker in dict.fromkeys(withheld)]

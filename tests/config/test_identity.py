@@ -29,7 +29,7 @@ def test_of_the_weights_to_start_from_the_content_counts_and_not_the_place(read,
 LEFT_OUT = [
     "--output e", "--log-every 50", "--checkpoint-every 7", "--checkpoints-kept 3", "--chain-every 4",
     "--aggregator.threads 2", "--transport.poll 0.01", "--transport.start-deadline 9", "--transport.p-min 3",
-    "--transport.absence 3", "--metrics my_module:log", "--transport.relay relay",
+    "--transport.absence 3", "--metrics my_module:log", "--transport.relay relay", "--servers 2",
     "--transport.channel tcp", "--transport.listen host:7",
 ]  # fmt: skip
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from detox.config import Config
-from detox.launch.checkup import of_bits, of_folder, of_memory, of_mpi, of_network, of_ranks
+from detox.launch.checkup import of_bits, of_folder, of_memory, of_mpi, of_network, of_ranks, of_servers
 from detox.launch.patients import Patient
 
 FACTS = {"host": "a", "torch": "2.13", "cpu_capability": "AVX2", "threads": "1", "python": "3.11", "machine": "x86_64"}
@@ -166,3 +166,16 @@ def test_classes_too_far_apart_for_any_tolerance_get_no_advice_of_one(other):
     one = np.array([3, 4], np.float32)
     patients = [_patient(1, gradient=one), _patient(2, digest=b"y", gradient=np.array(other, np.float32))]
     assert "vote_tolerance" not in of_bits(patients, b"x", Config(), 2)[0].advice
+
+
+def test_servers_need_parameters_and_ranks_and_keep_a_part_of_the_votes_each():
+    config = Config(p=9, servers=2)
+    assert of_servers(Config(), 10, 2) == []
+    (check,) = of_servers(config, 3 * 2**18, 3)
+    assert (check.level, check.found) == ("green", "ranks 0 to 1 share the model, at most 67% each")
+    assert of_servers(config, 1000, 3)[0].level == "red"
+    assert of_servers(config, 3 * 2**18, 1)[0].level == "red"
+    size, memory = 10**8, 10**9  # bytes of a gradient, and of each host
+    patients = [_patient(1, host="a", memory=memory), _patient(2, host="b", memory=10**11)]
+    assert of_memory(patients, config, size, "ps", memory)[0].level == "green"
+    assert of_memory(patients, Config(p=9), size, "ps", memory)[0].level == "red"

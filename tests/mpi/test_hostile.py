@@ -29,7 +29,7 @@ class Hostile(Transport):
             act(header)
         super().send(peers, header, payload)
 {act}
-work(Session(Hostile(world(), [0])), world().rank, lambda: Session(fellows()), abort)
+work(Session(Hostile(world(), [0])), world().rank, lambda first: Session(fellows(first)), abort)
 time.sleep(600)
 """
 MESSAGES = """

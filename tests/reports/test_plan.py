@@ -9,6 +9,7 @@ import pytest
 import detox
 from detox.aggregators import AggregatorError, create_hierarchy
 from detox.assignment.theory import bad_votes, exceeds
+from detox.config import ConfigError
 from detox.launch import main
 from detox.reports.forecast import Setting, bytes_into_ps, find, forecast, tolerated
 from detox.reports.plan import plan
@@ -266,3 +267,11 @@ def test_half_of_the_workers_or_more_are_answered_at_once_and_in_words(p, q, cap
 def test_many_byzantine_workers_are_simulated_only_where_that_is_asked_for(capsys):
     assert plan(["-p", "99", "-q", "33", "--no-measure", "--find", "named=5"]) == 0
     assert "nothing was simulated, see --runs" in capsys.readouterr().out
+
+
+def test_several_servers_get_a_part_of_the_votes_each(capsys):
+    facts = detox.plan(45, 5, d=4 * 2**18, servers=4, measure=False, runs=0, aggregator=["mean"])
+    assert facts["bytes_into_server"] == 15 * (32 + 4 * 2**18)
+    assert "servers" not in detox.plan(45, 5, measure=False, runs=0, aggregator=["mean"])
+    with pytest.raises(ConfigError, match=r"--servers: .* enough for 1"):
+        detox.plan(45, 5, servers=2, measure=False, runs=0)

@@ -1,0 +1,184 @@
+"""A further server's loop: it does with its share of the votes what the PS does with its own, when it is told to."""
+
+import json
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from detox.aggregators.arrays import Floats
+from detox.errors import JobError
+from detox.ps.aggregation import Aggregation
+from detox.ps.ballots import Verdict, judge
+from detox.ps.round import closed_up
+from detox.ps.servers import REPORT_LIMIT, packed, unpacked
+from detox.ps.share import OwnShare
+from detox.wire import Codec, Header, Kind, Message, Session, WireError
+
+PS = 0
+
+
+class Peers:
+    """The other servers, as one of them sees them: through the PS; see detox.aggregators.stored.Owners.
+
+    Args:
+        session: the conversation with the PS.
+        begin, width: its first column, and those of all.
+
+    Attributes:
+        orders: what has come of the PS, and is not done yet.
+    """
+
+    def __init__(self, session: Session, begin: int, width: int) -> None:
+        self.orders: deque[Message] = deque()
+        self.begin = begin
+        self.width = width
+        self._session = session
+        self._step = 0
+
+    def gather(self, part: Floats) -> Floats:
+        """Gives its part when the PS asks for it, and returns those of all.
+
+        Raises:
+            JobError: the PS is lost, or has ended the run.
+        """
+        self._next(Kind.PART)
+        self._session.send([PS], Header(Kind.PART, self._step), np.ascontiguousarray(part).data.cast("B"))
+        return np.frombuffer(self._next(Kind.SUM)).reshape(-1, *part.shape[1:])
+
+    def _next(self, kind: Kind) -> memoryview:
+        """The payload of the next order, which is of that kind."""
+        self._session.wait(lambda: bool(self.orders or self._session.dead), self.orders.append)
+        order = self.orders.popleft() if self.orders else None
+        if order is None or order.header is None or order.header.kind != kind:
+            raise JobError("the PS is lost, or ended the run in the middle of a step")
+        self._step = order.header.step
+        return order.payload
+
+
+class FurtherServer:
+    """Server 1..S-1: workers send it its share of what they have claimed, and get its share of the weights.
+
+    Args:
+        session: the conversation with the PS.
+        workers: that with the ranks of workers.
+        ranks: rank of each worker.
+        peers: the other servers.
+        share: its share of the model.
+        codec: how its share of a gradient travels.
+        rows: (files, d + b) float32: the votes.
+        create_aggregation: makes the aggregation of f bad votes with a secret seed.
+        silence: seconds without a word from the PS until it leaves.
+
+    Attributes:
+        last: the message that ended its work, QUIT or START; None as long as there is none.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        workers: Session,
+        ranks: Sequence[int],
+        peers: Peers,
+        share: OwnShare,
+        codec: Codec,
+        rows: np.ndarray,
+        create_aggregation: Callable[[int, int], Aggregation],
+        silence: float,
+    ) -> None:
+        self.last: Message | None = None
+        self._session = session
+        self._workers = workers
+        self._ranks = ranks
+        self._share = share
+        self._codec = codec
+        self._rows = rows
+        self._create_aggregation = create_aggregation
+        self._silence = silence
+        self._secret = 0
+        self._step = 0
+        self._claims: dict[tuple[int, int], bytes] = {}  # digests, by edge
+        self._settled: set[int] = set()  # files
+        self._orders = peers.orders
+        workers.expect({Kind.GRADIENT: codec.limit}, asked=[Kind.GRADIENT])
+
+    def serve(self) -> bool:
+        """Serves until the PS says QUIT or START (True), or is dead or silent for too long (False)."""
+        self._session.wait(
+            lambda: self.last is not None or PS in self._session.dead,
+            self._orders.append,
+            silence=self._silence,
+            then=self._work,
+        )
+        return self.last is not None
+
+    def _work(self) -> bool:
+        """Does what the PS has ordered, and takes what workers have sent."""
+        came = self._workers.turn(self._deliver)
+        did = bool(self._orders)
+        while self._orders and self.last is None:
+            self._obey(self._orders.popleft())
+        return came or did
+
+    def _obey(self, order: Message) -> None:
+        header = order.header
+        if header is None:
+            return
+        if header.kind in (Kind.QUIT, Kind.START):
+            self.last = order
+        elif header.kind == Kind.BEGIN:
+            state = unpacked(order.payload)
+            self._secret = state["secret"]
+            self._share.restore(state)
+            self._done(header)
+        elif header.kind == Kind.STEP:
+            self._begin_step(header.step, np.frombuffer(order.payload, np.int32).tolist())
+        elif header.kind == Kind.FETCH:
+            self._claims[header.worker, header.file] = bytes(order.payload)
+            self._workers.ask(self._ranks[header.worker], header, Kind.GRADIENT)
+        elif header.kind == Kind.UPDATE:
+            self._update(**json.loads(bytes(order.payload)))
+            self._done(header)
+        elif header.kind == Kind.STATE:
+            state = self._share.state()
+            self._session.send([PS], header, packed(state if order.payload[0] else {"weights": state["weights"]}))
+
+    def _begin_step(self, step: int, ready: Sequence[int]) -> None:
+        self._workers.forget(step - 1)
+        self._step = step
+        self._claims.clear()
+        self._settled.clear()
+        # A rank that has not yet taken the last weights would only fall further behind with these.
+        able = [rank for rank in ready if not self._workers.sending(rank)]
+        self._workers.send(able, Header(Kind.WEIGHTS, step), self._share.weights.data.cast("B"))
+
+    def _deliver(self, message: Message) -> None:
+        """Takes a share of a gradient, and tells the PS what came of it."""
+        header = message.header
+        if header is None or header.kind != Kind.GRADIENT or header.step != self._step:
+            return
+        claim = self._claims.get((header.worker, header.file))
+        if claim is None or self._ranks[header.worker] != message.source or header.file in self._settled:
+            return
+        del self._claims[header.worker, header.file]
+        row, why = self._rows[header.file], ""
+        try:
+            self._codec.decode(message.payload, row)
+            verdict = judge(row, claim)
+        except WireError as error:
+            verdict, why = Verdict.GARBLED, str(error)
+        if verdict == Verdict.RIGHT:
+            self._settled.add(header.file)
+        answer = Header(Kind.DELIVERED, header.step, header.worker, header.file)
+        self._session.send([PS], answer, bytes([verdict]) + why.encode()[: REPORT_LIMIT - 1])
+
+    def _update(self, kept: Sequence[int], f: int, settings: dict[str, Any]) -> None:
+        votes = closed_up(self._rows, kept)
+        aggregation = self._create_aggregation(f, self._secret)
+        update, buffers = aggregation.aggregate(self._step, votes, 0, self._share)
+        self._share.set_up(settings)
+        aggregation.apply(votes, 0, update, buffers, self._share)
+
+    def _done(self, header: Header) -> None:
+        self._session.send([PS], Header(Kind.DONE, header.step), self._share.digest)

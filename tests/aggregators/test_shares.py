@@ -1,0 +1,30 @@
+import numpy as np
+import pytest
+
+from detox.aggregators import AggregatorError, Share, shares
+from detox.aggregators.stored import BLOCK
+
+
+@pytest.mark.parametrize("servers", [1, 2, 3, 4, 7, 42])
+@pytest.mark.parametrize(("d", "b"), [(11_173_962, 9_620), (43 * BLOCK, 0), (11_010_112, 1)])
+def test_shares_are_whole_blocks_one_behind_the_other_and_nearly_equal(servers, d, b):
+    found = shares(d, b, servers)
+    assert [share.begin for share in found] == [0, *(share.end for share in found[:-1])]
+    assert found[-1].end == d + b
+    assert all(share.begin % BLOCK == 0 for share in found)
+    sizes = np.array([share.d for share in found])
+    assert sizes.sum() == d
+    assert sizes.max() - sizes.min() <= 2 * BLOCK
+    assert [share.b for share in found] == [0] * (servers - 1) + [b]
+
+
+@pytest.mark.parametrize(("d", "most"), [(1, 1), (BLOCK + 63, 1), (BLOCK + 64, 2), (1_117_396, 4)])
+def test_more_servers_than_blocks_are_refused_with_how_many_can_be(d, most):
+    assert len(shares(d, 5, most)) == most
+    with pytest.raises(AggregatorError, match=rf"servers = {most + 1}: .* d = {d} are enough for {most}$"):
+        shares(d, 5, most + 1)
+
+
+def test_a_share_knows_what_of_it_is_gradient():
+    assert (Share(8, 12, 10).d, Share(8, 12, 10).b) == (2, 2)
+    assert np.arange(20)[Share(8, 12, 10).range].tolist() == [8, 9, 10, 11]

@@ -1,0 +1,69 @@
+"""The servers, as a rank of workers sees them: who gets which part of a gradient, and sends which of the weights."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from detox.aggregators import Share
+from detox.wire import PROBE, Codec, Header, Kind, Message, Session, claim_of, digest_of
+
+PS = 0
+
+
+class Servers:
+    """Servers 0..S-1, of which the PS is the first, and each owns a share of weights and gradients.
+
+    Args:
+        session: the conversation with the PS.
+        others: that with the further servers, under their ranks 1..S-1; None: there are none.
+        shares: of all servers.
+        codecs: how each share of a gradient travels.
+    """
+
+    def __init__(
+        self, session: Session, others: Session | None, shares: Sequence[Share], codecs: Sequence[Codec]
+    ) -> None:
+        self._session = session
+        self._others = others
+        self._shares = shares
+        self._codecs = codecs
+        self._parts: dict[int, dict[int, np.ndarray]] = {}  # of weights, by step and server
+        if others is not None:
+            largest = max(share.end - share.begin for share in shares)
+            others.expect({Kind.WEIGHTS: 4 * largest, Kind.FETCH: 0})
+
+    def turn(self, take: Callable[[Message], object]) -> bool:
+        """Takes what has come of the further servers; whether anything has."""
+        return self._others is not None and self._others.turn(take)
+
+    def assemble(self, source: int, step: int, payload: memoryview) -> np.ndarray | None:
+        """The weights of a step, (d + b,) float32, once each server's share is here; the self-test's come whole."""
+        part = np.frombuffer(payload, np.float32)
+        if len(self._shares) == 1 or step == PROBE:
+            return part
+        parts = self._parts.setdefault(step, {})
+        parts[source] = part
+        for old in sorted(self._parts)[:-2]:
+            del self._parts[old]
+        if len(parts) < len(self._shares):
+            return None
+        return np.concatenate([parts[server] for server in range(len(self._shares))])
+
+    def digest_of(self, step: int, weights: np.ndarray) -> bytes:
+        """What names the weights of a step: of several shares, BLAKE3 of their digests."""
+        if len(self._shares) == 1 or step == PROBE:
+            return digest_of(weights)
+        digests = b"".join(digest_of(weights[share.range]) for share in self._shares)
+        return digest_of(np.frombuffer(digests, np.uint8))
+
+    def claim_of(self, step: int, vector: np.ndarray) -> bytes:
+        """What claims a vector: the digests of its shares, one behind the other; in the self-test, of the whole."""
+        if step == PROBE:
+            return claim_of(vector)
+        return b"".join(claim_of(vector[share.range]) for share in self._shares)
+
+    def send_gradient(self, server: int, header: Header, vector: np.ndarray) -> None:
+        """Sends a server its share of a vector."""
+        session = self._session if server == PS or self._others is None else self._others
+        part = vector[self._shares[server].range]
+        session.send([server], header, self._codecs[server].encode(part))
