@@ -23,6 +23,10 @@ def test_a_header_survives_the_wire(header, payload):
     assert Header.unpack(header.pack(len(payload)) + payload) == header
 
 
+def test_no_two_kinds_have_one_number():
+    assert [kind.name for kind in Kind] == list(Kind.__members__)
+
+
 @given(HEADERS, st.binary(max_size=8), st.integers(0, HEADER_BYTES - 1), st.integers(1, 255))
 def test_any_changed_byte_of_the_header_is_noticed(header, payload, position, change):
     message = bytearray(header.pack(len(payload)) + payload)
