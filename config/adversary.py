@@ -30,7 +30,7 @@ def create_adversary(config: Config, ranks: list[int], rank: int, fellows: Any, 
         config: of the run.
         ranks: rank of each worker, behind the servers.
         rank: this rank.
-        fellows: messages to the other workers' ranks, numbered from 0 there.
+        fellows: messages to the other workers' ranks, numbered from 0 there; None: the attack takes none.
         d: entries of a gradient.
     """
     attack = config.attack

@@ -8,6 +8,7 @@ from detox.assignment.schemes import AuditedFiles
 from detox.config.advice import advise
 from detox.config.derived import Config, unsound
 from detox.config.fields import ConfigError
+from detox.config.over_tcp import not_over_tcp
 from detox.config.sharing import unshared
 from detox.errors.words import counted
 from detox.ps.ballots import VOTES
@@ -67,11 +68,10 @@ def _objection(config: Config) -> str:
         return why
     if why := config.transport.why_not():
         return why
-    if config.transport.channel == "tcp" and config.groups_within == "class":
-        return (
-            'groups_within = "class": over TCP ranks may come later, of whose class nobody knows yet; set '
-            'transport.channel = "mpi"'
-        )
+    if (least := config.transport.p_min) is not None and least > config.p:
+        return f"transport.p_min = {least} workers of p = {config.p}"
+    if config.transport.channel == "tcp" and (why := not_over_tcp(config)):
+        return why
     if config.servers > 1 and (why := unshared(config)):
         return f"servers = {config.servers}: {why}"
     if config.transport.relay == "star" and (idle := sorted(RELAYS.keys() & set(config.fault.kind))):

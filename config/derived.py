@@ -22,6 +22,7 @@ from detox.ps.round import LATE_STEPS
 from detox.ps.trust import Trust
 from detox.tasks.computing import Computing
 from detox.tasks.samples import Files
+from detox.worker.attacks import ATTACKS
 
 if TYPE_CHECKING:
     from detox.ps.model import GlobalModel
@@ -72,6 +73,11 @@ class Config(Fields):
         if self.aggregator.f is not None:
             return self.aggregator.f
         return self.create_scheme().worst_case(self.q, self.votes)
+
+    @property
+    def colludes(self) -> bool:
+        """Whether Byzantine workers talk to each other before they send."""
+        return self.q > 0 and (ATTACKS[self.attack.kind].colludes or self.attack.when != "always")
 
     @property
     def compares_bits(self) -> bool:

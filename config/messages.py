@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from detox.config.address import EVERYWHERE, parse_address
 from detox.config.fields import ConfigError, Count, Seconds, Section
 from detox.wire import LONGEST, Codec
 from detox.wire.relay import pays
@@ -36,10 +37,12 @@ class TransportConfig(Section):
 
     channel: Literal["mpi", "tcp"] = "mpi"
     """What carries messages between the PS and ranks that mpirun has started. mpi: MPI. tcp: TCP with TLS, as for
-    `detox-ps join`: MPI starts the ranks, and brings each the key that was made for it. See docs/hostile-hosts.md."""
+    `detox-ps join`: MPI starts the ranks, and brings each the key that was made for it, unencrypted: whoever reads that
+    can speak as any rank. See docs/hostile-hosts.md."""
     listen: str | None = None
     """HOST or HOST:PORT that ranks dial where channel = "tcp"; they have to reach it. Unset: loopback where mpirun has
-    started all ranks on this host, else the hostfile's first host, or the PS's name for itself; any port."""
+    started all ranks on this host, else the hostfile's first host, or the PS's name for itself; any port. An address of
+    IPv6 stands in brackets."""
     start_deadline: Seconds = 300.0
     """Seconds for all ranks to load their data and to pass the self-test."""
     p_min: Count | None = None
@@ -58,7 +61,7 @@ class TransportConfig(Section):
     relay: Literal["auto", "star", "relay"] = "star"
     """How weights go out. star: the PS sends them to every rank. relay: it sends each rank a slice, which that rank
     passes on to all others, and the digests of all slices, so that none can change one; what does not come in time, the
-    PS sends. auto: relay from 6 ranks on several hosts and 1 MiB of weights on. Over `detox-ps join` always star. The
+    PS sends. auto: relay from 6 ranks on several hosts and 1 MiB of weights on. Over TCP always star. The
     weights are the same to the bit; see docs/protocol.md."""
     poll: Annotated[float, Field(gt=0, le=1)] = 0.0005
     """Seconds of sleep where nothing has arrived."""
@@ -73,10 +76,20 @@ class TransportConfig(Section):
             ranks: of workers.
             size: entries of the weights.
         """
-        return ranks > 1 and (self.relay == "relay" or (self.relay == "auto" and pays(ranks, size)))
+        asked = self.relay == "relay" or (self.relay == "auto" and pays(ranks, size))
+        return asked and ranks > 1 and self.channel == "mpi"
 
     def why_not(self) -> str:
         """Why the fields do not go together; empty where they do."""
+        if self.listen is not None:
+            try:
+                host, _ = parse_address("transport.listen", self.listen, port=0)
+            except ConfigError as error:
+                return str(error)
+            if self.channel != "tcp":
+                return f'transport.listen = {self.listen}: nobody dials over MPI; set transport.channel = "tcp"'
+            if host in EVERYWHERE:
+                return f"transport.listen = {self.listen}: ranks cannot dial all addresses of a host; name one of them"
         if self.deadline != "auto" and self.deadline >= self.silence:
             return (
                 f"transport.silence = {self.silence:g} s is no longer than a step may take, transport.deadline = "

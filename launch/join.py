@@ -6,8 +6,8 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import NoReturn
 
+from detox.config.address import parse_address
 from detox.launch import failure
-from detox.launch.address import parse_address
 from detox.launch.environment import fix_torch, handle_signals
 from detox.launch.train import end_with_threads
 from detox.wire import LIFE_BYTES, Header, Kind, Session

@@ -5,16 +5,14 @@ from argparse import ArgumentParser
 from pathlib import Path
 
 from detox.config import Config, ConfigError
+from detox.config.address import EVERYWHERE, parse_address
+from detox.config.over_tcp import not_over_tcp
 from detox.launch import failure
-from detox.launch.address import parse_address
 from detox.launch.environment import fix_torch
 from detox.launch.train import end_with_threads, parse
 from detox.wire import Session, keys
 from detox.wire.listener import Listener
 from detox.wire.tcp import Channel
-from detox.worker.attacks import ATTACKS
-
-_EVERYWHERE = ("", "0.0.0.0", "::", "*")
 
 
 def serve(argv: list[str]) -> int:
@@ -25,7 +23,7 @@ def serve(argv: list[str]) -> int:
     config, _ = parse(rest)
     check(config)
     address = parse_address("--listen", options.listen)
-    if address[0] in _EVERYWHERE and hasattr(os, "geteuid") and os.geteuid() == 0 and not options.as_root:
+    if address[0] in EVERYWHERE and hasattr(os, "geteuid") and os.geteuid() == 0 and not options.as_root:
         raise ConfigError(
             f"--listen {options.listen}: as root, on all addresses of this host: name one of them, run it as another "
             "user, or say --as-root"
@@ -52,16 +50,8 @@ def check(config: Config) -> None:
         raise ConfigError("workers_per_rank: each worker has a key and a process of its own here; leave it out")
     if config.servers > 1:
         raise ConfigError(f"servers = {config.servers}: workers that come by themselves reach one; leave it out")
-    if config.groups_within == "class":
-        raise ConfigError("groups_within = class: here hosts come later too, of which nobody knows the class yet")
-    attack = config.attack
-    if config.q and (ATTACKS[attack.kind].colludes or attack.when != "always"):
-        raise ConfigError(
-            f"attack.kind = {attack.kind}, attack.when = {attack.when}: colluding workers talk to each other, for "
-            "which they have no connection here; rehearse that under mpirun, or take another attack"
-        )
-    if (least := config.transport.p_min) is not None and least > config.p:
-        raise ConfigError(f"transport.p_min = {least} workers of p = {config.p}")
+    if why := not_over_tcp(config):
+        raise ConfigError(why)
 
 
 def parser() -> ArgumentParser:

@@ -9,8 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from detox.config import ConfigError
+from detox.config.address import parse_address
 from detox.config.messages import TransportConfig
-from detox.launch.address import parse_address
 from detox.launch.environment import all_here
 from detox.wire import LIFE_BYTES, Header, Kind, Session, keys
 from detox.wire.dialer import Dialer
@@ -82,7 +82,7 @@ def dial(session: Session, invitation: bytes) -> None:
 def _address(listen: str | None) -> tuple[str, int]:
     """The host and port that all ranks are to dial."""
     if listen is not None:
-        return parse_address("transport.listen", listen if ":" in listen else f"{listen}:0")
+        return parse_address("transport.listen", listen, port=0)
     if all_here():
         return _LOOPBACK, 0
     host = platform.node()

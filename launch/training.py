@@ -176,12 +176,10 @@ def create_relays(
         hosts: host of each rank.
         reach: whether workers' ranks reach each other.
     """
-    asked = config.transport.relay == "relay"
-    if not reach:
-        why = "transport.relay: workers that come by detox-ps join do not reach each other; each gets the weights whole"
-        return None, why if asked else ""
+    asked = reach and config.transport.relay == "relay"
     if (
-        config.servers > 1
+        not reach
+        or config.servers > 1
         or not config.transport.relays(len(set(ranks)), size)
         or not (asked or len(set(hosts.values())) > 1)
     ):

@@ -36,7 +36,8 @@ def work(
     Args:
         session: the conversation with the PS.
         rank: this rank, 1 or more; START may tell another.
-        fellows: makes the conversation of the ranks from a first one on, numbered from 0 there; all of them call it.
+        fellows: makes the conversation of the ranks from a first one on, numbered from 0 there; all of them call it,
+            where Byzantine workers talk to each other.
         abort: ends this rank the way that MPI has for it.
         neighbours: makes this rank's conversation with others that are not the PS; None: it does not reach them.
 
@@ -144,9 +145,11 @@ def _create_worker_rank(
     session.expect({**limits, Kind.START: START_LIMIT, Kind.ECHO: ECHO_LIMIT, Kind.QUIT: 0})
     adversary = None
     if config.q:
-        # All workers' ranks make this conversation together: after READY, which names who does not come.
-        colluders = fellows(config.servers)
-        colluders.expect({Kind.COLLUDE: 4 * size})
+        colluders = None
+        if config.colludes:
+            # All workers' ranks make this conversation together: after READY, which names who does not come.
+            colluders = fellows(config.servers)
+            colluders.expect({Kind.COLLUDE: 4 * size})
         adversary = create_adversary(config, ranks, rank, colluders, model.d)
     return WorkerRank(
         session,

@@ -48,7 +48,8 @@ class Adversary:
         placement: who is Byzantine in which step.
         ranks: rank of each worker, as `fellows` numbers them.
         rank: this rank, likewise.
-        fellows: the conversation with the other workers' ranks, on a communicator that the PS has no part in.
+        fellows: the conversation with the other workers' ranks, on a communicator that the PS has no part in;
+            None where they say nothing to each other.
         wait: seconds until colluders go on with what they know.
         seed: of the attack's random numbers.
         files: that a worker holds in a step.
@@ -123,7 +124,7 @@ class Adversary:
 
     def answers(self) -> Iterator[tuple[Any, np.ndarray]]:
         """The tickets whose attack is ready by now, each with what to send."""
-        for message in self._fellows.receive():
+        for message in self._fellows.receive() if self._agrees else ():
             if message.header is not None and message.header.kind == Kind.COLLUDE:
                 self._learn(message.header, np.frombuffer(message.payload, np.float32))
         for step, plot in sorted(self._plots.items()):

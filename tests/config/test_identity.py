@@ -30,7 +30,7 @@ LEFT_OUT = [
     "--output e", "--log-every 50", "--checkpoint-every 7", "--checkpoints-kept 3", "--chain-every 4",
     "--aggregator.threads 2", "--transport.poll 0.01", "--transport.start-deadline 9", "--transport.p-min 3",
     "--transport.absence 3", "--metrics my_module:log", "--transport.relay relay", "--servers 2",
-    "--transport.channel tcp", "--transport.listen host:7",
+    "--transport.channel tcp", "--transport.listen host:7 --transport.channel tcp",
 ]  # fmt: skip
 
 

@@ -91,6 +91,20 @@ def test_what_is_not_finite_is_refused_in_tables_of_options_too(path, value):
             '[fault]\nworker = [3]\nkind = ["relay_delay"]',
             "fault.kind = relay_delay: no rank passes weights on as a star",
         ),
+        ("[transport]\np_min = 16", r"transport\.p_min = 16 workers of p = 15"),
+        ('[transport]\nlisten = "10.0.0.1"', r"transport\.listen = 10\.0\.0\.1: nobody dials over MPI"),
+        ('[transport]\nchannel = "tcp"\nlisten = "x:y:z"', r"transport\.listen x:y:z: HOST:PORT is wanted"),
+        ('[transport]\nchannel = "tcp"\nlisten = "fd00::1"', r"transport\.listen fd00::1: HOST:PORT is wanted"),
+        ('[transport]\nchannel = "tcp"\nlisten = "0.0.0.0:7070"', "ranks cannot dial all addresses of a host"),
+        ('[transport]\nchannel = "tcp"\nlisten = ":7070"', "ranks cannot dial all addresses of a host"),
+        ('groups_within = "class"\n[transport]\nchannel = "tcp"', "groups_within = .*over TCP ranks may come later"),
+        ('q = 2\n[attack]\nkind = "alie"\n[transport]\nchannel = "tcp"', "colluding workers talk to each other"),
+        ('q = 2\n[attack]\nwhen = "majority"\n[transport]\nchannel = "tcp"', "attack.when = majority: colluding"),
+        ('[transport]\nchannel = "tcp"\nrelay = "relay"', "over TCP ranks of workers do not reach each other"),
+        (
+            '[transport]\nchannel = "tcp"\nrelay = "auto"\n[fault]\nworker = [3]\nkind = ["relay_flood"]',
+            "fault.kind = relay_flood: over TCP no rank passes weights on",
+        ),
         (
             '[fault]\nworker = [3]\nkind = ["sdc"]\nmean_steps = 9.0\nevery = 3',
             "fault.mean_steps = 9 and fault.every = 3",
@@ -106,6 +120,14 @@ def test_what_is_not_finite_is_refused_in_tables_of_options_too(path, value):
 def test_a_value_that_the_code_behind_it_does_not_take_is_told(read, text, words):
     with pytest.raises(ConfigError, match=words):
         read(text)
+
+
+def test_over_tcp_an_attack_whose_workers_do_not_collude_is_taken(read):
+    tcp = '[transport]\nchannel = "tcp"\nrelay = "auto"\nlisten = "[fd00::1]"\np_min = 15'
+    assert not read(f'q = 2\n[attack]\nkind = "reversed"\n{tcp}').colludes
+    config = read(f'q = 0\n[attack]\nkind = "alie"\n{tcp}')
+    assert not config.colludes
+    assert not config.transport.relays(ranks=46, size=2**24)
 
 
 def test_a_list_for_an_optimizer_can_be_given_on_the_command_line(read):

@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from detox.config import read_config
+from detox.config.address import parse_address
 from detox.launch import join, listen
-from detox.launch.address import parse_address
 from detox.launch.train import parser
 from detox.wire import keys
 

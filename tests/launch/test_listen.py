@@ -10,8 +10,8 @@ import pytest
 from one_process import CONFIG
 
 from detox.config import Config, ConfigError
+from detox.config.address import parse_address
 from detox.launch import commands, listen
-from detox.launch.address import parse_address
 from detox.wire.keys import Keys, KeysError
 
 
@@ -64,7 +64,7 @@ def test_keys_of_other_workers_than_the_config_has_are_told(folder):
         ({"workers_per_rank": 3}, "workers_per_rank"),
         ({"groups_within": "class"}, "groups_within"),
         ({"q": 2, "attack": {"kind": "alie"}}, "colluding workers talk to each other"),
-        ({"transport": {"p_min": 99}}, "p_min = 99"),
+        ({"transport": {"relay": "relay"}}, "do not reach each other"),
     ],
 )
 def test_what_takes_mpirun_is_told_at_once(fields, words):

@@ -124,6 +124,19 @@ def test_a_rank_takes_work_of_any_size_that_the_config_asks_for():
     assert rank.limits[Kind.WORK] == len(payload) > 2**22
 
 
+def test_ranks_of_workers_meet_only_where_byzantine_ones_collude():
+    met = []
+
+    def meet(first):
+        met.append(first)
+        return Network().session(0, [])
+
+    assert Working(Config(model="softmax", q=3, attack={"kind": "constant"})).work(meet) == (0, True)
+    assert met == []
+    assert Working(Config(model="softmax", q=3, attack={"kind": "alie"})).work(meet) == (0, True)
+    assert met == [1]
+
+
 def test_messages_that_are_too_long_for_mpi_are_refused_before_the_start(monkeypatch):
     config = Config(model="softmax")
     task = create_task(config.task, model=config.model)
@@ -161,15 +174,15 @@ def test_a_rank_that_dies_of_the_task_in_a_step_says_so_before(tmp_path):
     own.write_text("import os\n\ndef loss():\n    os._exit(3)\n")
     exec(compile(own.read_text(), str(own), "exec"), scope)
 
-    def fail():
+    def fail(_):
         with users_code("the loss"):
             scope["loss"]()
 
-    def break_down():
+    def break_down(_):
         raise StartError("the weights arrived changed")
 
     for act, error, goodbyes in ((break_down, StartError, []), (fail, TaskError, [Kind.BYE])):
-        rank = Working(Config(model="softmax", q=1))
+        rank = Working(Config(model="softmax", q=1, attack={"kind": "alie"}))
         with pytest.raises(error):
             rank.work(act)
         assert [message.header.kind for message in rank.heard] == [Kind.READY, Kind.READY, *goodbyes]
