@@ -91,7 +91,8 @@ class Round:
             if edge not in self.claims.since or edge in self._computed:
                 raise WireError("COMPUTED was not asked for")
             self._computed.add(edge)
-            self.clock.computed(Computed.unpack(payload).seconds)
+            spent = Computed.unpack(payload)
+            self.clock.computed(spent.seconds, spent.since)
         except WireError as error:
             return [Event(EventKind.MALFORMED, self.step, header.worker, None, str(error))]
         return []

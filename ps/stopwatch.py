@@ -7,9 +7,10 @@ from statistics import median
 
 PARTS = ("wait", "transfer", "vote", "aggregate", "update")
 WAITS = ("weights", "compute", "claims", "fetch")
-"""What "wait" is made of, one after the other: the way of the weights to the worker that was the last to compute before
-each file had its majority; what it computed for; until these majorities had claimed; gradients on their way. Where
-gradients come without a claim, all that comes behind the last worker's computing is "fetch"."""
+"""What "wait" is made of, one after the other, by the worker that was the last to compute before each file had its
+majority: the way of the weights, until its rank began the first of its files; until this worker had computed, so a rank
+of several workers computes for all of them; until these majorities had claimed; gradients on their way. Where gradients
+come without a claim, all that comes behind the last worker's computing is "fetch"."""
 
 
 class Stopwatch:
@@ -23,7 +24,7 @@ class Stopwatch:
         self._clock = clock
         self._begin = clock()
         self._seconds = dict.fromkeys(PARTS, 0.0)
-        self._last = 0.0, 0.0  # "wait" when a worker had computed, and for how long it had
+        self._last = 0.0, 0.0  # "wait" when a worker had computed, and for how long its rank had
         self._agreed: float | None = None  # "wait" when each file had its majority
         self._computing: list[float] = []
 
@@ -36,11 +37,11 @@ class Stopwatch:
         finally:
             self._seconds[name] += self._clock() - begin
 
-    def computed(self, seconds: float) -> None:
-        """A worker says that it has computed, for so long."""
+    def computed(self, seconds: float, since: float) -> None:
+        """A worker says that it has computed, for so long, and how long ago its rank began to."""
         wait = max(self._last[0], self.read()["wait"])  # which may be a rounding error less
         if self._agreed is None:
-            self._last = wait, min(wait, seconds)
+            self._last = wait, min(wait, since)
         self._computing.append(min(wait, seconds))
 
     def agree(self) -> None:

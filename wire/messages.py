@@ -211,25 +211,28 @@ class Computed:
     """Payload of COMPUTED.
 
     Attributes:
-        seconds: that computing took, at least 0 and finite.
+        seconds: that computing took, at least 0.
+        since: seconds since the worker's rank began the first file of the step, of any of its workers: at least
+            `seconds`, and finite.
     """
 
     seconds: float
+    since: float
 
-    _FIELDS = struct.Struct("<d")
+    _FIELDS = struct.Struct("<dd")
     BYTES = _FIELDS.size
 
     def pack(self) -> bytes:
         """The payload's bytes."""
-        return self._FIELDS.pack(self.seconds)
+        return self._FIELDS.pack(self.seconds, self.since)
 
     @classmethod
     def unpack(cls, payload: bytes | memoryview) -> "Computed":
         """The inverse of pack."""
-        seconds = cls._FIELDS.unpack(payload)[0] if len(payload) == cls.BYTES else math.nan
-        if not 0 <= seconds < math.inf:
-            raise WireError("what is no number of seconds as COMPUTED")
-        return cls(seconds)
+        seconds, since = cls._FIELDS.unpack(payload) if len(payload) == cls.BYTES else (math.nan, math.nan)
+        if not 0 <= seconds <= since < math.inf:
+            raise WireError("what are no numbers of seconds as COMPUTED")
+        return cls(seconds, since)
 
 
 @dataclass(frozen=True, slots=True)

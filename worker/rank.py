@@ -87,6 +87,7 @@ class WorkerRank:
         self._queue: deque[tuple[Header, Work]] = deque()
         self._weights: dict[int, np.ndarray] = {}
         self._loaded: int | None = None
+        self._began = 0.0  # when the first file of that step
         self._claimed: dict[int, tuple[int, dict[int, np.ndarray]]] = {}
         self._shared: dict[tuple[int, int, bool], np.ndarray] = {}
 
@@ -169,7 +170,7 @@ class WorkerRank:
             if self._servers.digest_of(header.step, weights) != work.weights_digest:
                 raise JobError(f"the weights of step {header.step} arrived changed")
             self._model.load(weights)
-            self._loaded = header.step
+            self._loaded, self._began = header.step, began
             self._shared.clear()
         byzantine = self._adversary is not None and self._adversary.controls(header.worker, header.step)
         task = self._poisoned if byzantine else self._task
@@ -182,7 +183,8 @@ class WorkerRank:
         if self._momentum is not None and header.step != PROBE:
             vector = self._momentum.add(header.worker, vector)
         if header.step != PROBE:
-            spent = Computed(self._session.clock() - began)
+            now = self._session.clock()
+            spent = Computed(now - began, now - self._began)
             self._session.send([PS], replace(header, kind=Kind.COMPUTED), spent.pack())
         if self._adversary is None:
             self._submit(header, work, vector)

@@ -9,7 +9,7 @@ from helpers import employ
 from torch import nn
 
 from detox.tasks import FlatModel, Task
-from detox.wire import Codec, Header, Kind, Pulse, Work, digest_of
+from detox.wire import Codec, Computed, Header, Kind, Pulse, Work, digest_of
 from detox.wire.evidence import Evidence, Question
 from detox.wire.memory import Network
 from detox.worker import rank as module
@@ -48,9 +48,9 @@ def network(heard):
 
 @pytest.fixture
 def employed(network):
-    def _employed(adversary=None):
-        task = Line()
-        return employ(network, 1, 2, task, FlatModel(task.build_model()), Codec(2, "none"), adversary)
+    def _employed(adversary=None, task=None, **options):
+        task = task or Line()
+        return employ(network, 1, 2, task, FlatModel(task.build_model()), Codec(2, "none"), adversary, **options)
 
     return _employed
 
@@ -108,6 +108,24 @@ def test_what_a_worker_claimed_of_several_files_is_kept_file_by_file(host, netwo
     host.turn()
     sent = {m.header.file: bytes(m.payload) for m in heard if m.header.kind == Kind.GRADIENT}
     assert sent == {file: np.full(2, file, np.float32).tobytes() for file in (2, 5)}
+
+
+@pytest.mark.parametrize(("shared", "took"), [(False, (2, 2, 2)), (True, (2, 0, 2))])
+def test_a_rank_says_since_when_it_computes_for_its_workers(employed, network, heard, shared, took):
+    class Slow(Line):
+        def loss(self, model, indices, generator):
+            network.now += 2
+            return super().loss(model, indices, generator)
+
+    host = employed(task=Slow(), share_compute=shared)
+    for step in (3, 4):
+        network.now += 8  # of which no worker computes
+        ask(network, step, 7, 2)
+        ask(network, step, 8, 2, 5)
+        run(host)
+    said = [(m.header.step, Computed.unpack(m.payload)) for m in heard if m.header.kind == Kind.COMPUTED]
+    expected = [Computed(seconds, since) for seconds, since in zip(took, np.cumsum(took), strict=True)]
+    assert said == [(step, spent) for step in (3, 4) for spent in expected]
 
 
 def test_a_worker_shows_what_differs_of_its_claim_and_nothing_of_anything_older(host, network, heard):
