@@ -10,9 +10,10 @@ network=launch/namespaces.sh hosts=$(mktemp) n=${HOSTS:-46} rate=${RATE:-100mbit
 arp=/proc/sys/net/ipv4/neigh/default/gc_thresh # one table for all namespaces together: 46 x 45 neighbours are too many
 before=("$(cat ${arp}1)" "$(cat ${arp}2)" "$(cat ${arp}3)")
 restore() {
-  "$network" down
-  rm -f "$hosts"
+  set +e # whatever fails, the rest is put back
   for i in 1 2 3; do echo "${before[i - 1]}" > "$arp$i"; done
+  rm -f "$hosts"
+  "$network" down
 }
 trap restore EXIT
 for i in 3 2 1; do echo "$((8192 * i))" > "$arp$i"; done

@@ -8,7 +8,7 @@ CDPATH= cd -- "$(dirname "${BASH_SOURCE[0]}")/.."
 PATH=$PWD/.venv/bin:$PATH
 export DETOX_NET=detox-coded
 network=launch/namespaces.sh hosts=$(mktemp)
-trap '$network down; rm -f "$hosts"' EXIT
+trap 'rm -f "$hosts"; $network down' EXIT
 "$network" up 43 > "$hosts"
 for host in $(seq 43); do "$network" rate "$host" 100mbit; done
 

@@ -8,7 +8,7 @@ CDPATH= cd -- "$(dirname "${BASH_SOURCE[0]}")/.."
 PATH=$PWD/.venv/bin:$PATH
 export DETOX_NET=detox-network
 network=launch/namespaces.sh hosts=$(mktemp)
-trap '$network down; rm -f "$hosts"' EXIT
+trap 'rm -f "$hosts"; $network down' EXIT
 "$network" up 4 > "$hosts"
 "$network" sshd
 

@@ -1,8 +1,14 @@
 """The methods that experiments/cluster.sh compares are runs that there are; a row is the difference of two readings."""
 
+import os
+import subprocess
+from pathlib import Path
+
 import pytest
 
 from detox.launch.train import parse
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -29,3 +35,29 @@ def test_a_row_has_what_a_step_took_on_the_links_of_the_ps_and_of_workers(cluste
     after = meter.Reading(3.5, 0.75, ((7, 110), (1, 11), (4, 2), (103, 8)))
     row = cluster.row_of(before, after)
     assert row == ("2.500", "0.250", 7, 100, 2, 5, 100, 10)
+
+
+@pytest.mark.parametrize("failing", ["up", "run", "down"])
+def test_the_kernels_limits_are_put_back_whatever_fails(tmp_path, failing):
+    limits = tmp_path / "gc_thresh"
+    before = {f"{limits}{i}": f"{128 * i}\n" for i in (1, 2, 3)}
+    for path, text in before.items():
+        Path(path).write_text(text)
+    for folder in ("experiments", "launch"):
+        (tmp_path / folder).mkdir()
+    text = (
+        (ROOT / "experiments" / "cluster.sh")
+        .read_text()
+        .replace("/proc/sys/net/ipv4/neigh/default/gc_thresh", str(limits))
+    )
+    (tmp_path / "experiments" / "cluster.sh").write_text(text)
+    network = tmp_path / "launch" / "namespaces.sh"
+    network.write_text(f'#!/bin/sh\necho "$1" >> did\ncat gc_thresh* >> seen\n[ "$1" != {failing} ]\n')
+    network.chmod(0o755)
+    environment = os.environ | {"HOSTS": "2", "TMPDIR": str(tmp_path)}
+    job = subprocess.run(["bash", str(tmp_path / "experiments" / "cluster.sh")], env=environment, check=False)
+    assert (job.returncode != 0) == (failing != "down")
+    assert (tmp_path / "did").read_text().split()[-1] == "down"
+    assert (tmp_path / "seen").read_text().split()[:3] == ["8192", "16384", "24576"]
+    assert {path: Path(path).read_text() for path in before} == before
+    assert not list(tmp_path.glob("tmp.*"))
