@@ -2,6 +2,8 @@
 
 from itertools import product
 
+import pytest
+
 from detox.ps.relays import Relays
 
 ALL = set(range(1, 10))
@@ -56,6 +58,41 @@ def test_among_many_ranks_a_few_complaints_are_chance():
     assert choose(relays, ready=many) == many
     relays.complain(1, 6, 45)
     assert choose(relays, ready=many) == many - {45}
+
+
+@pytest.mark.parametrize("q", [0, 1, 5])
+def test_chance_that_seldom_comes_to_the_same_two_makes_nobody_rest(q):
+    many = set(range(45))
+    relays = Relays(many, q)
+    for step in range(1, 200):
+        assert choose(relays, step, many) == many
+        if step % 11 == 0:  # three of 33 steps
+            for rank, near in product(many, (1, 2)):
+                relays.complain(step, rank, (rank + near) % 45)
+
+
+@pytest.mark.parametrize("victims", [2, 5, 6, 44])
+def test_a_rank_that_withholds_from_the_same_few_rests_most_steps(victims):
+    many = set(range(1, 46))
+    relays, passes = Relays(many, 1), []
+    for step in range(1, 400):
+        chosen = choose(relays, step, many)
+        assert chosen >= many - {45}
+        passes += [step] if 45 in chosen else []
+        for other in range(1, 1 + victims) if 45 in chosen else ():
+            relays.complain(step, other, 45)
+    assert all(sum(first <= step < first + 33 for step in passes) <= 4 for first in range(1, 400))
+
+
+def test_a_rank_that_withholds_from_five_by_turns_rests_half_of_the_steps():
+    many = set(range(1, 46))
+    relays, passes = Relays(many, 1), []
+    for step in range(1, 400):
+        if 45 in choose(relays, step, many):
+            passes.append(step)
+            relays.complain(step, 1 + step % 5, 45)
+    # q edges may be there as often as they like; of each of the other four, three steps are chance.
+    assert all(sum(first <= step < first + 33 for step in passes) <= 17 for first in range(1, 400))
 
 
 def test_a_complaint_counts_once_for_two_ranks_and_of_itself_not_at_all():
