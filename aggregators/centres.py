@@ -38,7 +38,7 @@ def median_of_means(rows: Rows, f: int, *, blocks: int | None = None, centre: st
         raise AggregatorError(f"centre must be geometric or coordinatewise, got {centre!r}")
     means = np.stack([average(rows.n, block) for block in np.array_split(np.arange(rows.n), blocks)])
     if centre == "coordinatewise":
-        return as_rows(rows.mix(means), rows.threads).median()
+        return as_rows(rows.mix(means), rows.threads, rows.owners).median()
     gram = rows.gram()
     far = ~np.isfinite(np.diagonal(gram))
     gram[far, :] = gram[:, far] = 0

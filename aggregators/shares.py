@@ -6,7 +6,8 @@ from itertools import pairwise
 from detox.aggregators.errors import AggregatorError
 from detox.aggregators.stored import BLOCK
 
-_NARROWEST = 64  # columns of a gradient, which every kernel takes
+NARROWEST = 64
+"""Columns of a gradient in a share, at least: every kernel takes as many."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def _cut(d: int, b: int, servers: int) -> tuple[Share, ...] | None:
     """The shares, as equal as blocks can be; None where one would be too narrow."""
     borders = [0, *(BLOCK * round(d * k / servers / BLOCK) for k in range(1, servers)), d]
     widths = [end - begin for begin, end in pairwise(borders)]
-    if servers > 1 and min(widths) < _NARROWEST:
+    if servers > 1 and min(widths) < NARROWEST:
         return None
     borders[-1] += b
     return tuple(Share(begin, end, d) for begin, end in pairwise(borders))

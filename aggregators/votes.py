@@ -15,11 +15,15 @@ if TYPE_CHECKING:
 
 
 def as_rows(gradients: Array, threads: int = 1, owners: Owners | None = None) -> Rows:
-    """The votes (n, d) as `Rows`, in the fastest form for where they lie; see Stored."""
+    """The votes (n, d) as `Rows`, in the fastest form for where they lie; see Stored.
+
+    All owners of votes take the same form, that of one owner of all: kernels round otherwise than `Rows` do.
+    """
     gradients, threads = served(gradients, "gradients"), integer("threads", threads, least=1)
     if gradients.ndim != 2 or 0 in gradients.shape:
         raise AggregatorError(f"gradients must have shape (n, d), neither 0; got {tuple(gradients.shape)}")
-    if gradients.shape[0] * gradients.shape[1] >= FAST_FROM:
+    width = gradients.shape[1] if owners is None else owners.width
+    if gradients.shape[0] * width >= FAST_FROM:
         kernels = _kernels()
         if kernels is not None and kernels.serves(gradients):
             return kernels(gradients, threads, None, owners)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from detox.aggregators import PAIRS, PREAGGREGATORS, RULES, Hierarchy, create_hierarchy
+from detox.aggregators.shares import NARROWEST
 from detox.aggregators.stored import BLOCK
 
 N, D = 15, 4 * BLOCK - 1000
@@ -21,8 +22,8 @@ class Shared:
 
 
 class Owner:
-    def __init__(self, shared, index, begin):
-        self.shared, self.index, self.begin, self.width = shared, index, begin, D
+    def __init__(self, shared, index, begin, width):
+        self.shared, self.index, self.begin, self.width = shared, index, begin, width
 
     def gather(self, part):
         self.shared.parts[self.index] = part
@@ -37,7 +38,7 @@ def by_owners(hierarchy, x, borders, **options):
     shared, results = Shared(len(borders) - 1), {}
 
     def run(index, begin, end):
-        owner, given = Owner(shared, index, begin), dict(options)
+        owner, given = Owner(shared, index, begin, borders[-1]), dict(options)
         if "previous" in given:
             given["previous"] = given["previous"][begin:end]
         try:
@@ -73,14 +74,23 @@ STAGES = {
 }
 
 
+CUTS = [
+    [[0, BLOCK, D], [0, BLOCK, 2 * BLOCK, D], [0, BLOCK, 2 * BLOCK, 3 * BLOCK, D], [0, 3 * BLOCK, D]],
+    [[0, BLOCK, BLOCK + 1000]],  # fewer than are worth the kernels of one owner
+    [[0, BLOCK, BLOCK + NARROWEST]],
+]
+
+
+@pytest.mark.parametrize("cuts", CUTS, ids=lambda cuts: f"d={cuts[0][-1]}")
 @pytest.mark.parametrize("name", STAGES)
-def test_bits_do_not_depend_on_how_many_own_the_columns(name, votes):
-    hierarchy = STAGES[name]
+def test_bits_do_not_depend_on_how_many_own_the_columns(name, cuts, votes):
+    hierarchy, d = STAGES[name], cuts[0][-1]
     honest = name in ("mean", "draco")
     x, f = (votes[[0, 2, 3, 4, 5]], 0) if honest else (votes, 2)
-    options = {"f": f, "previous": np.full(D, 0.5, np.float32)} if hierarchy.uses("previous") else {"f": f}
+    x = x[:, -d:]
+    options = {"f": f, "previous": np.full(d, 0.5, np.float32)} if hierarchy.uses("previous") else {"f": f}
     expected = hierarchy(x, rng=np.random.default_rng(5), **options)
     assert np.isfinite(expected).all() or name == "sign_majority"
-    for borders in ([0, BLOCK, D], [0, BLOCK, 2 * BLOCK, D], [0, BLOCK, 2 * BLOCK, 3 * BLOCK, D], [0, 3 * BLOCK, D]):
+    for borders in cuts:
         found = by_owners(hierarchy, x, borders, **options)
         np.testing.assert_array_equal(found.view(np.uint32), expected.view(np.uint32))
