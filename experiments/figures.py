@@ -5,8 +5,9 @@ python -m experiments.figures [--to docs/figures]
 
 import csv
 from argparse import ArgumentParser
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING
 
 from detox.aggregators import PAIRS
@@ -19,6 +20,7 @@ from detox.reports.target import Target
 from experiments import sdc_figure, system_figure
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 KEPT = Path(__file__).parents[1] / "docs" / "figures"
@@ -51,20 +53,55 @@ def attack_map() -> "Figure":
 
 def network() -> "Figure":
     """Seconds of a step by protocol, a panel a rate."""
-    with (KEPT / "network.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = _rows("network")
     rates = list(dict.fromkeys(row["rate"] for row in rows))
     figure, ((*panels,),) = figure_of(1, len(rates), 12, 3.2)
     for place, (axes, rate) in enumerate(zip(panels, rates, strict=True)):
         chosen = [row for row in rows if row["rate"] == rate]
-        bars = axes.barh(range(len(chosen)), [float(row["seconds"]) for row in chosen], color="#3b6e8f")
-        axes.bar_label(bars, [row["seconds"] for row in chosen], padding=3, fontsize=9)
+        _bars(axes, [float(row["seconds"]) for row in chosen], [row["seconds"] for row in chosen])
         axes.set_yticks(range(len(chosen)), [row["protocol"] if place == 0 else "" for row in chosen])
-        axes.invert_yaxis()
-        axes.margins(x=0.18)
         axes.set(title=rate, xlabel="seconds per step, the median of three")
     figure.suptitle("ResNet-18, p = 15 on three hosts, r = 3")
     return figure
+
+
+CLUSTER = {
+    "Bcast + Gather": "MPI_Bcast + MPI_Gather",
+    "star": "DETOX, star",
+    "relay, hostile": "DETOX, relay, 5 of 45 hostile",
+    "relay": "DETOX, relay",
+    "Allreduce": "MPI_Allreduce",
+}
+"""Methods of experiments/cluster.sh, spelled as in the picture, in its order."""
+_T1 = 32 * 1_117_396 / 100e6  # seconds that the weights of its task take on one link of 100 Mb/s
+
+
+def cluster() -> "Figure":
+    """A step on 46 hosts by method, in what the weights take on one link; a point a step."""
+    rows = [row for row in _rows("cluster") if row["hosts"] == "46"]
+    steps = [[float(row["seconds"]) / _T1 for row in rows if row["method"] == method] for method in CLUSTER]
+    figure, ((axes,),) = figure_of(1, 1, 9, 2.8)
+    medians = [median(times) for times in steps]
+    _bars(axes, medians, [f"{time:.0f}" for time in medians], label_type="center", color="white")
+    for place, times in enumerate(steps):
+        axes.plot(times, [place] * len(times), "o", color="#e0b060", markeredgecolor="#1d3b53", markersize=5)
+    axes.set_yticks(range(len(CLUSTER)), list(CLUSTER.values()))
+    axes.set(xlabel="a step, in what the weights take on one link (0.358 s): the median, and each step")
+    axes.set_title("46 hosts, links of 100 Mb/s, p = 45, r = 3 with DETOX, no computation")
+    return figure
+
+
+def _rows(name: str) -> list[dict[str, str]]:
+    with (KEPT / f"{name}.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _bars(axes: "Axes", values: Sequence[float], labels: Sequence[str], **looks: str) -> None:
+    """A bar a value, from the top."""
+    bars = axes.barh(range(len(values)), values, color="#3b6e8f")
+    axes.bar_label(bars, labels, padding=3, fontsize=9, **looks)
+    axes.invert_yaxis()
+    axes.margins(x=0.18)
 
 
 ASSIGNMENTS = {
@@ -85,8 +122,7 @@ _OF_ATTACKS = {
 
 def byzshield() -> "Figure":
     """Accuracy by assignment and attack, a panel a number of workers; the columns are of a report's report.csv."""
-    with (KEPT / "byzshield-quick.csv").open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["attack.kind"] in _OF_ATTACKS]
+    rows = [row for row in _rows("byzshield-quick") if row["attack.kind"] in _OF_ATTACKS]
     sizes = [(row["p"], row["q"], row["r"]) for row in rows if row["name"] == "detox-fixed"]
     sizes = list(dict.fromkeys(sizes))
     figure, ((*panels,),) = figure_of(1, len(sizes), 13, 3.6)
@@ -123,6 +159,7 @@ FIGURES: dict[str, Callable[[], "Figure"]] = {
     "attacks-quick": attack_map,
     "byzshield-quick": byzshield,
     "network": network,
+    "cluster": cluster,
     "plan-45": plan,
     "sdc-quick": lambda: sdc_figure.draw_kept(KEPT.parent / "sdc"),
     "system": system_figure.draw,

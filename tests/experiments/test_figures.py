@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -51,6 +52,16 @@ def test_each_size_of_byzshield_has_its_assignments_in_one_order(figures):
     for axes in panels:
         size = axes.get_title().split(",")[0].removeprefix("p = ")
         assert _labels(axes) == [label for label in figures.ASSIGNMENTS.values() if (size, label) in kept]
+
+
+def test_each_method_on_46_hosts_has_a_bar_of_its_median_step(figures):
+    with (FIGURES / "cluster.csv").open(newline="") as file:
+        kept = [row for row in csv.DictReader(file) if row["hosts"] == "46"]
+    assert set(figures.CLUSTER) == {row["method"] for row in kept}
+    (axes,) = figures.cluster().axes
+    for bar, method in zip(axes.patches, figures.CLUSTER, strict=True):
+        seconds = median(float(row["seconds"]) for row in kept if row["method"] == method)
+        assert bar.get_width() == pytest.approx(seconds / 0.358, rel=2e-3)
 
 
 def test_the_rows_of_the_attacks_go_from_the_best_worst_case_down(figures):
