@@ -44,7 +44,8 @@ class TransportConfig(Section):
     started all ranks on this host, else the hostfile's first host, or the PS's name for itself; any port. An address of
     IPv6 stands in brackets."""
     start_deadline: Seconds = 300.0
-    """Seconds for all ranks to load their data and to pass the self-test."""
+    """Seconds for all ranks to load their data and to pass the self-test. `detox-ps launch` gives the PS a minute
+    more to begin: for all ranks to come as far as MPI, and to look at a run that has finished already."""
     p_min: Count | None = None
     """Workers that are enough to start, and to go on, where they come over TCP: the others are left out until they
     come. Unset: all p to start, one to go on."""

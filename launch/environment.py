@@ -92,10 +92,10 @@ def _own_folder(name: str) -> str:
     return str(path)
 
 
-def all_here() -> bool:
-    """Whether Open MPI has put all ranks of the job on this host; False where that is not known."""
+def all_here() -> bool | None:
+    """Whether Open MPI has put all ranks of the job on this host; None where that is not known."""
     size = os.environ.get("OMPI_COMM_WORLD_SIZE")
-    return size is not None and os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE") == size
+    return None if size is None else os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE") == size
 
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)

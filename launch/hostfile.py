@@ -1,14 +1,20 @@
-"""A hostfile, as far as the launcher has to know it: how many ranks it asks for, and on which host the first is."""
+"""A hostfile, as far as the launcher has to know it: how many ranks it asks for, and where others dial the first."""
 
 import codecs
 import re
+from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 
 from detox.config import ConfigError
 
 
 def ranks_in(path: str, *, slots: bool) -> int:
-    """Ranks that the file asks for: one per line with a host, or as many as `slots=` says.
+    """Ranks that the file asks for; see hosts_in."""
+    return sum(hosts_in(path, slots=slots).values())
+
+
+def hosts_in(path: str, *, slots: bool) -> dict[str, int]:
+    """By host, in the file's order, the ranks that it asks for: one per line, or as many as `slots=` says.
 
     Args:
         path: the file; what follows a # is a comment.
@@ -45,10 +51,26 @@ def ranks_in(path: str, *, slots: bool) -> int:
         found[words[0]] = found.get(words[0], 0) + (int(given[0]) if given else 1)
     if not found:
         raise ConfigError(f"hostfile {path}: there is no host in it; it has one per line, the PS first")
-    return sum(found.values())
+    return found
 
 
-def first_host(path: str) -> str:
-    """The host of the first rank, by the name or address that the file gives it; see ranks_in for what can be wrong."""
-    lines = (line.partition("#")[0].split() for line in Path(path).read_text().splitlines())
-    return next(words[0] for words in lines if words)
+def dialled(path: str) -> str:
+    """The name or address of the first host, as others dial it; one of IPv6 in brackets.
+
+    Raises:
+        ConfigError: others that are in the file cannot dial it; see hosts_in for what else can be wrong.
+    """
+    hosts = [host.rpartition("@")[2] for host in hosts_in(path, slots=True)]  # without the user
+    try:
+        address = ip_address(hosts[0])
+    except ValueError:
+        address = None
+    if len(set(hosts)) > 1 and (_LOCAL.fullmatch(hosts[0]) if address is None else address.is_loopback):
+        raise ConfigError(
+            f"hostfile {path}: the first host is {hosts[0]}, which the others cannot dial; name it as they know it, or "
+            'say transport.listen = "10.0.0.1"'
+        )
+    return f"[{address}]" if isinstance(address, IPv6Address) else hosts[0]
+
+
+_LOCAL = re.compile(r"(.*\.)?localhost(\..*)?|ip6-(localhost|loopback)", re.IGNORECASE)

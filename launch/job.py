@@ -70,7 +70,10 @@ def run(line: list[str], begun: Callable[[], bool], patience: float = math.inf) 
                 if told and time.monotonic() - since > _GRACE:
                     process.send_signal(signal.SIGTERM if time.monotonic() - since < 2 * _GRACE else signal.SIGKILL)
                 elif not told and time.monotonic() > end and not begun():
-                    failure.say(f"not all ranks have started within transport.start_deadline = {patience:g} s")
+                    failure.say(
+                        f"the parameter server has not begun within {patience:g} s: a rank may not have come as far as "
+                        "MPI, or transport.start_deadline, a part of that time, is too short"
+                    )
                     process.send_signal(signal.SIGTERM)
                     told.append(0)  # no signal
                     since = time.monotonic()

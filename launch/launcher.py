@@ -10,13 +10,15 @@ from typing import Any
 from detox.config import Config, ConfigError
 from detox.errors.words import counted
 from detox.launch import failure, job
-from detox.launch.hostfile import first_host, ranks_in
+from detox.launch.hostfile import dialled, ranks_in
 from detox.launch.mpirun import assign_ranks, find_mpirun, is_open_mpi, local_ranks, mpirun_line, program, warnings
 from detox.launch.relatives import why_new
 from detox.launch.secret import hide
 from detox.launch.train import parse
 from detox.ps.folder import RunFolder
 from detox.ps.lock import LockedError, check_unlocked
+
+_OWN = 60.0  # seconds for mpirun and the imports of all ranks
 
 
 def launch(argv: list[str]) -> int:
@@ -90,7 +92,7 @@ def address(config: Config, hostfile: str | None) -> list[str]:
     """The option that says what ranks dial, where they do and the hostfile alone tells."""
     if config.transport.channel != "tcp" or config.transport.listen is not None or hostfile is None:
         return []
-    return ["--transport.listen", first_host(hostfile)]
+    return ["--transport.listen", dialled(hostfile)]
 
 
 def _start(line: list[str], folder: RunFolder, restarts: int, resume: bool, patience: float) -> int:
@@ -100,7 +102,7 @@ def _start(line: list[str], folder: RunFolder, restarts: int, resume: bool, pati
         print(shlex.join(line), flush=True)
         before = folder.read_status()
         begun = partial(_has_begun, folder, before)
-        status, number = job.run(line, begun, patience)
+        status, number = job.run(line, begun, patience + _OWN)
         now = folder.read_status()
         told = now if now != before else {}
         if status == failure.MISTAKE and told.get("status") == "running":

@@ -26,7 +26,9 @@ _MOMENT = 0.01  # seconds
 def listen(session: Session, transport: TransportConfig) -> tuple[Channel, keys.Keys]:
     """Makes a key for each rank, and takes the conversation with all of them to TCP, where they come in their own time.
 
-    MPI is used until all have taken what they need to come. The keys are in no file any more when this returns.
+    MPI is looked at until all have taken what they need to come, or one takes part: who has not by then is out for
+    good, for as long as MPI is looked at, what anybody sends by it comes into memory. The keys are in no file any more
+    when this returns.
 
     Args:
         session: the conversation with all ranks of workers, over MPI.
@@ -55,6 +57,8 @@ def listen(session: Session, transport: TransportConfig) -> tuple[Channel, keys.
     untold = set(peers)
 
     def sleep(seconds: float) -> None:
+        if session.door is not None and not session.door.absent >= set(peers):
+            untold.clear()
         untold.difference_update([rank for rank in untold if not over_mpi.sending(rank)])  # which goes on with it
         channel.wait(min(seconds, _MOMENT) if untold else seconds)
 
@@ -81,18 +85,23 @@ def dial(session: Session, invitation: bytes) -> None:
 
 def _address(listen: str | None) -> tuple[str, int]:
     """The host and port that all ranks are to dial."""
-    if listen is not None:
-        return parse_address("transport.listen", listen, port=0)
-    if all_here():
+    if listen is None and all_here():
         return _LOOPBACK, 0
-    host = platform.node()
+    if listen is None:
+        host, port = platform.node(), 0
+        named = f"{host}, this host's name,"
+    else:
+        host, port = parse_address("transport.listen", listen, port=0)
+        named = f"transport.listen: {host}"
+        if all_here() is not False:
+            return host, port
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0]
     except OSError as error:
-        raise ConfigError(f"{host}, this host's name, cannot be looked up ({error.strerror}); {_SAY}") from None
+        raise ConfigError(f"{named} cannot be looked up ({error.strerror}); {_SAY}") from None
     if ip_address(found).is_loopback:
-        raise ConfigError(f"{host}, this host's name, is {found} here, which other hosts cannot dial; {_SAY}")
-    return host, 0
+        raise ConfigError(f"{named} is {found} here, which other hosts cannot dial; {_SAY}")
+    return host, port
 
 
 _SAY = 'say by which address they reach it: transport.listen = "10.0.0.1"'

@@ -246,6 +246,14 @@ def test_nothing_is_lost_where_mpirun_cannot_start_the_run_that_was_to_start_ove
     assert job.folder.done
 
 
+def test_the_ps_has_a_minute_more_than_the_start_deadline_to_begin(job, mpirun, monkeypatch):
+    given = []
+    monkeypatch.setattr("detox.launch.job.run", lambda line, begun, patience: given.append(patience) or (1, 0))
+    mpirun("exit 1")
+    launch(["-n", "3", "run.toml", "--transport.start-deadline", "7"])
+    assert given == [67]
+
+
 def test_an_earlier_run_comes_back_where_the_whole_job_was_killed_at_its_start(job, mpirun):
     job.finish()
     before = job.content()
