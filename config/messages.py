@@ -68,7 +68,8 @@ class TransportConfig(Section):
     """Seconds of sleep where nothing has arrived."""
     silence: Seconds = 600.0
     """Seconds without a word from the PS, and without work, after which a worker's rank leaves; more than a
-    step may take: with deadline = "auto", five times what a gradient does, where that is minutes."""
+    step may take: with deadline = "auto", five times what a gradient does, where that is minutes. With several servers,
+    also those without an answer of a server after which the run ends."""
 
     def relays(self, ranks: int, size: int) -> bool:
         """Whether weights go out as slices that ranks pass on, where these can reach each other.

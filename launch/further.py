@@ -50,7 +50,7 @@ def create_server(
             Kind.QUIT: 0,
         }
     )
-    peers = Peers(session, share.begin, share.trained)
+    peers = Peers(session, share.begin, share.trained, config.transport.silence)
     own = OwnShare(model, share, config.optimizer.name, config.optimizer.arguments, peers)
     scheme = config.create_scheme()
     rows = host_rows(config.create_files(task).count, share.d + share.b, model.device)

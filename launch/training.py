@@ -122,7 +122,7 @@ def run_training(
     scheme = config.create_scheme(secret, classes, None if trust is None else trust.chance)
     quarantine = config.create_quarantine()
     if isinstance(model, SharedModel):
-        servers = Servers(session, shared)
+        servers = Servers(session, shared, config.transport.silence)
         session.expect(servers.limits, asked=servers.limits)
         model.share(servers, secret)
     server = Server(

@@ -190,6 +190,8 @@ class Collector:
         now, gone, patience, servers = self._session.clock(), self._inbox.gone, self._patience, self._model.servers
         self._hear()
         if servers is not None:
+            for server, edge in servers.confirmed(round_.step):
+                round_.confirmed(server, edge, now)
             for server, edge, verdict, why in servers.reports(round_.step):
                 self._tell(round_.delivered(server, edge, verdict, why, now))
         self._tell(patience.turn(round_.step, now, round_.waits(gone, self._absent), round_.claims))

@@ -25,16 +25,18 @@ class Peers:
     Args:
         session: the conversation with the PS.
         begin, width: its first column, and those of all.
+        silence: seconds without a word from the PS until it is lost.
 
     Attributes:
         orders: what has come of the PS, and is not done yet.
     """
 
-    def __init__(self, session: Session, begin: int, width: int) -> None:
+    def __init__(self, session: Session, begin: int, width: int, silence: float) -> None:
         self.orders: deque[Message] = deque()
         self.begin = begin
         self.width = width
         self._session = session
+        self._silence = silence
         self._step = 0
 
     def gather(self, part: Floats) -> Floats:
@@ -49,7 +51,7 @@ class Peers:
 
     def _next(self, kind: Kind) -> memoryview:
         """The payload of the next order, which is of that kind."""
-        self._session.wait(lambda: bool(self.orders or self._session.dead), self.orders.append)
+        self._session.wait(lambda: bool(self.orders or self._session.dead), self.orders.append, silence=self._silence)
         order = self.orders.popleft() if self.orders else None
         if order is None or order.header is None or order.header.kind != kind:
             raise JobError("the PS is lost, or ended the run in the middle of a step")
@@ -137,6 +139,7 @@ class FurtherServer:
         elif header.kind == Kind.FETCH:
             self._claims[header.worker, header.file] = bytes(order.payload)
             self._workers.ask(self._ranks[header.worker], header, Kind.GRADIENT)
+            self._session.send([PS], Header(Kind.ASKED, header.step, header.worker, header.file))
         elif header.kind == Kind.UPDATE:
             self._update(**json.loads(bytes(order.payload)))
             self._done(header)
@@ -159,19 +162,25 @@ class FurtherServer:
         if header is None or header.kind != Kind.GRADIENT or header.step != self._step:
             return
         claim = self._claims.get((header.worker, header.file))
-        if claim is None or self._ranks[header.worker] != message.source or header.file in self._settled:
+        if claim is None or self._ranks[header.worker] != message.source:
             return
         del self._claims[header.worker, header.file]
-        row, why = self._rows[header.file], ""
-        try:
-            self._codec.decode(message.payload, row)
-            verdict = judge(row, claim)
-        except WireError as error:
-            verdict, why = Verdict.GARBLED, str(error)
+        verdict, why = self._judge(message.payload, header.file, claim)
         if verdict == Verdict.RIGHT:
             self._settled.add(header.file)
         answer = Header(Kind.DELIVERED, header.step, header.worker, header.file)
         self._session.send([PS], answer, bytes([verdict]) + why.encode()[: REPORT_LIMIT - 1])
+
+    def _judge(self, payload: memoryview, file: int, claim: bytes) -> tuple[Verdict, str]:
+        """What a share is that has come, and why in words."""
+        if file in self._settled:
+            return Verdict.UNREAD, ""
+        row = self._rows[file]
+        try:
+            self._codec.decode(payload, row)
+        except WireError as error:
+            return Verdict.GARBLED, str(error)
+        return judge(row, claim), ""
 
     def _update(self, kept: Sequence[int], f: int, settings: dict[str, Any]) -> None:
         votes = closed_up(self._rows, kept)

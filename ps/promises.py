@@ -10,10 +10,11 @@ from detox.ps.pace import Pace, Times
 
 FETCH_DEADLINE = 20.0
 """Seconds for a gradient, where it is not known what they take."""
+QUICK = 0.05
+"""Seconds: who delivers within is as quick as any."""
 
 _HALVINGS = 10  # of the patience, at most
 _WEIGHT = 0.5  # of the newest delivery in a worker's pace
-_QUICK = 0.05  # seconds: who delivers within is as quick as any
 _LEAST = 0.5  # seconds beyond being late
 _SOME = 5.0  # seconds beyond being late, in which a pause of an honest link is over
 
@@ -96,7 +97,7 @@ class Promises:
 
     def order(self, worker: int) -> tuple[int, float]:
         """A key to sort workers by: the least is asked first."""
-        return self.broken(worker), max(_QUICK, self._pace.get(worker, 0.0))
+        return self.broken(worker), max(QUICK, self._pace.get(worker, 0.0))
 
     def delivered(self, worker: int, seconds: float) -> None:
         """The worker has delivered, so long after it was asked."""

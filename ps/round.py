@@ -132,14 +132,20 @@ class Round:
 
         See `ask`, after which it is called.
         """
-        asked = [
+        return [
             ((worker, ballot.file), server, ballot.claimed(server))
             for ballot in self.ballots
             if isinstance(ballot, DigestBallot)
             for worker, server in ballot.ask_elsewhere(now, self._promises, gone, stragglers, given_up)
         ]
-        self._deliveries.ask((edge for edge, _, _ in asked if edge not in self._deliveries.since), now)
-        return asked
+
+    def confirmed(self, server: int, edge: Edge, now: float) -> None:
+        """A further server has passed that on, so that the worker has time from now on."""
+        ballot = self.ballots[edge[1]]
+        assert isinstance(ballot, DigestBallot)
+        ballot.confirmed(server, edge[0], now)
+        if edge not in self._deliveries.since:
+            self._deliveries.ask([edge], now)
 
     def delivered(self, server: int, edge: Edge, verdict: Verdict, why: str, now: float) -> list[Event]:
         """Takes what a further server found the share to be that it fetched for this step; see DigestBallot."""
@@ -147,9 +153,9 @@ class Round:
         assert isinstance(ballot, DigestBallot)
         if self._rows is None:
             return []
-        if verdict != Verdict.GARBLED:
+        if verdict not in (Verdict.GARBLED, Verdict.UNREAD):
             self._deliveries.answer(edge, now)
-            self._promises.delivered(worker, now - self._deliveries.since[edge])
+            self._promises.delivered(worker, now - ballot.since(server, worker))
         return self.remember(ballot.delivered(server, worker, verdict, why))
 
     def waits(self, gone: Set[int], absent: Set[int] = frozenset()) -> list[Wait]:
@@ -159,7 +165,7 @@ class Round:
             gone: workers out of reach.
             absent: workers whose claims are not waited for.
         """
-        since, asked = self.claims.since, self._deliveries.since
+        since = self.claims.since
         claims = [
             Wait(worker, since[worker, ballot.file], ballot.needs_all)
             for ballot in self.ballots
@@ -169,9 +175,9 @@ class Round:
         if 2 * len(self.undecided()) >= len(self.ballots):
             return claims  # a gradient is late where most files have theirs, not where the links are slow for all
         gradients = [
-            Wait(worker, asked[worker, ballot.file], True, self._promises.overdue)
+            Wait(worker, asked, True, self._promises.overdue)
             for ballot in self.ballots
-            for worker in ballot.owing(gone)
+            for worker, asked in ballot.owing(gone).items()
         ]
         return claims + gradients
 

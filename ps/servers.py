@@ -16,6 +16,7 @@ from detox.ps.ballots import Verdict
 from detox.wire import DIGEST_BYTES, LONGEST, Header, Kind, Message, Session, digest_of, printable
 
 REPORT_LIMIT = 2**10  # bytes of a DELIVERED
+_RESUMES = "the same command resumes the run from its checkpoint"
 
 
 class LostServerError(JobError):
@@ -31,6 +32,7 @@ class Servers:
     Args:
         session: the conversation with all ranks.
         shares: of all servers, the PS's first.
+        silence: seconds without a word from a server that is to answer, after which it is lost.
 
     Attributes:
         shares: as given.
@@ -40,14 +42,17 @@ class Servers:
 
     begin = 0
 
-    def __init__(self, session: Session, shares: Sequence[Share]) -> None:
+    def __init__(self, session: Session, shares: Sequence[Share], silence: float) -> None:
         self.shares = tuple(shares)
         self.width = shares[0].trained
         self.others: Callable[[Message], object] = lambda _: None
         self._session = session
+        self._silence = silence
+        self._due: dict[int, float] = {}  # servers that are to answer, and have said nothing since then
         self._ranks = range(1, len(shares))
         self._step = 0
         self._came: dict[int, Message] = {}
+        self._confirmed: list[Message] = []
         self._reports: list[Message] = []
         self._digests = [b""] * len(shares)
 
@@ -55,6 +60,7 @@ class Servers:
     def limits(self) -> dict[Kind, int]:
         """What they answer, and the most bytes of it."""
         return {
+            Kind.ASKED: 0,
             Kind.DELIVERED: REPORT_LIMIT,
             Kind.PART: LONGEST,
             Kind.DONE: DIGEST_BYTES,
@@ -67,7 +73,10 @@ class Servers:
             return False
         if message.header is None:
             raise LostServerError(f"server {message.source} sent something else: {message.fault}")
-        if message.header.kind == Kind.DELIVERED:
+        self._due.pop(message.source, None)
+        if message.header.kind == Kind.ASKED:
+            self._confirmed.append(message)
+        elif message.header.kind == Kind.DELIVERED:
             self._reports.append(message)
         else:
             self._came[message.source] = message
@@ -93,15 +102,27 @@ class Servers:
     def fetch(self, step: int, asked: Iterable[tuple[Edge, int, bytes]]) -> None:
         """Has a server fetch its share of what a worker has claimed for a file, and compare it with its digest."""
         for (worker, file), server, digest in asked:
-            self._session.ask(server, Header(Kind.FETCH, step, worker, file), Kind.DELIVERED, digest)
+            question = Header(Kind.FETCH, step, worker, file)
+            self._session.ask(server, question, Kind.DELIVERED, digest)
+            self._session.admit(server, question, Kind.ASKED)
+            self._due.setdefault(server, self._session.clock())
 
-    def reports(self, step: int) -> list[tuple[int, Edge, Verdict, str]]:
-        """What came of that since this was called last: the server, the edge, its verdict, and why in words.
+    def confirmed(self, step: int) -> list[tuple[int, Edge]]:
+        """For which workers and files servers have passed that on, since this was called last.
 
         Raises:
             LostServerError: a server is gone.
         """
         self._check()
+        found, self._confirmed = self._confirmed, []
+        return [
+            (message.source, (message.header.worker, message.header.file))
+            for message in found
+            if message.header is not None and message.header.step == step
+        ]
+
+    def reports(self, step: int) -> list[tuple[int, Edge, Verdict, str]]:
+        """What came of that since this was called last: the server, the edge, its verdict, and why in words."""
         found, self._reports = self._reports, []
         return [
             (
@@ -144,6 +165,7 @@ class Servers:
     def _ask(self, ranks: Iterable[int], kind: Kind, answer: Kind, payload: bytes = b"") -> None:
         for rank in ranks:
             self._session.ask(rank, Header(kind, self._step), answer, payload)
+            self._due.setdefault(rank, self._session.clock())
 
     def _await_done(self) -> None:
         for message in self._await(Kind.DONE):
@@ -151,12 +173,16 @@ class Servers:
 
     def _await(self, kind: Kind) -> list[Message]:
         """The answers of all servers, in their order."""
+        self._due = dict.fromkeys(self._ranks, self._session.clock())  # the PS may have been busy itself
 
         def take(message: Message) -> None:
             if not self.take(message):
                 self.others(message)
 
         def here() -> bool:
+            for rank in self._ranks:
+                if rank not in self._came:  # what it has said was something else
+                    self._due.setdefault(rank, self._session.clock())
             self._check()
             return len(self._came) == len(self._ranks)
 
@@ -170,7 +196,13 @@ class Servers:
     def _check(self) -> None:
         dead: Set[int] = self._session.dead & set(self._ranks)
         if dead:
-            raise LostServerError(f"server {min(dead)} is lost; the same command resumes the run from its checkpoint")
+            raise LostServerError(f"server {min(dead)} is lost; {_RESUMES}")
+        now = self._session.clock()
+        mute = [rank for rank, since in self._due.items() if now - since > self._silence]
+        if mute:
+            raise LostServerError(
+                f"server {min(mute)} has not answered for {self._silence:g} s (transport.silence); {_RESUMES}"
+            )
 
 
 def digest_of_all(digests: Sequence[bytes]) -> bytes:

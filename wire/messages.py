@@ -89,6 +89,8 @@ class Kind(IntEnum):
     """Further server to PS: the BLAKE3 of its share of the weights, as they are now."""
     STATE = 27
     """PS to a further server: what is your share; and the answer."""
+    ASKED = 28
+    """Further server to PS: the worker has been asked for what a FETCH is about, and has time from now on."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -160,6 +160,10 @@ class Session:
     def ask(self, peer: int, header: Header, answer: Kind, payload: bytes | memoryview = b"") -> None:
         """Sends a message, and admits one answer to it: of kind `answer`, with the header's other fields."""
         self.send([peer], header, payload)
+        self.admit(peer, header, answer)
+
+    def admit(self, peer: int, header: Header, answer: Kind) -> None:
+        """Admits one more answer to what was asked, of another kind."""
         due = (Header(answer, header.step, header.worker, header.file), peer)
         if due not in self._due:
             self._due[due] = None

@@ -125,9 +125,9 @@ class Ballot(ABC):
             return []
         return [worker for worker in self.tally.called if worker not in self.tally.claims and worker not in gone]
 
-    def owing(self, gone: Set[int]) -> list[int]:
-        """Holders whose gradient, which they have claimed, is awaited, and no other's can be asked for."""
-        return []
+    def owing(self, gone: Set[int]) -> dict[int, float]:
+        """Since when whose gradient, which it has claimed, is awaited, where no other holder's can be asked for."""
+        return {}
 
     @property
     def needs_all(self) -> bool:

@@ -1,5 +1,6 @@
 """The vote on digests: holders claim, one copy of what a majority claims is fetched, and checked against the claim."""
 
+import math
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -9,7 +10,7 @@ import numpy as np
 from detox.ps.ballots.ballot import Ballot, is_finite
 from detox.ps.ballots.tally import Tally
 from detox.ps.events import Event, EventKind
-from detox.ps.promises import Promises
+from detox.ps.promises import QUICK, Promises
 from detox.wire import DIGEST_BYTES, claim_of
 
 
@@ -20,6 +21,7 @@ class Verdict(IntEnum):
     NONFINITE = 1
     LIED = 2
     GARBLED = 3
+    UNREAD = 4  # another's is here already
 
 
 def judge(vector: np.ndarray, claim: bytes) -> Verdict:
@@ -33,7 +35,7 @@ def judge(vector: np.ndarray, claim: bytes) -> Verdict:
 class _Delivery:
     """One server's share of the vote on its way: who was asked for it, and how that went."""
 
-    asked: dict[int, float] = field(default_factory=dict)  # when
+    asked: dict[int, float] = field(default_factory=dict)  # when; infinite: not yet, as far as is known
     answered: set[int] = field(default_factory=set)
     refuted: set[int] = field(default_factory=set)
     overdue: set[int] = field(default_factory=set)
@@ -105,13 +107,13 @@ class DigestBallot(Ballot):
 
         Args:
             server: whose share it is.
-            worker: the holder.
+            worker: the holder, which it has asked; see confirmed.
             verdict: on it.
             why: it could not be decoded.
         """
         delivery = self._deliveries[server]
         delivery.answered.add(worker)
-        if self.settled or self._nonfinite or delivery.here:
+        if self.settled or self._nonfinite or delivery.here or verdict == Verdict.UNREAD:
             return []
         if verdict in (Verdict.LIED, Verdict.GARBLED):
             delivery.refuted.add(worker)
@@ -138,13 +140,25 @@ class DigestBallot(Ballot):
     def ask_elsewhere(
         self, now: float, promises: Promises, gone: Set[int], stragglers: Set[int], given_up: Set[int] = frozenset()
     ) -> list[tuple[int, int]]:
-        """The same for the share of each further server; others of the majority, as long as there are."""
+        """The same for the share of each further server; others of the majority, as long as there are as quick ones.
+
+        Their time begins when the server has asked them (`confirmed`), for who is slow may be the server.
+        """
         asked = []
         for server, delivery in enumerate(self._deliveries[1:], 1):
             worker = self._ask(delivery, now, promises, gone, stragglers, given_up)
             if worker is not None:
+                delivery.asked[worker] = math.inf
                 asked.append((worker, server))
         return asked
+
+    def confirmed(self, server: int, worker: int, now: float) -> None:
+        """A further server has asked a holder."""
+        self._deliveries[server].asked[worker] = now
+
+    def since(self, server: int, worker: int) -> float:
+        """When a server asked a holder; infinite where that is not confirmed."""
+        return self._deliveries[server].asked[worker]
 
     def _ask(
         self,
@@ -166,9 +180,9 @@ class DigestBallot(Ballot):
         others = set(tally.supporters) - delivery.asked.keys() - gone
         if others:
 
-            def order(worker: int) -> tuple[int, int, float]:
+            def order(worker: int) -> tuple[int, int, int, float]:
                 broken, pace = promises.order(worker)
-                return broken, sum(worker in other.asked for other in self._deliveries), pace
+                return broken, int(pace / QUICK), sum(worker in other.asked for other in self._deliveries), pace
 
             worker = min((w for w in tally.holders if w in others), key=order)
             delivery.asked[worker] = now
@@ -203,14 +217,18 @@ class DigestBallot(Ballot):
         """Nobody, once a majority has claimed: what is awaited then is its gradient, until it is overdue."""
         return [] if self.tally.majority is not None and self._deliverable(gone) else super().missing(gone)
 
-    def owing(self, gone: Set[int]) -> list[int]:
+    def owing(self, gone: Set[int]) -> dict[int, float]:
         """Of those that were asked, once all of the majority have been."""
         if self.finished(gone):
-            return []
+            return {}
         supporters = set(self.tally.supporters)
         late = [delivery for delivery in self._lacking if not supporters - delivery.asked.keys() - gone]
-        owing = (worker for delivery in late for worker in delivery.asked if worker not in delivery.refuted | gone)
-        return list(dict.fromkeys(owing))
+        owing = dict[int, float]()
+        for delivery in late:
+            for worker, since in delivery.asked.items():
+                if worker not in delivery.refuted | gone and math.isfinite(since):
+                    owing[worker] = min(since, owing.get(worker, math.inf))
+        return owing
 
     def decide(self, vector: np.ndarray) -> None:
         """The digest of the PS's own vector is the vote."""
@@ -229,9 +247,13 @@ class DigestBallot(Ballot):
         withheld = [
             worker
             for delivery in self._deliveries
-            for worker in delivery.asked
+            for worker, since in delivery.asked.items()
             if worker in delivery.garbled
-            or (worker not in delivery.answered and (worker in delivery.overdue or not delivered))
+            or (
+                worker not in delivery.answered
+                and math.isfinite(since)
+                and (worker in delivery.overdue or not delivered)
+            )
         ]
         detail = "claimed a gradient and did not deliver it"
         return [self._event(EventKind.WITHHELD, worker, detail) for worker in dict.fromkeys(withheld)]

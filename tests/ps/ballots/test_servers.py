@@ -29,10 +29,13 @@ def ballot():
     return ballot
 
 
-def asked(ballot, promises, now=0.0, gone=NOBODY):
-    """Whom each server asks now, by server."""
+def asked(ballot, promises, now=0.0, gone=NOBODY, slow=NOBODY):
+    """Whom each server asks now, by server; slow servers do so later."""
     first = ballot.ask(now, promises, gone, NOBODY)
     elsewhere = ballot.ask_elsewhere(now, promises, gone, NOBODY)
+    for worker, server in elsewhere:
+        if server not in slow:
+            ballot.confirmed(server, worker, now)
     return ({} if first is None else {0: first}) | {server: worker for worker, server in elsewhere}
 
 
@@ -87,6 +90,44 @@ def test_a_late_share_is_asked_for_of_another_and_who_is_late_has_withheld_it(ba
     ballot.delivered(2, 0, Verdict.RIGHT)
     assert ballot.settled
     assert [(event.kind, event.worker) for event in ballot.end({0})] == [(EventKind.WITHHELD, 3)]
+
+
+def test_a_worker_has_time_from_when_its_server_has_asked_it(ballot, promises):
+    assert asked(ballot, promises, slow={2}) == {0: 0, 1: 1, 2: 3}
+    ballot.deliver(0, PARTS[0])
+    ballot.delivered(1, 1, Verdict.RIGHT)
+    assert asked(ballot, promises, now=99) == {}
+    ballot.confirmed(2, 3, 99)
+    assert ballot.since(2, 3) == 99
+    assert asked(ballot, promises, now=108) == {}
+    assert asked(ballot, promises, now=110) == {2: 0}
+
+
+def test_whom_its_server_did_not_ask_has_withheld_nothing_and_keeps_no_step_waiting(ballot, promises):
+    asked(ballot, promises, slow={2})
+    ballot.deliver(0, PARTS[0])
+    ballot.delivered(1, 1, Verdict.RIGHT)
+    for worker in (0, 1):
+        ballot.delivered(2, worker, Verdict.LIED)
+    assert ballot.owing(NOBODY) == {}
+    assert not ballot.settled
+    assert ballot.end({0}) == []
+
+
+def test_who_delivers_after_another_has_withheld_nothing(ballot, promises):
+    asked(ballot, promises)
+    ballot.deliver(0, PARTS[0])
+    ballot.delivered(1, 1, Verdict.RIGHT)
+    assert asked(ballot, promises, now=11) == {2: 0}
+    ballot.delivered(2, 0, Verdict.RIGHT)
+    assert ballot.delivered(2, 3, Verdict.UNREAD) == []
+    assert ballot.end({0}) == []
+
+
+def test_who_delivers_slowly_is_asked_by_no_server_while_others_can_be(ballot, promises):
+    for worker, seconds in ((0, 0.21), (1, 9.5), (3, 0.23)):
+        promises.delivered(worker, seconds)
+    assert asked(ballot, promises) == {0: 0, 1: 3, 2: 0}
 
 
 def test_a_share_that_nobody_delivers_is_the_end_of_the_vote(ballot, promises):
