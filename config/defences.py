@@ -87,7 +87,7 @@ class ForensicsConfig(Section):
     """What a dissenter computed in place of the vote: entries, bits and tensors, for ledger and blame."""
 
     every: Natural = 100
-    """Steps until the same worker is examined again; 0: nobody is."""
+    """Steps until the same worker is examined again; 0, or several servers: nobody is."""
     limit: Annotated[int, Field(ge=1, le=2**26)] = 2**22
     """Bytes of a dissenter's gradient that are examined, and asked for where it is not here: of its first pieces that
     differ, of 256 KiB each; one piece at the least. Examining takes the PS some 10 ms per MiB."""

@@ -161,7 +161,9 @@ def find(setting: Setting, name: str, wanted: float) -> int | None:
 
 
 def bytes_into_server(setting: Setting, d: int, servers: int) -> int:
-    """Per step, of several servers into the one with the largest share: its shares of the votes, uncompressed.
+    """Per step, into the one of several servers that most come into: its shares of the votes, uncompressed.
+
+    Into the PS come the claims besides, of a digest for each server.
 
     Raises:
         ConfigError: they cannot share so few parameters, or whole gradients travel.
@@ -169,10 +171,12 @@ def bytes_into_server(setting: Setting, d: int, servers: int) -> int:
     if setting.r == 1 and servers > 1:
         raise ConfigError(f"--servers {servers}: with r = 1 there are no digests to vote on; take r = 3")
     try:
-        largest = max(share.d for share in shares(d, 0, servers))
+        widths = [share.d for share in shares(d, 0, servers)]
     except AggregatorError as error:
         raise ConfigError(f"--servers: {error}") from None
-    return setting.votes * (HEADER_BYTES + 4 * largest)
+    claims = setting.votes * setting.r * (HEADER_BYTES + DIGEST_BYTES * servers)
+    first, *others = (setting.votes * (HEADER_BYTES + 4 * width) for width in widths)
+    return max(claims + first, *others)
 
 
 def bytes_into_ps(setting: Setting, d: int) -> tuple[int, int]:

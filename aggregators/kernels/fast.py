@@ -11,11 +11,11 @@ import numpy.typing as npt
 
 from detox.aggregators.arrays import Array, Floats, Index
 from detox.aggregators.chunks import T, over_chunks
-from detox.aggregators.errors import AggregatorError
 from detox.aggregators.kernels import gram, linear, order
 from detox.aggregators.kernels.vectors import LANES
 from detox.aggregators.rows import Rows
 from detox.aggregators.stored import BLOCK, NARROWEST, Owners
+from detox.errors import DetoxError
 
 COLUMNS = 1 << 16
 """Columns in a chunk: a multiple of every kernel's tile and a part of a block, few enough to balance the threads."""
@@ -32,7 +32,7 @@ def or_plainly(method: Callable[..., T]) -> Callable[..., T]:
         if method.__name__ not in _FAILED:
             try:
                 return method(self, *args, **options)
-            except (AggregatorError, MemoryError):
+            except (DetoxError, MemoryError):  # an owner is lost, among others
                 raise
             except Exception as error:  # what a compiler cannot do it says in many ways
                 _FAILED.add(method.__name__)

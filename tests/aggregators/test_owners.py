@@ -9,6 +9,7 @@ import pytest
 from detox.aggregators import PAIRS, PREAGGREGATORS, RULES, Hierarchy, create_hierarchy
 from detox.aggregators.shares import NARROWEST
 from detox.aggregators.stored import BLOCK
+from detox.errors import JobError
 
 N, D = 15, 4 * BLOCK - 1000
 
@@ -94,3 +95,20 @@ def test_bits_do_not_depend_on_how_many_own_the_columns(name, cuts, votes):
     for borders in cuts:
         found = by_owners(hierarchy, x, borders, **options)
         np.testing.assert_array_equal(found.view(np.uint32), expected.view(np.uint32))
+
+
+class Lost:
+    """Owners of whom one is lost."""
+
+    begin, width, asked = 0, 2 * BLOCK, 0
+
+    def gather(self, part):
+        self.asked += 1
+        raise JobError("an owner is lost")
+
+
+def test_a_lost_owner_is_told_at_once_and_is_no_fault_of_the_kernels(votes):
+    lost = Lost()
+    with pytest.raises(JobError, match="an owner is lost"):
+        Hierarchy("multi_krum")(votes[:, :BLOCK], f=2, rng=np.random.default_rng(5), owners=lost)
+    assert lost.asked == 1

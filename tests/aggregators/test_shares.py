@@ -4,9 +4,10 @@ import pytest
 from detox.aggregators import AggregatorError, Share, shares
 from detox.aggregators.stored import BLOCK
 
+CASES = [(d, b, s) for d, b in ((11_173_962, 9_620), (43 * BLOCK, 0), (11_010_112, 1)) for s in (1, 2, 3, 4, 7, 42)]
 
-@pytest.mark.parametrize("servers", [1, 2, 3, 4, 7, 42])
-@pytest.mark.parametrize(("d", "b"), [(11_173_962, 9_620), (43 * BLOCK, 0), (11_010_112, 1)])
+
+@pytest.mark.parametrize(("d", "b", "servers"), [*CASES, (27_399_291, 1, 52)])
 def test_shares_are_whole_blocks_one_behind_the_other_and_nearly_equal(servers, d, b):
     found = shares(d, b, servers)
     assert [share.begin for share in found] == [0, *(share.end for share in found[:-1])]
@@ -15,6 +16,8 @@ def test_shares_are_whole_blocks_one_behind_the_other_and_nearly_equal(servers, 
     sizes = np.array([share.d for share in found])
     assert sizes.sum() == d
     assert sizes.max() - sizes.min() <= 2 * BLOCK
+    assert np.ptp(sizes[:-1] if servers > 1 else sizes) <= BLOCK
+    assert abs(sizes[-1] - d / servers) <= BLOCK / 2
     assert [share.b for share in found] == [0] * (servers - 1) + [b]
 
 

@@ -32,6 +32,8 @@ def read(tmp_path):
         ("--optimizer.clip-norm 1", "clip_norm"),
         ("--optimizer.ema 0.9", "ema"),
         ("--chain-every 1", "chain_every = 0"),
+        ("--forensics.every 10", "nobody is examined.* forensics.every"),
+        ("--forensics.limit 4096", "nobody is examined.* forensics.limit"),
     ],
 )
 def test_what_several_servers_cannot_do_is_refused_in_words(read, options, told):
@@ -41,7 +43,16 @@ def test_what_several_servers_cannot_do_is_refused_in_words(read, options, told)
 
 def test_what_they_can_do_is_taken_and_there_is_no_chain(read):
     config = read(
-        "--optimizer.name", "AdamW", "--copies", "lazy", "--aggregator.name", "krum", "--workers-per-rank", "3"
+        "--optimizer.name",
+        "AdamW",
+        "--copies",
+        "lazy",
+        "--aggregator.name",
+        "krum",
+        "--workers-per-rank",
+        "3",
+        "--forensics.every",
+        "0",
     )
     assert config.chained == 0
     assert config.ranks() == 5
