@@ -15,6 +15,8 @@ _UNDER_WAY = 1024  # messages of one peer that wait to be received at a time
 # Of those that no credit bounds, so many are received at a time: each look at one that is not there yet lets MPI empty
 # every socket, and what it takes of another peer's flood it holds until that peer's turn.
 _AT_A_TIME = 4
+# Each look takes one piece of at most 128 KB from a socket, and between two of these loops a rank may sleep.
+_LOOKS = 8
 _PEER_IS_GONE = {code for name in ("ERR_PROC_FAILED", "ERR_REVOKED") if (code := getattr(MPI, name, None)) is not None}
 
 
@@ -143,7 +145,8 @@ class Transport:
             incoming.request = incoming.matched.Irecv([incoming.buffer, MPI.BYTE])
             self._receiving[peer][incoming.bound] += 1
         try:
-            arrived = bool(incoming.request.Test())
+            looks = 1 if incoming.fault else _LOOKS
+            arrived = any(incoming.request.Test() for _ in range(looks))
         except MPI.Exception as error:
             if not incoming.fault or error.Get_error_class() != MPI.ERR_TRUNCATE:
                 raise
