@@ -139,8 +139,8 @@ def byzshield() -> "Figure":
         axes.margins(y=0.12)
         axes.set(xlim=(0, 100), xlabel="test accuracy at the end (%)", title=f"p = {p}, q = {q}, r = {r}")
         axes.grid(alpha=0.3)
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    by_label = {line.get_label(): line for axes in panels for line in axes.get_lines()}  # not all were run at each size
+    figure.legend(handles=list(by_label.values()), loc="outside lower center", ncols=3)
     return figure
 
 

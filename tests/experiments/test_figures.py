@@ -47,11 +47,15 @@ def _expected(kept):
 def test_each_size_of_byzshield_has_its_assignments_in_one_order(figures):
     with (FIGURES / "byzshield-quick.csv").open(newline="") as file:
         kept = {(row["p"], figures.ASSIGNMENTS[row["name"]]) for row in csv.DictReader(file)}
-    panels = figures.byzshield().axes
+    figure = figures.byzshield()
+    panels = figure.axes
     assert len(panels) == len({p for p, _ in kept})
     for axes in panels:
         size = axes.get_title().split(",")[0].removeprefix("p = ")
         assert _labels(axes) == [label for label in figures.ASSIGNMENTS.values() if (size, label) in kept]
+    (legend,) = figure.legends
+    drawn = {line.get_label() for axes in panels for line in axes.get_lines()}
+    assert {text.get_text() for text in legend.get_texts()} == drawn
 
 
 def test_each_method_on_46_hosts_has_a_bar_of_its_median_step(figures):
