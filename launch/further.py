@@ -50,13 +50,14 @@ def create_server(
             Kind.QUIT: 0,
         }
     )
-    peers = Peers(session, share.begin, share.trained, config.transport.silence)
+    workers = reach(sorted(set(ranks)))
+    peers = Peers(session, workers, share.begin, share.trained, config.transport.silence)
     own = OwnShare(model, share, config.optimizer.name, config.optimizer.arguments, peers)
     scheme = config.create_scheme()
     rows = host_rows(config.create_files(task).count, share.d + share.b, model.device)
     return FurtherServer(
         session,
-        reach(sorted(set(ranks))),
+        workers,
         ranks,
         peers,
         own,

@@ -65,6 +65,11 @@ def dialled(path: str) -> str:
         address = ip_address(hosts[0])
     except ValueError:
         address = None
+    if address is None and ":" in hosts[0]:
+        raise ConfigError(
+            f"hostfile {path}: the first host is {hosts[0]}, with its slots behind a colon; say what the others dial: "
+            'transport.listen = "10.0.0.1"'
+        )
     if len(set(hosts)) > 1 and (_LOCAL.fullmatch(hosts[0]) if address is None else address.is_loopback):
         raise ConfigError(
             f"hostfile {path}: the first host is {hosts[0]}, which the others cannot dial; name it as they know it, or "

@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import socket
+from collections.abc import Callable, Iterable, Iterator
 from ipaddress import ip_address
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,7 +13,7 @@ from detox.config import ConfigError
 from detox.config.address import parse_address
 from detox.config.messages import TransportConfig
 from detox.launch.environment import all_here
-from detox.wire import LIFE_BYTES, Header, Kind, Session, keys
+from detox.wire import LIFE_BYTES, Header, Kind, Message, Session, keys
 from detox.wire.dialer import Dialer
 from detox.wire.listener import Listener
 from detox.wire.tcp import Channel
@@ -53,17 +54,28 @@ def listen(session: Session, transport: TransportConfig) -> tuple[Channel, keys.
             told = {"host": host, "port": listener.port}
             told |= {file: (folder / file).read_text() for file in (keys.SECRET, keys.PEERS)}
             over_mpi.send([rank], Header(Kind.DIAL), json.dumps(told).encode())
-    channel = Channel(listener, peers)
     untold = set(peers)
 
-    def sleep(seconds: float) -> None:
+    def look() -> None:
         if session.door is not None and not session.door.absent >= set(peers):
             untold.clear()
         untold.difference_update([rank for rank in untold if not over_mpi.sending(rank)])  # which goes on with it
-        channel.wait(min(seconds, _MOMENT) if untold else seconds)
 
-    session.change(channel, sleep)
+    channel = _Looking(listener, peers, look)
+    session.change(channel, lambda seconds: channel.wait(min(seconds, _MOMENT) if untold else seconds))
     return channel, own
+
+
+class _Looking(Channel):
+    """A channel that looks elsewhere, too, whenever it is looked at, however much comes here."""
+
+    def __init__(self, listener: Listener, peers: Iterable[int], look: Callable[[], None]) -> None:
+        super().__init__(listener, peers)
+        self._look = look
+
+    def receive(self) -> Iterator[Message]:
+        self._look()
+        yield from super().receive()
 
 
 def dial(session: Session, invitation: bytes) -> None:

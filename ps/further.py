@@ -2,7 +2,7 @@
 
 import json
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ from detox.ps.share import OwnShare
 from detox.wire import Codec, Header, Kind, Message, Session, WireError
 
 PS = 0
+_ENDS = {Kind.QUIT, Kind.START}
+_OBEYED = set(Kind) - {Kind.PART, Kind.SUM}
 
 
 class Peers:
@@ -24,18 +26,22 @@ class Peers:
 
     Args:
         session: the conversation with the PS.
+        workers: that with the ranks of workers.
         begin, width: its first column, and those of all.
         silence: seconds without a word from the PS until it is lost.
 
     Attributes:
         orders: what has come of the PS, and is not done yet.
+        late: what workers have sent while it waited for the PS.
     """
 
-    def __init__(self, session: Session, begin: int, width: int, silence: float) -> None:
+    def __init__(self, session: Session, workers: Session, begin: int, width: int, silence: float) -> None:
         self.orders: deque[Message] = deque()
+        self.late: list[Message] = []
         self.begin = begin
         self.width = width
         self._session = session
+        self._workers = workers
         self._silence = silence
         self._step = 0
 
@@ -50,13 +56,29 @@ class Peers:
         return np.frombuffer(self._next(Kind.SUM)).reshape(-1, *part.shape[1:])
 
     def _next(self, kind: Kind) -> memoryview:
-        """The payload of the next order, which is of that kind."""
-        self._session.wait(lambda: bool(self.orders or self._session.dead), self.orders.append, silence=self._silence)
-        order = self.orders.popleft() if self.orders else None
+        """The payload of the first order of that kind; a short message comes before a long one that was sent first."""
+        awaited = {kind, *_ENDS}
+        self._session.wait(
+            lambda: bool(self._session.dead) or self.first(awaited) is not None,
+            self.orders.append,
+            silence=self._silence,
+            then=self._keep,
+        )
+        order = self.first(awaited)
         if order is None or order.header is None or order.header.kind != kind:
             raise JobError("the PS is lost, or ended the run in the middle of a step")
+        self.orders.remove(order)
         self._step = order.header.step
         return order.payload
+
+    def first(self, kinds: Container[Kind]) -> Message | None:
+        """The first order of one of these kinds."""
+        return next((order for order in self.orders if order.header is not None and order.header.kind in kinds), None)
+
+    def _keep(self) -> bool:
+        """Takes what workers send meanwhile, which would wait in MPI's memory; it is no sign of the PS."""
+        self._workers.turn(lambda message: self.late.append(message) if message.header is not None else None)
+        return False
 
 
 class FurtherServer:
@@ -102,14 +124,14 @@ class FurtherServer:
         self._step = 0
         self._claims: dict[tuple[int, int], bytes] = {}  # digests, by edge
         self._settled: set[int] = set()  # files
-        self._orders = peers.orders
+        self._peers = peers
         workers.expect({Kind.GRADIENT: codec.limit}, asked=[Kind.GRADIENT])
 
     def serve(self) -> bool:
         """Serves until the PS says QUIT or START (True), or is dead or silent for too long (False)."""
         self._session.wait(
             lambda: self.last is not None or PS in self._session.dead,
-            self._orders.append,
+            self._peers.orders.append,
             silence=self._silence,
             then=self._work,
         )
@@ -118,16 +140,21 @@ class FurtherServer:
     def _work(self) -> bool:
         """Does what the PS has ordered, and takes what workers have sent."""
         came = self._workers.turn(self._deliver)
-        did = bool(self._orders)
-        while self._orders and self.last is None:
-            self._obey(self._orders.popleft())
+        did = False
+        # What an update asks for may come before the order to update.
+        while self.last is None and (order := self._peers.first(_OBEYED)) is not None:
+            self._peers.orders.remove(order)
+            self._obey(order)
+            did = True
+        late, self._peers.late = self._peers.late, []
+        for message in late:
+            self._deliver(message)
         return came or did
 
     def _obey(self, order: Message) -> None:
         header = order.header
-        if header is None:
-            return
-        if header.kind in (Kind.QUIT, Kind.START):
+        assert header is not None
+        if header.kind in _ENDS:
             self.last = order
         elif header.kind == Kind.BEGIN:
             state = unpacked(order.payload)

@@ -47,6 +47,7 @@ class Servers:
             del self._parts[old]
         if len(parts) < len(self._shares):
             return None
+        del self._parts[step]
         return np.concatenate([parts[server] for server in range(len(self._shares))])
 
     def digest_of(self, step: int, weights: np.ndarray) -> bytes:

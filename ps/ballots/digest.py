@@ -70,7 +70,7 @@ class DigestBallot(Ballot):
     def claim(self, worker: int, claim: bytes) -> list[Event]:
         """Counts a holder's first claim."""
         if len(claim) != DIGEST_BYTES * len(self._deliveries):
-            detail = f"a claim of {len(claim)} bytes, a digest has {DIGEST_BYTES}"
+            detail = f"a claim of {len(claim)} bytes, not of {DIGEST_BYTES * len(self._deliveries)}"
             return [self._event(EventKind.MALFORMED, worker, detail)]
         earlier = self.tally.claims.get(worker)
         if earlier is None:

@@ -2,15 +2,18 @@
 
 import json
 
+from detox.wire.messages import HEADER_BYTES, Computed
+
 
 def test_signs_take_a_thirty_second_of_the_bytes_of_floats(here):
     options = ("--r", "1", "--q", "0", "--model", "mlp", "--steps", "5", "--aggregator.name", "sign_majority")
     floats = here.run(*options, "--compression.codec", "none", n=2)
     signs = here.run(*options, "--compression.codec", "none", "--compression.kind", "sign", n=2)
-    d, headers = 9610, 5 * 9 * 32
-    assert floats["bytes_into_ps"] - headers == 5 * 9 * 4 * d
-    assert signs["bytes_into_ps"] - headers == 5 * 9 * -(-d // 8)
-    assert 31 < floats["bytes_into_ps"] / signs["bytes_into_ps"] <= 32
+    d, headers, computed = 9610, 5 * 9 * 32, 5 * 9 * (HEADER_BYTES + Computed.BYTES)
+    of_floats, of_signs = (summary["bytes_into_ps"] - computed for summary in (floats, signs))
+    assert of_floats - headers == 5 * 9 * 4 * d
+    assert of_signs - headers == 5 * 9 * -(-d // 8)
+    assert 31 < of_floats / of_signs <= 32
 
 
 def test_sign_sgd_learns_under_attack_and_the_ps_can_compute_signs_itself(here):

@@ -171,8 +171,8 @@ def test_sign_sgd_moves_every_parameter_by_the_majority_of_the_workers_signs(loo
     expected = before - np.float32(0.01) * np.array([np.sign(sum(entry)) for entry in signs], np.float32)
     (record,) = run.steps(1, 1)
     np.testing.assert_allclose(run.model.weights, expected, atol=1e-7)
-    claims = 0 if r == 1 else 9 * (32 + 32)
-    assert record.bytes_in == claims + 9 // r * (32 + -(-run.model.d // 8))
+    claims, computed = 0 if r == 1 else 9 * (32 + 32), 9 * (32 + 16)
+    assert record.bytes_in == computed + claims + 9 // r * (32 + -(-run.model.d // 8))
 
 
 NORMED = """

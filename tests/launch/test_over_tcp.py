@@ -129,6 +129,9 @@ def test_once_somebody_takes_part_mpi_is_not_looked_at_any_more(ranks, monkeypat
     ps.expect({})
     ps.wait(lambda: len(asked) >= 6, lambda message: None)
     assert set(asked) == {1, 2}
+    asked.clear()
+    list(channel.receive())  # where so much comes over TCP that there is no time to sleep
+    assert asked == [1, 2]
     ps.door.absent.remove(1)
     asked.clear()
     turns = iter(range(5))
@@ -161,6 +164,12 @@ def test_a_first_host_that_the_others_cannot_dial_is_refused_in_words(tmp_path, 
     with pytest.raises(ConfigError, match=r"hosts: the first host is .*, which the others cannot dial; .*listen = "):
         launcher.address(Config(transport={"channel": "tcp"}), str(tmp_path / "hosts"))
     assert launcher.address(Config(), str(tmp_path / "hosts")) == []
+
+
+def test_slots_behind_a_colon_are_no_port(tmp_path):
+    (tmp_path / "hosts").write_text("node0:4\nnode1:4\n")
+    with pytest.raises(ConfigError, match=r"the first host is node0:4, with its slots .* transport\.listen = "):
+        launcher.address(Config(transport={"channel": "tcp"}), str(tmp_path / "hosts"))
 
 
 def test_the_first_host_of_a_hostfile_is_what_ranks_dial_unless_the_config_says(tmp_path):

@@ -1,5 +1,7 @@
 """What the PS and its further servers tell each other, also where one falls silent."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -67,9 +69,27 @@ def test_a_server_that_does_not_pass_a_question_on_is_lost(servers, server, netw
 
 
 class Weights:
-    """A share of the model, of which nothing is asked here but its weights."""
+    """A share of the model that stays as it is."""
 
     weights = np.zeros(4, np.float32)
+    digest = b"digest"
+
+    def set_up(self, settings):
+        pass
+
+
+class Sums:
+    """Stands for an aggregation that sums twice over all servers."""
+
+    def __init__(self, further):
+        self.further = further
+
+    def aggregate(self, step, votes, buffers, share):
+        self.further.wholes += [self.further.peers.gather(np.ones(1)) for _ in range(2)]
+        return None, None
+
+    def apply(self, votes, buffers, update, new, share):
+        pass
 
 
 @pytest.fixture
@@ -78,19 +98,21 @@ def further(network):
     said, others, codec = [], Network(), Codec(4)
     ps = network.channel(0, [1], said.append)
     session, workers = network.session(1, [0]), others.session(1, [2, 3])
-    session.expect({Kind.STEP: 8, Kind.FETCH: DIGEST_BYTES})
+    session.expect(dict.fromkeys((Kind.STEP, Kind.FETCH, Kind.UPDATE, Kind.PART, Kind.SUM), 2**10))
+    peers = Peers(session, workers, 4, 8, SILENCE)
     further = FurtherServer(
         session,
         workers,
         [2, 3],
-        Peers(session, 4, 8, SILENCE),
+        peers,
         Weights(),
         codec,
         np.empty((1, 4), np.float32),
-        lambda f, secret: None,
+        lambda f, secret: Sums(further),
         SILENCE,
     )
-    further.said, further.ps, further.codec = said, ps, codec
+    further.said, further.ps, further.codec, further.crowd, further.peers = said, ps, codec, others, peers
+    further.wholes = []
     further.workers = [others.channel(rank, [1], lambda message: None) for rank in (2, 3)]
     return further
 
@@ -109,9 +131,30 @@ def test_a_server_says_when_it_has_asked_and_tells_of_each_answer_that_comes(fur
     assert [(m.header.worker, Verdict(m.payload[0])) for m in further.said] == [(0, Verdict.RIGHT), (1, Verdict.UNREAD)]
 
 
+def test_orders_may_overtake_each_other_and_workers_are_heard_meanwhile(further, network):
+    share = np.arange(4, dtype=np.float32)
+    update = json.dumps({"kept": [0], "f": 0, "settings": {}}).encode()
+    further.ps.send([1], Header(Kind.STEP, 1), np.array([2, 3], np.int32).tobytes())
+    further.ps.send([1], Header(Kind.FETCH, 1, 0, 0), claim_of(share))
+    further.ps.send([1], Header(Kind.PART, 1))  # before the order to update, and the next before the sum of this one
+    further.ps.send([1], Header(Kind.UPDATE, 1), update)
+    further.ps.send([1], Header(Kind.PART, 1))
+    late = Header(Kind.GRADIENT, 1, 0, 0)
+    network.later(1, lambda: further.workers[0].send([1], late, further.codec.encode(share)))
+    network.later(2, lambda: further.ps.send([1], Header(Kind.SUM, 1), np.array([1.0, 5.0]).tobytes()))
+    network.later(3, lambda: further.ps.send([1], Header(Kind.SUM, 1), np.array([1.0, 7.0]).tobytes()))
+    waiting = []
+    network.later(1.5, lambda: waiting.append(further.crowd.waiting(2, 1)))
+    further.serve()
+    assert [list(whole) for whole in further.wholes] == [[1, 5], [1, 7]]
+    kinds = [message.header.kind for message in further.said]
+    assert kinds == [Kind.ASKED, Kind.PART, Kind.PART, Kind.DONE, Kind.DELIVERED]
+    assert waiting == [0]
+
+
 def test_a_server_does_not_wait_for_a_silent_ps_in_the_middle_of_a_step(network):
     network.channel(0, [1])
     session = network.session(1, [0])
     with pytest.raises(JobError, match="the PS is lost"):
-        Peers(session, 4, 8, SILENCE).gather(np.ones(1))
+        Peers(session, Network().session(1, [2]), 4, 8, SILENCE).gather(np.ones(1))
     assert network.now < 2 * SILENCE
