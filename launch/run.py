@@ -14,7 +14,8 @@ from detox.launch.summary import summary_of, votes_of
 from detox.launch.tally import NONFINITE, Interval, Tally
 from detox.ps.folder import RunFolder
 from detox.ps.model import GlobalModel
-from detox.ps.server import Server, ServerError
+from detox.ps.server import Server
+from detox.ps.step import ServerError
 from detox.tasks import TaskError
 
 _IDLE_AT_MOST = 20

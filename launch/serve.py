@@ -16,8 +16,8 @@ from detox.launch.train import Options, parse
 from detox.launch.training import run_training
 from detox.ps.folder import RunFolder, Status
 from detox.ps.selftest import StartError
-from detox.ps.server import ServerError
 from detox.ps.servers import LostServerError
+from detox.ps.step import ServerError
 from detox.tasks import TaskError
 from detox.wire import Session
 

@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import Any
 
-from detox.ps.server import StepRecord
+from detox.ps.step import StepRecord
 from detox.ps.stopwatch import PARTS
 
 NONFINITE = "hold NaN or infinity"

@@ -64,10 +64,6 @@ class Chain:
         if every and path.exists():
             self._go_on()
 
-    def takes(self, step: int) -> bool:
-        """Whether this step has a link."""
-        return self._every > 0 and (step - 1) % self._every == 0
-
     def _go_on(self) -> None:
         try:
             links = list(read_chain(self._path))
@@ -75,6 +71,26 @@ class Chain:
             raise ChainError(f"{error}: move the file away, and the chain begins anew with this job") from None
         last, self.end = (links[-1][0].step, links[-1][1]) if links else (0, "")
         keep_lines(self._path, last, lambda _: None)
+
+    def takes(self, step: int) -> bool:
+        """Whether this step has a link."""
+        return self._every > 0 and (step - 1) % self._every == 0
+
+    def record(
+        self, step: int, weights: bytes, claims: Sequence[object], votes: np.ndarray, f: int, update: Any
+    ) -> None:
+        """Writes down what a step was made of, where it is one that has a link.
+
+        Args:
+            step, f: see Link.
+            weights: the digest of those that it began with.
+            claims: what the majority claimed, by file; None where there is no vote.
+            votes: (m, d + b) float32, of the m files that have one.
+            update: (d,), an array, or a tensor on any device; None where there was none.
+        """
+        if self.takes(step):
+            made = None if update is None else digest_of_update(update)
+            self.add(Link(step, short(weights), digests_of_votes(claims, votes), f, made))
 
     def add(self, link: Link) -> None:
         """Writes a link down."""

@@ -158,10 +158,10 @@ class Collector:
             if not over and self._session.clock() > deadline():  # which may have changed meanwhile
                 over = True
                 self._patience.miss(round_.claims)
-                self._tell(Event(EventKind.MISSED, round_.step, worker) for worker in round_.unheard())
+                self._tell(Event(EventKind.MISSED, round_.step, worker) for worker in round_.ballots.unheard)
         self._inbox.note_deaths(round_.step)
         if self._on_tie == "recompute":
-            for file in round_.undecided():
+            for file in round_.ballots.undecided:
                 if not self._stopping():
                     self.recompute(round_, file)
         self._examine(round_)
@@ -195,7 +195,7 @@ class Collector:
             for server, edge, verdict, why in servers.reports(round_.step):
                 self._tell(round_.delivered(server, edge, verdict, why, now))
         self._tell(patience.turn(round_.step, now, round_.waits(gone, self._absent), round_.claims))
-        called = round_.call(patience.late | self._absent, gone)
+        called = round_.ballots.call(patience.late | self._absent, gone)
         if called:
             self._ask(round_, called)
         stragglers = self._stragglers.workers | patience.given_up
@@ -214,11 +214,13 @@ class Collector:
     def _collected(self, round_: Round) -> bool:
         """Whether to wait no longer; for those that are absent only if there are too few votes without."""
         gone, absent, patience = self._inbox.gone, self._absent, self._patience
-        if round_.finished(gone):
+        if round_.ballots.finished(gone):
             return True
-        if not (absent or patience.late) or not round_.finished(gone | absent | patience.given_up, patience.late):
+        if not (absent or patience.late) or not round_.ballots.finished(
+            gone | absent | patience.given_up, patience.late
+        ):
             return False
-        return not self._roster.too_few(len(round_.ballots) - len(round_.undecided()))
+        return not self._roster.too_few(len(round_.ballots) - len(round_.ballots.undecided))
 
     @property
     def weights_digest(self) -> bytes:

@@ -3,11 +3,14 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from detox.ps.attendance import Attendance
 from detox.ps.broadcast import Broadcast
 from detox.ps.events import Event, EventKind
 from detox.ps.forensics import Forensics
 from detox.ps.round import Round
 from detox.ps.servers import Servers
+from detox.ps.step import ServerError
+from detox.tasks import TaskError
 from detox.wire import Kind, Message, Session, printable
 
 
@@ -21,9 +24,6 @@ class Inbox:
         forensics: takes EVIDENCE.
         broadcast: takes MISSING.
         servers: the further servers; None: there are none.
-
-    Attributes:
-        last_words: what ranks said when they left, by rank.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Inbox:
         broadcast: Broadcast,
         servers: Servers | None = None,
     ) -> None:
-        self.last_words: dict[int, str] = {}
+        self._last_words: dict[int, str] = {}  # what ranks said when they left
         self._session = session
         self._ranks = ranks
         self._tell = tell
@@ -58,6 +58,33 @@ class Inbox:
     def rounds(self) -> Sequence[Round]:
         """The open rounds, the newest last."""
         return self._open
+
+    def await_workers(self, step: int, attendance: Attendance, stopping: Callable[[], bool]) -> None:
+        """Waits before a step until enough workers are there, where they may come back.
+
+        Raises:
+            ServerError: they do not.
+            TaskError: none is there, and each has said that it dies of the task's code.
+        """
+
+        def enough() -> bool:
+            return stopping() or len(self._ranks) - len(self.gone) >= attendance.least
+
+        # What comes meanwhile is about steps that are over.
+        if not enough() and not (
+            attendance.patience
+            and self._session.wait(enough, lambda _: None, deadline=self._session.clock() + attendance.patience)
+        ):
+            raise self._too_few(step, attendance.least)
+
+    def _too_few(self, step: int, least: int) -> ServerError | TaskError:
+        if here := len(self._ranks) - len(self.gone):
+            return ServerError(f"before step {step} only {here} of at least {least} workers are there")
+        said = f"all ranks with workers are lost, before step {step}"
+        if not self._last_words.keys() >= set(self._ranks):
+            return ServerError(said)
+        rank, why = min(self._last_words.items())
+        return TaskError(f"{said}; rank {rank}: {why}")
 
     def open(self, round_: Round) -> None:
         """Messages about this round's step go to it from now on."""
@@ -90,7 +117,7 @@ class Inbox:
         if self._servers is not None and self._servers.take(message):
             return
         if header is not None and header.kind == Kind.BYE and message.payload:
-            self.last_words.setdefault(message.source, printable(bytes(message.payload).decode(errors="replace")))
+            self._last_words.setdefault(message.source, printable(bytes(message.payload).decode(errors="replace")))
         elif self._open:  # or a server is waited for between two steps, and what others say is about none
             self._tell(self._events(message))
 
@@ -118,7 +145,7 @@ class Inbox:
                 return [Event(EventKind.HEARD, header.step, header.worker, header.file), *events]
         if header.step == self._given_up:
             return []
-        asked_aside = {Kind.EVIDENCE} if self._open[-1].direct else {Kind.EVIDENCE, Kind.GRADIENT}
+        asked_aside = {Kind.EVIDENCE} if self._open[-1].ballots.direct else {Kind.EVIDENCE, Kind.GRADIENT}
         if header.step < newest and header.kind in asked_aside:
             return []  # nothing waited for it: another one has delivered, or the vote stands
         detail = f"{header.kind.name} for step {header.step}"

@@ -68,9 +68,9 @@ class Records:
 
     def close(self, round_: Round) -> None:
         """A step is closed."""
-        self.outcomes.update(outcome.value for outcome in round_.outcomes())
+        self.outcomes.update(outcome.value for outcome in round_.ballots.outcomes)
         self._quarantine.observe(round_.step, round_.events)
-        self._trust.observe(round_.step, round_.checked, round_.events)
+        self._trust.observe(round_.step, round_.ballots.checked, round_.events)
 
     def news(self, exceeded: str, strength: str) -> tuple[str, ...]:
         """What to say since this was called: who was put into quarantine, has come, was left out, or was lost.

@@ -5,7 +5,7 @@ from collections.abc import Sequence, Set
 import numpy as np
 
 from detox.assignment import Assignment, Edge
-from detox.ps.ballots import DigestBallot, Outcome, Verdict
+from detox.ps.ballots import Ballots, DigestBallot, Verdict
 from detox.ps.ballots.ballot import CreateBallot
 from detox.ps.events import Event, EventKind
 from detox.ps.pace import Times
@@ -50,9 +50,9 @@ class Round:
         self.step = step
         self.assignment = assignment
         self.clock = clock
-        self.ballots = [
+        self.ballots = Ballots(
             create_ballot(step, file, holders, rows[file]) for file, holders in enumerate(assignment.holders)
-        ]
+        )
         for ballot, first in zip(self.ballots, assignment.first, strict=False):
             ballot.defer(first)
         self.events: list[Event] = []
@@ -63,11 +63,6 @@ class Round:
         self._deliveries = promises.begin()
         self._answered: list[set[int]] = [set() for _ in self.ballots]
         self._computed: set[Edge] = set()
-
-    @property
-    def direct(self) -> bool:
-        """Whether gradients come without a claim."""
-        return any(ballot.direct for ballot in self.ballots)
 
     def take(self, header: Header, payload: memoryview, now: float) -> list[Event]:
         """Takes a CLAIM or a GRADIENT of this step; what is wrong with it comes out as events.
@@ -80,7 +75,7 @@ class Round:
         events = self._route(header, payload, now)
         if edge in self.claims.since and edge[0] in self.ballots[edge[1]].tally.claims:
             self.claims.answer(edge, now)
-        if header.kind == Kind.CLAIM and all(b.settled or b.tally.majority is not None for b in self.ballots):
+        if header.kind == Kind.CLAIM and self.ballots.agreed:
             self.clock.agree()
         return self.remember(events)
 
@@ -172,7 +167,7 @@ class Round:
             for worker in ballot.missing(gone | absent)
             if (worker, ballot.file) in since
         ]
-        if 2 * len(self.undecided()) >= len(self.ballots):
+        if 2 * len(self.ballots.undecided) >= len(self.ballots):
             return claims  # a gradient is late where most files have theirs, not where the links are slow for all
         gradients = [
             Wait(worker, asked, True, self._promises.overdue)
@@ -181,43 +176,9 @@ class Round:
         ]
         return claims + gradients
 
-    def call(self, absent: Set[int], gone: Set[int]) -> list[Edge]:
-        """The deferred (worker, file) to send work for now, since those asked before do not agree, or do not answer.
-
-        Args:
-            absent: workers that are not waited for.
-            gone: workers out of reach.
-        """
-        return [(worker, ballot.file) for ballot in self.ballots for worker in ballot.call(absent, gone)]
-
-    def finished(self, gone: Set[int] = frozenset(), late: Set[int] = frozenset()) -> bool:
-        """Whether nothing more can come of waiting.
-
-        Args:
-            gone: workers that are waited for no longer.
-            late: those that are waited for only where a vote hangs on it.
-        """
-        return all(ballot.finished(gone | late if ballot.settled else gone) for ballot in self.ballots)
-
-    def undecided(self) -> list[int]:
-        """Files of which no vote has been accepted."""
-        return [ballot.file for ballot in self.ballots if not ballot.settled]
-
     def decide(self, file: int, vector: np.ndarray) -> None:
         """Settles a vote by the PS's own computation, which convicts whoever claims, or has claimed, otherwise."""
         self.ballots[file].decide(self._codec.quantise(vector))
-
-    def awaited(self) -> list[Edge]:
-        """Whose gradient was asked for, for which file, and has not come."""
-        return [
-            (worker, ballot.file)
-            for ballot, answered in zip(self.ballots, self._answered, strict=True)
-            for worker in ballot.awaited(answered)
-        ]
-
-    def unheard(self) -> frozenset[int]:
-        """Workers that have not claimed, or sent, a gradient that they were to compute."""
-        return frozenset(w for ballot in self.ballots for w in ballot.tally.called if w not in ballot.tally.claims)
 
     def end(self) -> tuple[np.ndarray, list[Event]]:
         """Ends the collection: (m, d + b), the votes on the m files that have one, and what there is to say.
@@ -232,39 +193,11 @@ class Round:
             for ballot, answered in zip(self.ballots, self._answered, strict=True)
             for event in ballot.end(answered)
         ]
-        return closed_up(rows, self.kept), self.remember(events)
-
-    @property
-    def kept(self) -> list[int]:
-        """Files that have a vote."""
-        return [ballot.file for ballot in self.ballots if ballot.settled]
+        return closed_up(rows, self.ballots.kept), self.remember(events)
 
     def close(self) -> list[Event]:
         """What the votes say of each worker."""
-        return self.remember(self.verdicts())
-
-    def verdicts(self) -> list[Event]:
-        """What the votes say of each worker so far."""
-        return [event for ballot in self.ballots for event in ballot.verdicts()]
-
-    @property
-    def copies(self) -> float:
-        """Copies of a file that workers were asked to compute so far, on average; 0 where there is no file."""
-        return sum(len(ballot.tally.called) for ballot in self.ballots) / max(1, len(self.ballots))
-
-    @property
-    def checked(self) -> frozenset[Edge]:
-        """The edges whose file somebody else was asked for as well, or that the PS computed."""
-        return frozenset(
-            (worker, ballot.file)
-            for ballot in self.ballots
-            for worker in ballot.tally.called
-            if len(ballot.tally.called) > 1 or ballot.tally.truth is not None
-        )
-
-    def outcomes(self) -> list[Outcome]:
-        """How the holders of each file voted."""
-        return [ballot.outcome for ballot in self.ballots]
+        return self.remember(self.ballots.verdicts)
 
     def _route(self, header: Header, payload: memoryview, now: float) -> list[Event]:
         worker, file = header.worker, header.file

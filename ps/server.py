@@ -1,19 +1,17 @@
 """The parameter server's loop: DETOX, Algorithm 1, over messages."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
 from detox.assignment import Scheme
-from detox.errors import JobError
 from detox.ps.aggregation import Aggregation
 from detox.ps.attendance import Attendance, Everyone
 from detox.ps.audit import Audit
 from detox.ps.ballots.ballot import CreateBallot
 from detox.ps.broadcast import Broadcast
-from detox.ps.chain import Chain, Link, digest_of_update, digests_of_votes, short
+from detox.ps.chain import Chain
 from detox.ps.collector import Collector
 from detox.ps.events import Event, EventKind
 from detox.ps.forensics import Forensics
@@ -27,42 +25,12 @@ from detox.ps.records import Records
 from detox.ps.relays import Relays
 from detox.ps.roster import Roster
 from detox.ps.round import LATE_STEPS, Round
+from detox.ps.step import ServerError, StepRecord
 from detox.ps.trust import Trust
-from detox.tasks import TaskError
 from detox.tasks.samples import Files
 from detox.wire import BYE_LIMIT, DIGEST_BYTES, Codec, Computed, Kind, Session
 
 _MOMENT = 5.0  # seconds, at most, for the workers that are still busy with the last step
-
-
-class ServerError(JobError):
-    """Training cannot go on; the message says why."""
-
-
-@dataclass(frozen=True)
-class StepRecord:
-    """What a step did.
-
-    Attributes:
-        step: its number, from 1.
-        skipped: why no update was made; empty where one was.
-        seconds: by part, see stopwatch.PARTS.
-        waits: seconds of "wait" by what was waited for, see stopwatch.WAITS.
-        computing: seconds that workers say that a file took them, the median and the most.
-        bytes_in: bytes into the PS, headers included.
-        copies: of a file, that workers were asked to compute, on average.
-        warnings: a sentence for each worker that was put into quarantine before the step, for each rank that was lost
-            in it, for who has come or gone, and where more than q must be Byzantine.
-    """
-
-    step: int
-    skipped: str
-    seconds: dict[str, float]
-    bytes_in: int
-    copies: float
-    waits: dict[str, float]
-    computing: dict[str, float]
-    warnings: tuple[str, ...] = ()
 
 
 class Server:
@@ -198,13 +166,13 @@ class Server:
             first, last: steps; earlier ones have been made, or restored.
 
         Raises:
-            ServerError: no rank with workers is left.
+            ServerError: too few workers are left; or more than q are Byzantine, and quarantine.fail_closed is set.
             TaskError: none is, and each has said that it dies of the task's code.
         """
         self._session.expect(self._answers, asked=self._asked)
         for step in range(first, last + 1):
             if not self.stopping:
-                self._await_workers(step)
+                self._inbox.await_workers(step, self._attendance, lambda: self.stopping)
             if self.stopping:
                 break
             self._close(keep=LATE_STEPS - 1)
@@ -227,7 +195,7 @@ class Server:
             news = self._records.news(exceeded, strength)
             clock = round_.clock
             yield StepRecord(
-                step, skipped, clock.read(), bytes_in, round_.copies, clock.waits(), clock.computing(), news
+                step, skipped, clock.read(), bytes_in, round_.ballots.copies, clock.waits(), clock.computing(), news
             )
         self.settle_accounts()
 
@@ -240,14 +208,14 @@ class Server:
         if not self._inbox.rounds:
             return
         *earlier, newest = self._inbox.rounds
-        silent = self._records.stragglers.workers | (earlier[-1].unheard() if earlier else frozenset())
+        silent = self._records.stragglers.workers | (earlier[-1].ballots.unheard if earlier else frozenset())
         deadline = self._session.clock() + self._moment
 
         def heard() -> bool:
-            return newest.unheard() <= self._inbox.gone | silent | self._records.dawdlers.workers
+            return newest.ballots.unheard <= self._inbox.gone | silent | self._records.dawdlers.workers
 
         if not self._session.wait(heard, self._inbox.take, deadline=deadline):
-            self._records.tell(Event(EventKind.TARRIED, newest.step, worker) for worker in newest.unheard())
+            self._records.tell(Event(EventKind.TARRIED, newest.step, worker) for worker in newest.ballots.unheard)
         self._inbox.note_deaths(newest.step)
         self._close(keep=0)
 
@@ -261,39 +229,11 @@ class Server:
         self.outcomes.update(state["outcomes"])
         self._records.restore(state)
 
-    def _await_workers(self, step: int) -> None:
-        """Waits until enough workers are there, where they may come back.
-
-        Raises:
-            ServerError, TaskError: they do not.
-        """
-        patience, least = self._attendance.patience, self._attendance.least
-
-        def enough() -> bool:
-            return self.stopping or len(self._ranks) - len(self._inbox.gone) >= least
-
-        # What comes meanwhile is about steps that are over.
-        if not enough() and not (
-            patience and self._session.wait(enough, lambda _: None, deadline=self._session.clock() + patience)
-        ):
-            raise self._lost(step)
-
-    def _lost(self, step: int) -> ServerError | TaskError:
-        """The error that no rank with workers is left, or not enough."""
-        here = len(self._ranks) - len(self._inbox.gone)
-        if here:
-            return ServerError(f"before step {step} only {here} of at least {self._attendance.least} workers are there")
-        said, last_words = f"all ranks with workers are lost, before step {step}", self._inbox.last_words
-        if not last_words.keys() >= set(self._ranks):
-            return ServerError(said)
-        rank, why = min(last_words.items())
-        return TaskError(f"{said}; rank {rank}: {why}")
-
     def _judge(self, step: int) -> str:
         """Puts into quarantine who is due; says why more than q must be Byzantine, or nothing."""
         for round_ in self._inbox.rounds:
             if round_.step == step - 1 - self.quarantine.lag:
-                self.quarantine.observe(round_.step, [*round_.events, *round_.verdicts()])
+                self.quarantine.observe(round_.step, [*round_.events, *round_.ballots.verdicts])
         self._records.tell(self.roster.judge(step))
         if not (why := self.quarantine.exceeded(step)):
             return ""
@@ -305,30 +245,22 @@ class Server:
     def _update(self, step: int, votes: np.ndarray, round_: Round) -> str:
         """Aggregates the votes and makes the optimizer's step; returns why not, where it cannot."""
         if why := self.roster.too_few(len(votes)):
-            self._link(round_, votes, None)
+            self._record(round_, votes, None)
             return f"{len(votes)} of {len(round_.ballots)} groups have a vote: {why}"
         q = self.roster.q
-        self._model.begin_update(round_.kept, self.aggregation.bad_votes(len(votes), q))
+        self._model.begin_update(round_.ballots.kept, self.aggregation.bad_votes(len(votes), q))
         with round_.clock.part("aggregate"):
             update, buffers = self.aggregation.aggregate(step, votes, q, self._model.own)
         with round_.clock.part("update"):
             self.aggregation.apply(votes, q, update, buffers, self._model.own)
             self._model.end_update()
-            self._link(round_, votes, update)
+            self._record(round_, votes, update)
         return ""
 
-    def _link(self, round_: Round, votes: np.ndarray, update: Any) -> None:
-        """Records what the step was made of."""
-        if self.chain is not None and self.chain.takes(round_.step):
-            claims = [ballot.tally.majority if ballot.settled else None for ballot in round_.ballots]
-            link = Link(
-                round_.step,
-                short(self._collector.weights_digest),
-                digests_of_votes(claims, votes),
-                self.aggregation.bad_votes(len(votes), self.roster.q),
-                None if update is None else digest_of_update(update),
-            )
-            self.chain.add(link)
+    def _record(self, round_: Round, votes: np.ndarray, update: Any) -> None:
+        if self.chain is not None:
+            f = self.aggregation.bad_votes(len(votes), self.roster.q)
+            self.chain.record(round_.step, self._collector.weights_digest, round_.ballots.majorities, votes, f, update)
 
     def _close(self, keep: int) -> None:
         """Closes all but the newest rounds: what comes for them from now on is late."""

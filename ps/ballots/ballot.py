@@ -138,10 +138,6 @@ class Ballot(ABC):
     def decide(self, vector: np.ndarray) -> None:
         """Settles the vote by the PS's own computation, which convicts whoever claims, or has claimed, otherwise."""
 
-    @abstractmethod
-    def awaited(self, answered: Set[int]) -> list[int]:
-        """Holders whose gradient was asked for and that have not answered."""
-
     def end(self, answered: Set[int]) -> list[Event]:
         """Ends the collection: what there is to say of gradients that did not come. Claims still count."""
         return []

@@ -236,10 +236,6 @@ class DigestBallot(Ballot):
         self._row[:] = vector
         self._accept(is_finite(vector))
 
-    def awaited(self, answered: Set[int]) -> list[int]:
-        """Of those that were asked."""
-        return [worker for worker in self._deliveries[0].asked if worker not in answered]
-
     def end(self, answered: Set[int]) -> list[Event]:
         """Names who claimed and did not deliver: not at all while it was needed, or nothing that can be decoded."""
         self._deliveries[0].answered |= answered

@@ -64,10 +64,6 @@ class FullBallot(Ballot):
         self._copies.append(self._row)
         self._accept(is_finite(vector))
 
-    def awaited(self, answered: Set[int]) -> list[int]:
-        """All are asked."""
-        return [worker for worker in self.tally.called if worker not in answered]
-
     def end(self, answered: Set[int]) -> list[Event]:
         """Lets go of the copies."""
         self._copies.clear()

@@ -196,10 +196,6 @@ class ToleranceBallot(Ballot):
         """Nobody: how bits differ says nothing where all of them do."""
         return []
 
-    def awaited(self, answered: Set[int]) -> list[int]:
-        """All are asked."""
-        return [worker for worker in self.tally.called if worker not in answered]
-
     def end(self, answered: Set[int]) -> list[Event]:
         """Lets go of the copies."""
         self._copies.clear()

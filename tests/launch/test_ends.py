@@ -17,7 +17,7 @@ from detox.launch.serve import serve
 from detox.ps.folder import CheckpointError, RunFolder
 from detox.ps.lock import Lock, LockedError
 from detox.ps.selftest import StartError, UnequalError
-from detox.ps.server import ServerError
+from detox.ps.step import ServerError
 from detox.tasks import TaskError, create_task
 from detox.wire.memory import Network
 

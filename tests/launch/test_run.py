@@ -21,7 +21,8 @@ from detox.ps.ballots import VOTES
 from detox.ps.folder import CheckpointError, RunFolder
 from detox.ps.ledger import Ledger
 from detox.ps.model import GlobalModel
-from detox.ps.server import Server, ServerError
+from detox.ps.server import Server
+from detox.ps.step import ServerError
 from detox.ps.weights import read_facts
 from detox.tasks import FlatModel, TaskError
 from detox.tasks.samples import Files

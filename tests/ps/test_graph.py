@@ -17,7 +17,8 @@ from detox.ps.contradictions import GraphQuarantine
 from detox.ps.events import EventKind
 from detox.ps.ledger import Ledger
 from detox.ps.model import GlobalModel
-from detox.ps.server import Server, ServerError
+from detox.ps.server import Server
+from detox.ps.step import ServerError
 from detox.tasks.samples import Files
 
 P, Q = 45, 5

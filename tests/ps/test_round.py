@@ -56,7 +56,7 @@ class Play:
     def close(self):
         for event in self.round.close():
             self.ledger.record(event)
-        return self.round.outcomes()
+        return self.round.ballots.outcomes
 
     def break_promises(self, worker, times):
         for _ in range(times):
@@ -103,9 +103,9 @@ def test_two_of_three_are_enough_and_one_copy_travels(play):
     play.claim(3)
     play.claim(5)
     assert play.round.ask(1) == [(3, 1)]
-    assert not play.round.finished()
+    assert not play.round.ballots.finished()
     play.send(3)
-    assert play.round.finished()
+    assert play.round.ballots.finished()
     assert np.array_equal(play.votes(), np.stack(HONEST))
     assert play.close() == [Outcome.MAJORITY, Outcome.MAJORITY]
     assert play.noted("dissented") == [1]
@@ -118,11 +118,11 @@ def test_a_claim_after_the_step_still_counts_for_the_ledger(play):
         play.claim(worker)
     for worker, _ in play.round.ask(0):
         play.send(worker)
-    assert play.round.unheard() == {4, 5}
+    assert play.round.ballots.unheard == {4, 5}
     assert len(play.votes()) == 2
     play.claim(4)
     play.claim(5, LIE)
-    assert not play.round.unheard()
+    assert not play.round.ballots.unheard
     assert play.close() == [Outcome.UNANIMOUS, Outcome.MAJORITY]
     assert play.noted("dissented") == [5]
 
@@ -196,7 +196,7 @@ def test_a_gradient_that_comes_after_its_fetch_deadline_still_counts(play):
     for now in (0, 100, 200):
         play.round.ask(now)
     assert play.round.ask(1000) == []
-    assert not play.round.finished(gone={1, 3, 5})
+    assert not play.round.ballots.finished(gone={1, 3, 5})
     play.send(2)
     assert play.round.ballots[0].settled
     assert len(play.votes()) == 1
@@ -248,7 +248,7 @@ def test_where_the_whole_majority_lies_the_group_has_no_vote(play):
     for worker in (1, 3):
         play.claim(worker)
     play.send(play.round.ask(0)[0][0])
-    assert play.round.finished()
+    assert play.round.ballots.finished()
     assert np.array_equal(play.votes(), HONEST[1][None])
     assert play.close()[0] == Outcome.NONE
     assert play.noted("lied") == [0, 2, 4]
@@ -261,7 +261,7 @@ def test_without_a_majority_the_group_is_dropped_and_nobody_is_blamed(play):
     play.claim(1)
     play.claim(5)
     play.send(play.round.ask(0)[0][0])
-    assert play.round.finished()
+    assert play.round.ballots.finished()
     assert np.array_equal(play.votes(), HONEST[1][None])
     assert play.close() == [Outcome.NONE, Outcome.MAJORITY]
     assert play.noted("undecided") == [0, 2, 4]
@@ -273,8 +273,8 @@ def test_the_dead_are_not_waited_for(play):
     play.claim(1)
     play.claim(3)
     play.send(play.round.ask(0)[0][0])
-    assert not play.round.finished(gone={2})
-    assert play.round.finished(gone={2, 4})
+    assert not play.round.ballots.finished(gone={2})
+    assert play.round.ballots.finished(gone={2, 4})
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -319,9 +319,9 @@ def test_every_full_copy_is_waited_for_and_compared_bit_by_bit(direct):
     for worker in (1, 3):
         direct.send(worker)
     assert [ballot.settled for ballot in direct.round.ballots] == [True, True]
-    assert not direct.round.finished()
+    assert not direct.round.ballots.finished()
     direct.send(5, LIE)
-    assert direct.round.finished()
+    assert direct.round.ballots.finished()
     assert np.array_equal(direct.votes(), np.stack(HONEST))
     assert direct.close() == [Outcome.MAJORITY, Outcome.MAJORITY]
     assert direct.noted("dissented") == [0, 5]
@@ -351,7 +351,7 @@ def test_where_a_whole_group_sends_garbage_there_is_no_vote(direct):
         direct.send(worker, payload=b"garbage")
     for worker in (1, 3, 5):
         direct.send(worker)
-    assert direct.round.finished()
+    assert direct.round.ballots.finished()
     assert np.array_equal(direct.votes(), HONEST[1][None])
     assert direct.close() == [Outcome.NONE, Outcome.UNANIMOUS]
     assert direct.noted("agreed") == [1, 3, 5]
@@ -372,7 +372,7 @@ def test_under_a_tolerance_nearly_equal_copies_agree_and_the_vote_is_one_of_them
     for worker in (1, 3):
         tolerant.send(worker, payload=b"garbage")
     tolerant.send(5)
-    assert tolerant.round.finished()
+    assert tolerant.round.ballots.finished()
     assert np.array_equal(tolerant.votes(), near[None])
     assert tolerant.close() == [Outcome.MAJORITY, Outcome.NONE]
     assert tolerant.noted("agreed") == [0, 4]

@@ -17,7 +17,8 @@ from detox.ps.ledger import Ledger
 from detox.ps.model import GlobalModel
 from detox.ps.offences import OffenceQuarantine
 from detox.ps.round import LATE_STEPS
-from detox.ps.server import Server, ServerError
+from detox.ps.server import Server
+from detox.ps.step import ServerError
 from detox.tasks import TaskError
 from detox.tasks.samples import Files
 from detox.wire import Header, Kind, digest_of
