@@ -84,6 +84,8 @@ def _objection(config: Config) -> str:
         return f'best_is = "{config.best_is}" without best: name the score'
     if why := _undesigned(config):
         return why
+    if config.compute == "batched" and config.micro_batch_size is not None:
+        return 'compute = "batched" has whole files in memory; leave micro_batch_size out, or set compute = "each"'
     if config.worker_momentum and config.copies == "lazy":
         return (
             "worker_momentum: with lazy copies a holder that is asked late has no momentum of the file that it "

@@ -110,7 +110,7 @@ class Config(Fields):
     @property
     def computing(self) -> Computing:
         """How PS and workers compute gradients."""
-        return Computing(self.micro_batch_size, self.autocast == "bf16")
+        return Computing(self.micro_batch_size, self.autocast == "bf16", self.compute == "batched")
 
     @property
     def hierarchy(self) -> Hierarchy:

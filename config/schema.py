@@ -53,6 +53,10 @@ class Fields(Section):
     autocast: Literal["none", "bf16"] = "none"
     """bf16: forward passes of the training compute in bfloat16 what torch.autocast does; weights, gradients and
     evaluations stay float32. For GPUs: on a CPU, held to AVX2 so that bits are equal, it takes longer than float32."""
+    compute: Literal["each", "batched"] = "each"
+    """each: a file after the other. batched: 16 files in one call of torch.func.vmap, filled up where a rank has fewer
+    at hand, so that bits do not depend on what it has: for small models with many files per rank. Tasks of your own
+    need the methods `batch` and `batch_loss`; no batch norm with running statistics, no dropout."""
     steps: Count = 300
     """Updates to make."""
     seed: Seed = 0

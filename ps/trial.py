@@ -53,12 +53,18 @@ def try_out(
             model.load(weights)
             second, after = model.compute(indices, seed), _state(task, model)
             changed = [name for name in state if after.get(name) != state[name]]
+        beside = model.compute_beside(indices[::-1], indices, seed) if model.files_at_once > 1 else first
         if first.tobytes() != second.tobytes():
             kept = f": {_few(changed)} changed from call to call" if changed else ""
             said = f"the task is not deterministic: the same file gave other bits the second time{kept}. {_SEARCH}"
             if bits:
                 raise TaskError(f"{said}. Workers of a group would never agree")
             warn(said)
+        elif first.tobytes() != beside.tobytes():
+            raise TaskError(
+                'compute = "batched": a file has other bits beside another file than alone, so they would go by what '
+                'comes together; set compute = "each"'
+            )
         elif in_model := [name for name in changed if name.startswith("model")]:
             raise TaskError(
                 f"{in_model[0]} changes with each forward pass. An attribute is neither voted on nor in a checkpoint, "

@@ -74,11 +74,20 @@ class Classification(Task):
 
     def loss(self, model: nn.Module, indices: np.ndarray, generator: torch.Generator) -> torch.Tensor:
         """Mean cross entropy over the samples."""
+        return self.batch_loss(model, *self.batch(indices, generator))
+
+    def batch(self, indices: np.ndarray, generator: torch.Generator) -> tuple[torch.Tensor, ...]:
+        """Images, float32, and labels."""
         chosen = torch.from_numpy(np.array(indices)).to(self.device)
         images = self._train[chosen]
         if self._augment:
             images = crop_and_flip(images, generator)
-        return cross_entropy(model(self._normalised(images)), self._train_labels[chosen])
+        return self._normalised(images), self._train_labels[chosen]
+
+    def batch_loss(self, model: nn.Module, *batch: torch.Tensor) -> torch.Tensor:
+        """Mean cross entropy over the samples."""
+        images, labels = batch
+        return cross_entropy(model(images), labels)
 
     def flipped(self) -> "Classification":
         """The same images, the same tensors in memory, with training labels C-1-y."""

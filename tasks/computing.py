@@ -19,10 +19,12 @@ class Computing:
         micro_batch_size: samples of a file in a forward and backward pass, at most; the gradients are summed in the
             order of the file, each weighted by its samples. None: all at once.
         autocast: whether the forward pass computes in bfloat16 what torch.autocast does.
+        batched: whether several files are computed in one call, see tasks.batched; then a file is not cut into pieces.
     """
 
     micro_batch_size: int | None = None
     autocast: bool = False
+    batched: bool = False
 
     def pieces(self, indices: np.ndarray) -> Iterator[tuple[np.ndarray, float]]:
         """The samples of each pass, (size,) int64, and their part of the file; a single one has part 1."""

@@ -65,6 +65,14 @@ def fix_gpu() -> None:
     torch.backends.cuda.matmul.allow_tf32 = False
 
 
+def seed_torch(device: torch.device, seed: int) -> None:
+    """Seeds torch's global generators of the CPU and of a device's kind."""
+    # torch.manual_seed also looks for kinds of device that are not used, for longer than a small gradient takes.
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed_all(seed)
+
+
 def _why_none(environment: Mapping[str, str]) -> str:
     """Why torch sees no GPU, and what to do, as far as that can be told."""
     if not torch.backends.cuda.is_built():  # type: ignore[no-untyped-call]

@@ -1,15 +1,16 @@
 """A model as one flat vector: what travels, is voted on and aggregated knows no shapes."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import nn
 
 from detox.tasks.aliases import find_aliases
+from detox.tasks.batched import FILES, Batched, File
 from detox.tasks.checks import check_loss, check_model, kind_of, split
 from detox.tasks.computing import Computing
-from detox.tasks.devices import to_host
+from detox.tasks.devices import seed_torch, to_host
 from detox.tasks.exact import ExactBuffers
 from detox.tasks.guard import Guard, views_of
 from detox.tasks.named import load_named
@@ -39,7 +40,7 @@ class FlatModel:
         exact: the exact buffers.
 
     Raises:
-        TaskError: the model cannot be flat, see check_model.
+        TaskError: the model cannot be flat, see check_model, or batched, see Batched.
     """
 
     def __init__(self, module: nn.Module, computing: Computing | None = None, alignment: int | None = None) -> None:
@@ -73,6 +74,7 @@ class FlatModel:
             parameter.register_post_accumulate_grad_hook(lambda _, index=index: self._reached.add(index))  # type: ignore[no-untyped-call]
         self.attach_gradient()
         self._guard = Guard(module, self._trained)
+        self._batched = Batched(module, self.trained) if self._computing.batched else None
 
     @classmethod
     def build(cls, task: Task, seed: int, computing: Computing | None = None) -> "FlatModel":
@@ -112,6 +114,11 @@ class FlatModel:
     def trained(self) -> list[torch.Tensor]:
         """The trainable parameters, in the order of their entries."""
         return list(self._trained.values())
+
+    @property
+    def files_at_once(self) -> int:
+        """Files that are computed in one call."""
+        return 1 if self._batched is None else FILES
 
     def attach_gradient(self, without: Iterable[int] = ()) -> None:
         """Makes every trained parameter's `.grad` its view of the gradient; None for the indices in `without`."""
@@ -164,10 +171,28 @@ class FlatModel:
             TaskError: the loss fails or is no scalar with a gradient; it changed a trained parameter, put another
                 tensor in the place of one of the model's, or changed which parameters are trained.
         """
-        before = self._before = self.weights.clone() if self._before is None else self._before.copy_(self.weights)
+        return self.compute_files(task, [(indices, seed)])[0]
+
+    def compute_files(self, task: Task, files: Sequence[File]) -> list[np.ndarray]:
+        """What `compute` gives for each of the files, which are of one size; batched, several of them in one call."""
+        if self._batched is None:
+            return [self._compute(task, *file) for file in files]
+        calls = [files[begin : begin + FILES] for begin in range(0, len(files), FILES)]
+        return [vector for call in calls for vector in self._compute_batch(self._batched, task, call)]
+
+    def _compute_batch(self, batched: Batched, task: Task, files: Sequence[File]) -> list[np.ndarray]:
+        before = self._begin()
+        found = batched.gradients(task, files, self._computing.forward(self.device))
+        self._check(before)
+        self.exact.read(self._words)
+        vectors = [to_host(torch.cat([gradient, self.weights[self.d :]])) for gradient in found]
+        self.write(self.d, before[self.d :])
+        return vectors
+
+    def _compute(self, task: Task, indices: np.ndarray, seed: int) -> np.ndarray:
+        before = self._begin()
         self._reached.clear()
-        self.module.train()
-        _seed(self.device, seed)
+        seed_torch(self.device, seed)
         generator = torch.Generator().manual_seed(seed)
         total: torch.Tensor | None = None
         reached: set[int] = set()
@@ -178,6 +203,23 @@ class FlatModel:
                 total = self.gradient.clone() if total is None else total.add_(self.gradient)
         if total is not None:
             self._gradient.write(total)
+        self._check(before)
+        self.exact.read(self._words)
+        vector = torch.cat([self.gradient, self.weights[self.d :]])
+        for index, view in enumerate(views_of(vector, self._trained.values())):
+            if index not in reached:
+                view.fill_(-0.0)
+        self.write(self.d, before[self.d :])
+        return to_host(vector)
+
+    def _begin(self) -> torch.Tensor:
+        """Puts the module into training mode; returns the weights as they are."""
+        before = self._before = self.weights.clone() if self._before is None else self._before.copy_(self.weights)
+        self.module.train()
+        return before
+
+    def _check(self, before: torch.Tensor) -> None:
+        """Raises TaskError where a loss has left the model otherwise than a gradient may."""
         self._guard.check_places()
         if changed := self._guard.changed(before, self.weights):
             self.put_back(before)
@@ -187,13 +229,6 @@ class FlatModel:
                 "changed copy (as a clamp or a norm can be); what a step changes beside the gradient has to be a "
                 "buffer, or a parameter that requires no gradient"
             )
-        self.exact.read(self._words)
-        vector = torch.cat([self.gradient, self.weights[self.d :]])
-        for index, view in enumerate(views_of(vector, self._trained.values())):
-            if index not in reached:
-                view.fill_(-0.0)
-        self.write(self.d, before[self.d :])
-        return to_host(vector)
 
     def _differentiate(self, task: Task, indices: np.ndarray, part: float, generator: torch.Generator) -> None:
         """Makes the gradient that of `part` times the loss of these samples."""
@@ -239,10 +274,3 @@ class FlatModel:
                 view.zero_()
                 self._reached.discard(index)
                 parameter.grad = view
-
-
-def _seed(device: torch.device, seed: int) -> None:
-    # torch.manual_seed also looks for kinds of device that are not used, for longer than a small gradient takes.
-    torch.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        torch.cuda.manual_seed_all(seed)

@@ -48,6 +48,20 @@ class Task(ABC):
                 get it in the same state.
         """
 
+    def batch(self, indices: np.ndarray, generator: torch.Generator) -> tuple[torch.Tensor, ...]:
+        """What `batch_loss` needs of a file's samples; the arguments are those of `loss`.
+
+        With compute = "batched" the rest of the loss is computed for several files at once, by torch.func.vmap.
+
+        Raises:
+            TaskError: the task does not say how.
+        """
+        raise TaskError(f'compute = "batched": {type(self).__name__} has no methods `batch` and `batch_loss`')
+
+    def batch_loss(self, model: nn.Module, *batch: torch.Tensor) -> torch.Tensor:
+        """The loss from what `batch` returned, `loss` without the choice of samples: a function of model and batch."""
+        raise TaskError(f'compute = "batched": {type(self).__name__} has no method `batch_loss`')
+
     def flipped(self) -> "Task":
         """The same task with training labels C-1-y in place of y, which the attack label_flip trains on.
 

@@ -14,6 +14,7 @@ from detox.tasks import FlatModel, Task
 from detox.wire import PROBE, Codec, Computed, Header, Kind, Message, Pulse, Session, Work
 from detox.wire.evidence import Evidence, Question
 from detox.worker.adversary import Adversary
+from detox.worker.gradients import Gradients, Wanted
 from detox.worker.momentum import Momentum
 from detox.worker.relay import Relay
 from detox.worker.servers import Servers
@@ -89,7 +90,7 @@ class WorkerRank:
         self._loaded: int | None = None
         self._began = 0.0  # when the first file of that step
         self._claimed: dict[int, tuple[int, dict[int, np.ndarray]]] = {}
-        self._shared: dict[tuple[int, int, bool], np.ndarray] = {}
+        self._gradients = Gradients(model, task, self._poisoned, session.clock)
 
     def serve(self) -> bool:
         """Works until the PS says QUIT or START (True), or is dead or silent for too long (False)."""
@@ -171,28 +172,29 @@ class WorkerRank:
                 raise JobError(f"the weights of step {header.step} arrived changed")
             self._model.load(weights)
             self._loaded, self._began = header.step, began
-            self._shared.clear()
-        byzantine = self._adversary is not None and self._adversary.controls(header.worker, header.step)
-        task = self._poisoned if byzantine else self._task
-        key = (header.step, header.file, task is self._task)
-        vector = self._shared.get(key)
-        if vector is None:
-            vector = self._model.compute(task, work.indices, work.seed)
-            if self._share_compute:
-                self._shared[key] = vector
+            self._gradients.forget()
+        coming = (self._wanted(*item) for item in self._queue if item[0].step == header.step)
+        vector, seconds = self._gradients.take(self._wanted(header, work), coming)
         if self._momentum is not None and header.step != PROBE:
             vector = self._momentum.add(header.worker, vector)
         if header.step != PROBE:
-            now = self._session.clock()
-            spent = Computed(now - began, now - self._began)
+            spent = Computed(seconds, self._session.clock() - self._began)
             self._session.send([PS], replace(header, kind=Kind.COMPUTED), spent.pack())
         if self._adversary is None:
             self._submit(header, work, vector)
-        elif byzantine:
+        elif self._is_byzantine(header):
             self._adversary.take((header, work), header, vector)
         else:
             self._adversary.overhear(header, vector)
             self._submit(header, work, vector)
+
+    def _wanted(self, header: Header, work: Work) -> Wanted:
+        poisoned = self._poisoned is not self._task and self._is_byzantine(header)
+        worker = -1 if self._share_compute else header.worker
+        return Wanted(header.file, worker, poisoned, work.indices, work.seed)
+
+    def _is_byzantine(self, header: Header) -> bool:
+        return self._adversary is not None and self._adversary.controls(header.worker, header.step)
 
     def _submit(self, header: Header, work: Work, vector: np.ndarray) -> None:
         """Claims the vector, or sends it where no claim is wanted."""

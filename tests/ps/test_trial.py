@@ -17,6 +17,8 @@ from torch.nn.functional import cross_entropy, embedding
 from detox.ps.model import GlobalModel
 from detox.ps.trial import try_out
 from detox.tasks import TaskError
+from detox.tasks.computing import Computing
+from detox.tasks.samples import Files
 
 
 def test_the_trial_changes_no_bit_of_the_run():
@@ -343,3 +345,23 @@ def test_signs_refuse_what_has_no_sign():
         tried(losing(lambda t, m, i: mean(t, m, i) * torch.tensor(float("nan"))), signs=True)
     with pytest.raises(TaskError, match="does not reach 5 of the model's parameters"):
         tried(losing(lambda t, m, i: m[3].weight.sum()), signs=True)
+
+
+def test_bits_that_depend_on_the_file_beside_are_refused():
+    class Remembering(Sound):
+        last = 0.0
+
+        def build_model(self):
+            return nn.Linear(6, 3)
+
+        def batch(self, indices, generator):
+            before, self.last = self.last, float(indices[0])
+            return self.x[indices] + before, self.y[indices]
+
+        def batch_loss(self, model, *batch):
+            return cross_entropy(model(batch[0]), batch[1])
+
+    model = GlobalModel(Remembering(), seed=0, steps=9, computing=Computing(batched=True))
+    model.compute(FILES.draw(1)[0], 0)
+    with pytest.raises(TaskError, match="other bits beside another file than alone"):
+        try_out(Remembering(), model, Files(2, 6, 40, 0), bits=True, signs=False, warn=print)
