@@ -37,7 +37,7 @@ class Batched:
         TaskError: the model has a layer that vmap cannot do in training.
     """
 
-    def __init__(self, module: nn.Module, trained: Sequence[nn.Parameter]) -> None:
+    def __init__(self, module: nn.Module, trained: Sequence[torch.Tensor]) -> None:
         _check(module)
         frozen = [parameter for parameter in module.parameters() if not parameter.requires_grad]
         self._module = module
@@ -74,7 +74,7 @@ class Batched:
             found = functional_call(loss, placed, (batch,), tie_weights=False)
             if not isinstance(found, torch.Tensor) or found.numel() != 1:
                 check_loss(found)
-            return found.reshape(())  # whether it has a gradient is not to be seen under vmap
+            return torch.reshape(found, ())  # whether it has a gradient is not to be seen under vmap
 
         weights = [p.detach().expand(FILES, *p.shape) for p in self._parameters]
         leaves = [of_all.requires_grad_() for of_all in weights[: self._count]]
