@@ -30,10 +30,10 @@ def ipm(k: Knowledge) -> np.ndarray:
 
 
 def opt_alie(k: Knowledge) -> np.ndarray:
-    """`mu + a * sigma`, with the a up to `scale` that moves the aggregate in use the farthest (idea: Shejwalkar,
-    Houmansadr 2021, NDSS).
+    """`mu + a * sigma`, with the a from `-scale` to `scale` that moves the aggregate in use the farthest (idea:
+    Shejwalkar, Houmansadr 2021, NDSS).
     """
-    return _strongest(k, k.known.mean(axis=0), k.known.std(axis=0))
+    return _strongest(k, k.known.mean(axis=0), k.known.std(axis=0), signs=(1, -1))
 
 
 def opt_ipm(k: Knowledge) -> np.ndarray:
@@ -92,11 +92,11 @@ def delayed(k: Knowledge) -> np.ndarray:
     return past[0].copy()
 
 
-def _strongest(k: Knowledge, start: np.ndarray, direction: np.ndarray) -> np.ndarray:
+def _strongest(k: Knowledge, start: np.ndarray, direction: np.ndarray, signs: tuple[int, ...] = (1,)) -> np.ndarray:
     """`start + a * direction`, with the a that moves the aggregate farthest from the mean of the known gradients.
 
-    Of 25 factors from `scale` down by the root of 2, and then eight between the neighbours of the best: the damage to
-    some rules has several peaks, and cliffs.
+    Of 25 factors from `scale` down by the root of 2, with each of the signs, and then eight between the neighbours of
+    the best: the damage to some rules has several peaks, and cliffs.
     """
     if k.rehearse is None:
         raise ValueError("a line search needs the aggregation in use: Knowledge.rehearse")
@@ -108,8 +108,9 @@ def _strongest(k: Knowledge, start: np.ndarray, direction: np.ndarray) -> np.nda
     def damage(factor: float) -> float:
         return float(np.linalg.norm(defence(answer(factor)) - truth))
 
-    best = max(k.scale * 2.0 ** np.arange(-12, 0.5, 0.5), key=damage)
-    between = np.linspace(best / 2**0.5, min(best * 2**0.5, k.scale, key=abs), 8)
+    sizes = k.scale * 2.0 ** np.arange(-12, 0.5, 0.5)
+    best = max((sign * size for sign in signs for size in sizes), key=damage)
+    between = np.linspace(best / 2**0.5, min(best * 2**0.5, np.copysign(k.scale, best), key=abs), 8)
     return answer(max([best, *between], key=damage))
 
 

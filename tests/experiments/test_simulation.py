@@ -1,0 +1,26 @@
+"""The simulation without messages against real jobs."""
+
+import pytest
+
+from detox.config import config_from, read_toml
+from detox.config.layers import flat, nested
+from experiments.simulation import simulate
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--r", "1", "--attack.kind", "alie", "--attack.knowledge", "omniscient", "--compute", "batched"),
+        ("--attack.kind", "opt_ipm", "--attack.placement", "random", "--groups", "redrawn", "--secret-seed", "3"),
+        ("--attack.kind", "label_flip", "--attack.placement", "worst", "--groups", "fixed"),
+        ("--attack.kind", "mimic", "--attack.scale", "2", "--data.split", "dirichlet", "--quarantine.policy", "never"),
+    ],
+)
+def test_the_weights_are_those_of_a_real_run(here, options):
+    options = (*options, "--steps", "4", "--p", "9", "--share-compute", "--quarantine.policy", "never")
+    job = here.start(*options, n=2)
+    assert job.status == 0, job.text
+    # What redraws has a secret seed, which the folder's config leaves out.
+    fields = flat(read_toml(str(job.run / "config.toml"))) | ({"secret_seed": 3} if "3" in options else {})
+    config = config_from(nested(fields), "run")
+    assert simulate(config, config.create_task())["digest"] == job.summary["weights_digest"]
