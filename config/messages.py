@@ -7,7 +7,7 @@ from pydantic import Field
 from detox.config.address import EVERYWHERE, parse_address
 from detox.config.fields import ConfigError, Count, Seconds, Section
 from detox.wire import LONGEST, Codec
-from detox.wire.relay import pays
+from detox.wire.relay import fewest, pays
 
 
 class CompressionConfig(Section):
@@ -71,15 +71,16 @@ class TransportConfig(Section):
     step may take: with deadline = "auto", five times what a gradient does, where that is minutes. With several servers,
     also those without an answer of a server after which the run ends."""
 
-    def relays(self, ranks: int, size: int) -> bool:
+    def relays(self, ranks: int, size: int, servers: int = 1) -> bool:
         """Whether weights go out as slices that ranks pass on, where these can reach each other.
 
         Args:
             ranks: of workers.
             size: entries of the weights.
+            servers: that share them.
         """
         asked = self.relay == "relay" or (self.relay == "auto" and pays(ranks, size))
-        return asked and ranks > 1 and self.channel == "mpi"
+        return asked and ranks >= fewest(ranks, servers) and self.channel == "mpi"
 
     def why_not(self) -> str:
         """Why the fields do not go together; empty where they do."""

@@ -12,8 +12,6 @@ def unshared(config: Config) -> str:
         return 'their shares are voted on by digests; set vote = "digest" and r = 3'
     if config.transport.channel != "mpi":
         return 'ranks of workers reach them all over MPI alone; set transport.channel = "mpi"'
-    if config.transport.relay == "relay":
-        return 'each sends its share of the weights itself; set transport.relay = "star"'
     if config.recomputes:
         return (
             "none has all weights in each step, so none recomputes; leave recomputation off "

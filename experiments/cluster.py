@@ -3,8 +3,9 @@
 python -m experiments.cluster --hostfile HOSTS [--methods star relay ...] [--hostile 5]
 
 All methods run in one job, one after the other, as often as --rounds says: runs of DETOX as `detox-ps train` makes
-them, with a task that computes next to nothing, and MPI's collectives on vectors as long. The first step of each is not
-counted. Open MPI's waiting ranks yield, for few cores stand for many hosts.
+them, with a task that computes next to nothing, and MPI's collectives on vectors as long. All have as many workers:
+where one has several servers, the last hosts have no part in what has fewer. The first step of each is not counted.
+Open MPI's waiting ranks yield, for few cores stand for many hosts.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import csv
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -35,6 +37,11 @@ METHODS = {
     "lazy": (*_NONE, "--copies", "lazy"),
     "bf16": ("--compression.kind", "bf16"),
     "sign": (*_NONE, "--compression.kind", "sign"),
+    "2 servers": (*_NONE, "--servers", "2"),
+    "4 servers": (*_NONE, "--servers", "4"),
+    "relay, 2 servers": (*_NONE, "--servers", "2", "--transport.relay", "relay"),
+    "relay, 4 servers": (*_NONE, "--servers", "4", "--transport.relay", "relay"),
+    "relay, 4 servers, bf16": ("--servers", "4", "--transport.relay", "relay", "--compression.kind", "bf16"),
 }
 """Options of a run; the star, where nothing else is said."""
 COLLECTIVES = ("Bcast + Gather", "Allreduce")
@@ -42,8 +49,8 @@ FIELDS = (
     "method", "round", "step", "seconds", "cpu", "ps_in", "ps_out", "worker_in", "worker_out", "most_in", "most_out",
     "weights",
 )  # fmt: skip
-"""Of a row: seconds, CPU seconds of the PS's process; bytes on the PS's link, on the median one of a worker, and on the
-busiest, each way; and the first digits of the weights' digest, after the last step."""
+"""Of a row: seconds, CPU seconds of the PS's process; bytes on the PS's link, or the busiest server's, on the median
+one of a worker, and on the busiest, each way; and the first digits of the weights' digest, after the last step."""
 
 
 def options_of(argv: list[str]) -> argparse.Namespace:
@@ -54,10 +61,16 @@ def options_of(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--d", type=int, default=1_117_396, help="entries of a gradient")
     parser.add_argument("--hostile", type=int, default=5, help="relays that do wrong in `relay, hostile`")
     parser.add_argument("--hostfile", help="one rank a host, the PS first")
-    parser.add_argument("-n", type=int, default=46, help="ranks, the PS included")
+    parser.add_argument("-n", type=int, default=49, help="ranks; all but the servers host a worker")
     parser.add_argument("--csv", type=Path, help="where a row of each step goes")
     parser.add_argument("--options", nargs="*", default=[], help="further ones for each run, without the dashes: p=45")
     return parser.parse_args(argv)
+
+
+def servers_of(method: str) -> int:
+    """Servers of a method."""
+    chosen = METHODS.get(method, ())
+    return int(chosen[chosen.index("--servers") + 1]) if "--servers" in chosen else 1
 
 
 def arguments(method: str, p: int, options: argparse.Namespace) -> list[str]:
@@ -97,30 +110,44 @@ def _rank(options: argparse.Namespace) -> None:
     from detox.wire.job import world
 
     fix_torch()
-    comm = world()
+    everyone = world()
+    p = everyone.size - max(map(servers_of, options.methods))
     with tempfile.TemporaryDirectory(prefix="detox-cluster-") as folder:
         rows = []
         for turn in range(1, options.rounds + 1):
             for method in options.methods:
                 run = _collective if method in COLLECTIVES else _train
-                steps, digest = run(comm, method, options, f"{folder}/{turn}")
+                servers, steps, digest = servers_of(method), [], ""
+                takes_part = everyone.rank < servers + p
+                comm = everyone.Split(0 if takes_part else 1)
+                if takes_part:
+                    steps, digest = run(comm, method, options, f"{folder}/{turn}")
+                _await_all(everyone)
                 for step, (before, after) in enumerate(pairwise(steps), 1):
-                    row = row_of(before, after)
+                    row = row_of(before, after, servers, p)
                     rows.append(dict(zip(FIELDS, (method, turn, step, *row, digest), strict=True)))
                     print(",".join(map(str, rows[-1].values())), flush=True)
-        if comm.rank == PS and options.csv is not None:
+        if everyone.rank == PS and options.csv is not None:
             with options.csv.open("w") as file:
                 writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
                 writer.writeheader()
                 writer.writerows(rows)
 
 
-def row_of(before: Any, after: Any) -> tuple[str | int, ...]:
-    """What a step took: seconds, CPU seconds, bytes."""
+def row_of(before: Any, after: Any, servers: int, p: int) -> tuple[str | int, ...]:
+    """What a step of so many servers and workers took: seconds, CPU seconds, bytes."""
     links = [(b[0] - a[0], b[1] - a[1]) for a, b in zip(before.links, after.links, strict=True)]
-    workers = [int(of(way)) for of in (median, max) for way in zip(*links[1:], strict=True)]
+    busiest = map(max, zip(*links[:servers], strict=True))
+    workers = list(zip(*links[servers : servers + p], strict=True))
     seconds = (f"{after.seconds - before.seconds:.3f}", f"{after.cpu - before.cpu:.3f}")
-    return (*seconds, *links[PS], *workers)
+    return (*seconds, *busiest, *(int(of(way)) for of in (median, max) for way in workers))
+
+
+def _await_all(comm: Any) -> None:
+    """A barrier at which nobody is busy: hosts without a part wait there."""
+    barrier = comm.Ibarrier()
+    while not barrier.Test():
+        time.sleep(0.02)
 
 
 def _train(comm: Any, method: str, options: argparse.Namespace, folder: str) -> tuple[list[Any], str]:
@@ -144,11 +171,11 @@ def _train(comm: Any, method: str, options: argparse.Namespace, folder: str) -> 
     from detox.ps.folder import RunFolder
 
     meter.readings.clear()
-    argv = [*arguments(method, comm.size - 1, options), "--output", folder, "--name", method.replace(", ", "-")]
+    argv = [*arguments(method, comm.size - servers_of(method), options), "--output", f"{folder}/{method}"]
     status, orderly = serve(Session(Transport(own, range(1, comm.size))), [*argv, "--progress", "none"])
     if status or not orderly:
         raise JobError(f"{method}: status {status}, {'' if orderly else 'not '}all ranks have left in order")
-    (done,) = Path(folder).glob(f"{method.replace(', ', '-')}-*/done")
+    (done,) = Path(folder, method).glob("*/done")
     return meter.readings[: options.steps + 1], RunFolder(done.parent).summary()["weights_digest"][:8]
 
 

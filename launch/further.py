@@ -6,6 +6,7 @@ from detox.aggregators import shares
 from detox.config import Config
 from detox.ps.aggregation import Aggregation
 from detox.ps.further import FurtherServer, Peers
+from detox.ps.outgoing import Outgoing
 from detox.ps.share import OwnShare
 from detox.tasks import FlatModel, Task
 from detox.tasks.devices import host_rows
@@ -36,11 +37,13 @@ def create_server(
     """
     assert reach is not None
     session.poll = config.transport.poll
-    share = shares(model.d, model.b, config.servers)[rank]
+    shared = shares(model.d, model.b, config.servers)
+    share = shared[rank]
     session.expect(
         {
             Kind.BEGIN: LONGEST,
-            Kind.STEP: 4 * len(set(ranks)),
+            Kind.STEP: 4 * (1 + len(set(ranks))),
+            Kind.MISSING: 0,
             Kind.FETCH: DIGEST_BYTES,
             Kind.UPDATE: START_LIMIT,
             Kind.PART: 0,
@@ -60,6 +63,7 @@ def create_server(
         workers,
         ranks,
         peers,
+        Outgoing(workers, rank, [share.end - share.begin for share in shared]),
         own,
         config.compression.create(share.d, share.b),
         rows,

@@ -179,12 +179,17 @@ def create_relays(
     asked = reach and config.transport.relay == "relay"
     if (
         not reach
-        or config.servers > 1
-        or not config.transport.relays(len(set(ranks)), size)
+        or not config.transport.relays(len(set(ranks)), size, config.servers)
         or not (asked or len(set(hosts.values())) > 1)
     ):
-        return None, "transport.relay: one rank of workers has nobody to pass slices on to" if asked else ""
-    return Relays(ranks, config.q), ""
+        return None, _too_few_to_relay(len(set(ranks)), config.servers) if asked else ""
+    return Relays(ranks, config.q, config.servers), ""
+
+
+def _too_few_to_relay(ranks: int, servers: int) -> str:
+    if ranks == 1:
+        return "transport.relay: one rank of workers has nobody to pass slices on to"
+    return f"transport.relay: {ranks} ranks of workers are fewer than {servers} servers, of which each needs one"
 
 
 def shares_of(config: Config, model: GlobalModel) -> tuple[Share, ...]:

@@ -132,15 +132,16 @@ def _create_worker_rank(
     corruptor = config.fault.create_corruptor(rank, ranks)
     work = Work.limit(config.file_size)
     relay = servers = None
+    if neighbours is not None and config.transport.relays(len(set(ranks)), size, config.servers):
+        near = neighbours(sorted(set(ranks) - {rank}))
+        near.channel = config.fault.create_relay_channel(near.channel, session, rank, ranks)
+        relay = Relay(session, near, rank, [share.end - share.begin for share in shared], config.transport.deadline)
+    limits = {} if relay is None else relay.limits
     if neighbours is not None and config.servers > 1:
         others = neighbours(range(1, config.servers))
         others.channel = config.fault.create_channel(others.channel, codecs, rank, ranks, abort)
         servers = Servers(session, others, shared, codecs)
-    elif neighbours is not None and config.transport.relays(len(set(ranks)), size):
-        near = neighbours(sorted(set(ranks) - {rank}))
-        near.channel = config.fault.create_relay_channel(near.channel, session, rank, ranks)
-        relay = Relay(session, near, rank, size, config.transport.deadline)
-    limits = {} if relay is None else relay.limits
+        others.expect({**limits, **servers.limits})
     limits |= {Kind.WEIGHTS: 4 * size, Kind.WORK: work, Kind.FETCH: 0, Kind.EXAMINE: Question.limit(size)}
     session.expect({**limits, Kind.START: START_LIMIT, Kind.ECHO: ECHO_LIMIT, Kind.QUIT: 0})
     adversary = None

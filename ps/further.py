@@ -11,6 +11,7 @@ from detox.aggregators.arrays import Floats
 from detox.errors import JobError
 from detox.ps.aggregation import Aggregation
 from detox.ps.ballots import Verdict, judge
+from detox.ps.outgoing import Outgoing
 from detox.ps.round import closed_up
 from detox.ps.servers import REPORT_LIMIT, packed, unpacked
 from detox.ps.share import OwnShare
@@ -89,6 +90,7 @@ class FurtherServer:
         workers: that with the ranks of workers.
         ranks: rank of each worker.
         peers: the other servers.
+        outgoing: sends its share of the weights.
         share: its share of the model.
         codec: how its share of a gradient travels.
         rows: (files, d + b) float32: the votes.
@@ -105,6 +107,7 @@ class FurtherServer:
         workers: Session,
         ranks: Sequence[int],
         peers: Peers,
+        outgoing: Outgoing,
         share: OwnShare,
         codec: Codec,
         rows: np.ndarray,
@@ -125,6 +128,7 @@ class FurtherServer:
         self._claims: dict[tuple[int, int], bytes] = {}  # digests, by edge
         self._settled: set[int] = set()  # files
         self._peers = peers
+        self._outgoing = outgoing
         workers.expect({Kind.GRADIENT: codec.limit}, asked=[Kind.GRADIENT])
 
     def serve(self) -> bool:
@@ -162,7 +166,11 @@ class FurtherServer:
             self._share.restore(state)
             self._done(header)
         elif header.kind == Kind.STEP:
-            self._begin_step(header.step, np.frombuffer(order.payload, np.int32).tolist())
+            count, *told = np.frombuffer(order.payload, np.int32).tolist()
+            self._begin_step(header.step, told[:count], told[count:])
+        elif header.kind == Kind.MISSING:
+            if header.step == self._step:
+                self._outgoing.send_again(header.worker, header.file)
         elif header.kind == Kind.FETCH:
             self._claims[header.worker, header.file] = bytes(order.payload)
             self._workers.ask(self._ranks[header.worker], header, Kind.GRADIENT)
@@ -174,14 +182,14 @@ class FurtherServer:
             state = self._share.state()
             self._session.send([PS], header, packed(state if order.payload[0] else {"weights": state["weights"]}))
 
-    def _begin_step(self, step: int, ready: Sequence[int]) -> None:
+    def _begin_step(self, step: int, cut_for: Sequence[int], whole: Sequence[int]) -> None:
         self._workers.forget(step - 1)
         self._step = step
         self._claims.clear()
         self._settled.clear()
         # A rank that has not yet taken the last weights would only fall further behind with these.
-        able = [rank for rank in ready if not self._workers.sending(rank)]
-        self._workers.send(able, Header(Kind.WEIGHTS, step), self._share.weights.data.cast("B"))
+        behind = {rank for rank in (*cut_for, *whole) if self._workers.sending(rank)}
+        self._outgoing.send(step, cut_for, whole, self._share.weights, behind)
 
     def _deliver(self, message: Message) -> None:
         """Takes a share of a gradient, and tells the PS what came of it."""

@@ -23,11 +23,12 @@ class Relays:
     Args:
         ranks: of workers.
         q: Byzantine workers to tolerate.
+        servers: that share the weights.
     """
 
-    def __init__(self, ranks: Iterable[int], q: int) -> None:
+    def __init__(self, ranks: Iterable[int], q: int, servers: int = 1) -> None:
         n = len(set(ranks))
-        self._fewest = fewest(n)
+        self._fewest = fewest(n, servers)
         self._wrong = max(1, q)  # ranks, that can be to blame for what is no chance
         self._chance = max(self._wrong, n // _SHARE)
         self._complaints: set[tuple[int, frozenset[int]]] = set()  # a step, and the two ranks

@@ -124,7 +124,7 @@ class Server:
         self._ranks = ranks
         self._model = model
         self._moment = _MOMENT if deadline == "auto" else min(deadline, _MOMENT)
-        broadcast = Broadcast(session, ranks, relays)
+        broadcast = Broadcast(session, ranks, relays, model.d + model.b, model.servers)
         self._answers = {
             **broadcast.limits,
             Kind.CLAIM: DIGEST_BYTES if model.servers is None else DIGEST_BYTES * len(model.servers.shares),

@@ -93,11 +93,24 @@ class Servers:
             self._ask([rank], Kind.BEGIN, Kind.DONE, packed({"secret": secret, **states[rank]}))
         self._await_done()
 
-    def send_weights(self, step: int, ready: Iterable[int], own: bytes) -> bytes:
-        """Has them send their weights to these ranks; returns the digest of the weights, from that of the PS's own."""
-        self._step = step
-        self._session.send(self._ranks, Header(Kind.STEP, step), np.array(sorted(ready), np.int32).tobytes())
+    @property
+    def widths(self) -> list[int]:
+        """Entries that each server owns, the PS first."""
+        return [share.end - share.begin for share in self.shares]
+
+    def digest(self, own: bytes) -> bytes:
+        """What names the weights as they are now, from the digest of the PS's own."""
         return digest_of_all([own, *self._digests[1:]])
+
+    def send_weights(self, step: int, cut_for: Sequence[int], whole: Iterable[int]) -> None:
+        """Has them send their weights to ranks that pass slices on, and to others whole."""
+        self._step = step
+        order = np.array([len(cut_for), *cut_for, *sorted(whole)], np.int32)
+        self._session.send(self._ranks, Header(Kind.STEP, step), order.tobytes())
+
+    def send_again(self, server: int, rank: int, index: int) -> None:
+        """Has a server send a slice of its weights again, to a rank that it did not come to."""
+        self._session.send([server], Header(Kind.MISSING, self._step, rank, index))
 
     def fetch(self, step: int, asked: Iterable[tuple[Edge, int, bytes]]) -> None:
         """Has a server fetch its share of what a worker has claimed for a file, and compare it with its digest."""

@@ -22,20 +22,21 @@ class Network:
     def __init__(self) -> None:
         self.now = 0.0
         self.actors: list[Callable[[], object]] = []
-        self._channels: dict[int, Channel] = {}
+        self._channels: dict[tuple[int, int], Channel] = {}  # by rank and peer
         self._alarms: list[tuple[float, int, Callable[[], None]]] = []
         self._number = count()
 
     def channel(self, rank: int, peers: Iterable[int], heard: Callable[[Message], None] | None = None) -> "Channel":
-        """A rank's end.
+        """A rank's end of what it has with these peers; it may have another with others.
 
         Args:
             rank: the rank.
             peers: whom it talks to.
             heard: is given each message at once; None: they wait for `receive`.
         """
-        self._channels[rank] = Channel(self, rank, tuple(peers), heard)
-        return self._channels[rank]
+        channel = Channel(self, rank, tuple(peers), heard)
+        self._channels |= {(rank, peer): channel for peer in channel.peers}
+        return channel
 
     def session(self, rank: int, peers: Iterable[int]) -> Session:
         """A rank's conversation with its peers, by the network's clock."""
@@ -61,18 +62,18 @@ class Network:
 
     def kill(self, rank: int) -> None:
         """Every other rank learns that this one is dead."""
-        for channel in self._channels.values():
-            if rank in channel.peers:
+        for (_, peer), channel in self._channels.items():
+            if peer == rank:
                 channel.dead.add(rank)
 
     def deliver(self, source: int, peer: int, tag: int, frame: bytes) -> None:
         """Brings the bytes of a message to a rank; to one without a channel, nowhere."""
-        if peer in self._channels:
-            self._channels[peer].arrive(source, tag, frame)
+        if (peer, source) in self._channels:
+            self._channels[peer, source].arrive(source, tag, frame)
 
     def waiting(self, source: int, peer: int) -> int:
         """Messages of one rank that another has not taken."""
-        return len(self._channels[peer].arrived[source]) if peer in self._channels else 0
+        return len(self._channels[peer, source].arrived[source]) if (peer, source) in self._channels else 0
 
 
 class Channel:

@@ -64,11 +64,12 @@ class Kind(IntEnum):
     JOIN = 14
     """Worker rank to PS, first on each connection of TCP: random bytes that stay the same while its process lives."""
     SLICES = 15
-    """PS to worker rank: how the weights of a step are cut; see Slices in wire/relay.py."""
+    """Server to worker rank: how its weights of a step are cut; see Slices in wire/relay.py."""
     SLICE = 16
-    """PS to worker rank, and from there to the others: a slice of the weights, of which `file` is the number."""
+    """Server to worker rank, and from there to the others: a slice of the weights, of which `file` is the number."""
     MISSING = 17
-    """Worker rank to PS: the slice of this number did not come (a byte of 0), or was wrong (1)."""
+    """Worker rank to PS: the slice of this number did not come (a byte of 0), or was wrong (1). PS to a further server,
+    whose slice it is: send it to the rank `worker`."""
     DIAL = 18
     """PS to worker rank, over MPI: go on over TCP, to this address, with this key (JSON)."""
     COMPUTED = 19
@@ -76,7 +77,8 @@ class Kind(IntEnum):
     BEGIN = 20
     """PS to a further server: its share of the weights and of the optimizer's state, and what is secret."""
     STEP = 21
-    """PS to a further server: send your share of the weights to these ranks."""
+    """PS to a further server: send your share of the weights to these ranks (int32): how many of them pass slices on,
+    these, and those that get it whole."""
     DELIVERED = 22
     """Further server to PS: what came of a FETCH that was passed on to it; a Verdict, and why in words."""
     UPDATE = 23

@@ -1,17 +1,18 @@
-"""Weights as slices that ranks pass on to each other: what is due from whom, when it is late, and whom to ask.
+"""Weights as slices that ranks pass on to each other: what is due from whom, when it is late, and what to ask for.
 
-Nothing here sends or receives. detox.ps.broadcast cuts and sends; detox.worker.relay checks, passes on and asks.
+Nothing here sends or receives. detox.ps.outgoing cuts and sends; detox.worker.relay checks, passes on and asks. Where
+several servers own a share of the weights each, each cuts its own, for ranks of its own.
 """
 
 import math
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
 import numpy as np
 
 from detox.wire.messages import DIGEST_BYTES, WireError, digest_of
 
-PS = 0
 FROM_RANKS = 6
 """Ranks from which on slices pay: with six hosts a step was 1.5 times as quick, with 45 2.6 times; with three it
 depends on the links (docs/experiments/cluster.md)."""
@@ -34,14 +35,29 @@ def pays(ranks: int, size: int) -> bool:
     return ranks >= FROM_RANKS and 4 * size >= FROM_BYTES
 
 
-def fewest(ranks: int) -> int:
-    """Ranks, of so many, that weights are cut for at least."""
-    return max(2, -(-ranks // 2))
+def fewest(ranks: int, servers: int = 1) -> int:
+    """Ranks, of so many, that the weights of so many servers are cut for at least."""
+    return max(2, servers, -(-ranks // 2))
 
 
-def longest(size: int, ranks: int) -> int:
-    """Bytes of the longest slice that may come."""
-    return 4 * -(-size // fewest(ranks))
+def longest(widths: Sequence[int], ranks: int) -> int:
+    """Bytes of the longest slice that may come, where servers own so many entries each."""
+    least = divide(range(fewest(ranks, len(widths))), widths)
+    return 4 * max(-(-width // len(some)) for width, some in zip(widths, least, strict=True))
+
+
+def divide(ranks: Sequence[int], widths: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+    """The ranks by server whose slices they pass on, so that the longest slice is as short as can be.
+
+    Args:
+        ranks: one at least for each server.
+        widths: entries that each server owns.
+    """
+    counts = [1] * len(widths)
+    for _ in range(len(ranks) - len(widths)):
+        counts[max(range(len(widths)), key=lambda server: widths[server] / counts[server])] += 1
+    ends = list(accumulate(counts, initial=0))
+    return tuple(tuple(ranks[begin:end]) for begin, end in pairwise(ends))
 
 
 def cut(size: int, slices: int, index: int) -> slice:
@@ -51,7 +67,7 @@ def cut(size: int, slices: int, index: int) -> slice:
 
 @dataclass(frozen=True, slots=True)
 class Slices:
-    """Payload of SLICES: how the weights of a step are cut.
+    """Payload of SLICES: how a server's weights are cut in a step.
 
     Attributes:
         ranks: slice i goes to ranks[i], which passes it on to all others of these.
@@ -86,45 +102,63 @@ class Slices:
         return cls(tuple(int.from_bytes(p[:4], "little") for p in parts), tuple(p[4:] for p in parts))
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A slice among all: where it is, and from which server and rank it is due."""
+
+    server: int
+    rank: int
+    digest: bytes
+    entries: slice
+
+
 class Assembly:
     """The weights of one step at one rank, as their slices come.
 
-    A slice is due from the PS and from its own rank, until it is here. Late are those that have not come after 2.5
+    A slice is due from its server and from its own rank, until it is here. Late are those that have not come after 2.5
     times what half of them took, in this step or in earlier ones; or, before so many are here, where none has come for
     four times what this rank's own took. Each is asked for once. So no constant says how quick the links are, and a
     minority of ranks cannot make the others seem late.
 
     Args:
-        slices: how the weights are cut.
+        slices: how each server's weights are cut; slices are numbered through, those of the first server first.
         rank: this rank, one of theirs.
-        size: entries of the weights.
+        widths: entries that each server owns.
         now: seconds on a monotonic clock.
         usual: seconds that half of the slices took in earlier steps.
         first: whether no weights have come like this before.
         most: seconds that the wait for a rank may take.
 
     Attributes:
-        slices: as given.
+        ranks: that pass slices on, each the one of its place.
         own: the index of this rank's slice.
-        weights: (size,) float32; right where it is `whole`.
+        weights: (sum of widths,) float32; right where it is `whole`.
         half_took: seconds that half of the slices took; infinite before.
     """
 
     def __init__(
         self,
-        slices: Slices,
+        slices: Sequence[Slices],
         rank: int,
-        size: int,
+        widths: Sequence[int],
         now: float,
         *,
         usual: float = 0.0,
         first: bool = False,
         most: float = math.inf,
     ) -> None:
-        self.slices = slices
-        self.own = slices.ranks.index(rank)
-        self.weights = np.empty(size, np.float32)
-        self._missing = set(range(len(slices.ranks)))
+        self._parts: list[_Part] = []
+        begin = 0
+        for server, (share, width) in enumerate(zip(slices, widths, strict=True)):
+            for index, (its, digest) in enumerate(zip(share.ranks, share.digests, strict=True)):
+                entries = cut(width, len(share.ranks), index)
+                entries = slice(begin + entries.start, begin + entries.stop)
+                self._parts.append(_Part(server, its, digest, entries))
+            begin += width
+        self.ranks = tuple(part.rank for part in self._parts)
+        self.own = self.ranks.index(rank)
+        self.weights = np.empty(begin, np.float32)
+        self._missing = set(range(len(self._parts)))
         self._asked: set[int] = set()
         self._wrong: set[int] = set()
         self._began = self._heard = now
@@ -143,16 +177,19 @@ class Assembly:
         """Takes a slice; whether it was due from this rank, and right. If not, nothing changes but what is asked for.
 
         Args:
-            source: the rank that sent it, or the PS.
+            source: the rank that sent it, which may be a server.
             index: which slice the rank says it is.
             payload: its bytes.
             now: seconds on a monotonic clock.
         """
-        if index not in self._missing or source not in (PS, self.slices.ranks[index]):
+        if index not in self._missing:
             return False
-        place = self.weights[cut(self.weights.size, len(self.slices.ranks), index)]
+        part = self._parts[index]
+        if source not in (part.server, part.rank):
+            return False
+        place = self.weights[part.entries]
         content = np.frombuffer(payload, np.uint8)
-        if content.size != place.nbytes or digest_of(content) != self.slices.digests[index]:
+        if content.size != place.nbytes or digest_of(content) != part.digest:
             self._wrong.add(index)
             return False
         place.view(np.uint8)[:] = content
@@ -160,7 +197,7 @@ class Assembly:
         self._heard = now
         if index == self.own:
             self._own_took = now - self._began
-        if math.isinf(self.half_took) and 2 * len(self._missing) <= len(self.slices.ranks):
+        if math.isinf(self.half_took) and 2 * len(self._missing) <= len(self._parts):
             self.half_took = now - self._began
         return True
 
@@ -175,14 +212,14 @@ class Assembly:
         asked = [
             (index, index in self._wrong)
             for index in sorted(self._missing - self._asked - {self.own})
-            if late or index in self._wrong or self.slices.ranks[index] in dead
+            if late or index in self._wrong or self.ranks[index] in dead
         ]
         self._asked.update(index for index, _ in asked)
         return asked
 
     def _late(self, now: float) -> bool:
         if self.own in self._missing:
-            return False  # the PS itself is not that far
+            return False  # its server itself is not that far
         if math.isfinite(self.half_took):
             took = max(self.half_took, self._usual)
             return now > self._began + max(self._room, min(_LATE * took, self._most))

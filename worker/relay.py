@@ -2,6 +2,7 @@
 
 import math
 from collections import deque
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -16,7 +17,7 @@ _MOMENT = 0.1  # seconds, at least, for its own slice to be on its way before it
 
 
 class Relay:
-    """The weights that come to one rank as slices, some of the PS, most of other ranks.
+    """The weights that come to one rank as slices, some of the servers, most of other ranks.
 
     No more of another rank is held than four messages on their way, each no longer than a slice, and one slice of
     weights that this rank has not been told of yet. Who has not taken one slice gets no other.
@@ -25,7 +26,7 @@ class Relay:
         session: the conversation with the PS.
         neighbours: the conversation with all other workers' ranks, under the same numbers.
         rank: this rank.
-        size: entries of the weights.
+        widths: entries of the weights that each server owns; of one, all.
         deadline: seconds that a step may take.
     """
 
@@ -34,18 +35,19 @@ class Relay:
         session: Session,
         neighbours: Session,
         rank: int,
-        size: int,
+        widths: Sequence[int],
         deadline: float | Literal["auto"] = "auto",
     ) -> None:
         ranks = len(neighbours.peers) + 1
-        neighbours.expect({Kind.SLICE: longest(size, ranks)})
-        self.limits = {Kind.SLICES: Slices.limit(ranks), Kind.SLICE: longest(size, ranks)}
+        neighbours.expect({Kind.SLICE: longest(widths, ranks)})
+        self.limits = {Kind.SLICES: Slices.limit(ranks), Kind.SLICE: longest(widths, ranks)}
         self._session = session
         self._neighbours = neighbours
         self._rank = rank
-        self._size = size
+        self._widths = widths
         self._most = math.inf if deadline == "auto" else deadline / _SHARE
-        self._step = -1
+        self._step = self._told = -1
+        self._cuts: dict[int, Slices] = {}  # of the step that it was told of last, by server
         self._assembly: Assembly | None = None
         self._first = True  # as long as no weights have begun to come like this
         self._halves = deque[float](maxlen=_STEPS)  # seconds that half of the slices took
@@ -55,12 +57,12 @@ class Relay:
         self._whole: tuple[int, np.ndarray] | None = None
 
     def take(self, message: Message) -> None:
-        """Takes SLICES or SLICE of the PS, or SLICE of another rank."""
+        """Takes SLICES or SLICE of a server, or SLICE of another rank."""
         header = message.header
         if header is None or header.step < self._step:
             return
-        if header.kind == Kind.SLICES and message.source == PS and header.step > self._step:
-            self._begin(header.step, Slices.unpack(message.payload))
+        if header.kind == Kind.SLICES and message.source < len(self._widths) and header.step > self._step:
+            self._hear(message.source, header.step, Slices.unpack(message.payload))
         elif header.kind == Kind.SLICE and header.step > self._step:
             self._early[message.source] = message
         elif header.kind == Kind.SLICE:
@@ -95,11 +97,20 @@ class Relay:
             return bool(self._audience)
         return False
 
-    def _begin(self, step: int, slices: Slices) -> None:
+    def _hear(self, server: int, step: int, slices: Slices) -> None:
+        """Learns how a server's weights are cut; once it knows of all of them, slices of that step are due."""
+        if step > self._told:
+            self._told, self._cuts = step, {}
+        if step == self._told:
+            self._cuts[server] = slices
+            if len(self._cuts) == len(self._widths):
+                self._begin(step, [self._cuts[server] for server in range(len(self._widths))])
+
+    def _begin(self, step: int, slices: Sequence[Slices]) -> None:
         self._step, self._began, self._audience = step, self._session.clock(), []
         usual = max(self._halves, default=0.0)
         self._assembly = Assembly(
-            slices, self._rank, self._size, self._began, usual=usual, first=self._first, most=self._most
+            slices, self._rank, self._widths, self._began, usual=usual, first=self._first, most=self._most
         )
         self._first = False
         early, self._early = self._early, {}
@@ -111,7 +122,7 @@ class Relay:
         if assembly is None or not assembly.take(source, header.file, payload, now):
             return
         if header.file == assembly.own:
-            others = (rank for rank in assembly.slices.ranks if rank != self._rank)
+            others = (rank for rank in assembly.ranks if rank != self._rank)
             self._audience = [rank for rank in others if not self._neighbours.sending(rank)]
             self._neighbours.send(self._audience, header, payload)
         if assembly.whole:

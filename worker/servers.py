@@ -28,9 +28,11 @@ class Servers:
         self._shares = shares
         self._codecs = codecs
         self._parts: dict[int, dict[int, np.ndarray]] = {}  # of weights, by step and server
-        if others is not None:
-            largest = max(share.end - share.begin for share in shares)
-            others.expect({Kind.WEIGHTS: 4 * largest, Kind.FETCH: 0})
+
+    @property
+    def limits(self) -> dict[Kind, int]:
+        """What the further servers send, and the most bytes of it."""
+        return {Kind.WEIGHTS: 4 * max(share.end - share.begin for share in self._shares), Kind.FETCH: 0}
 
     def turn(self, take: Callable[[Message], object]) -> bool:
         """Takes what has come of the further servers; whether anything has."""

@@ -21,7 +21,6 @@ def read(tmp_path):
         ("--vote full", "voted on by digests"),
         ("--vote tolerance", "voted on by digests"),
         ("--r 1", "voted on by digests"),
-        ("--transport.relay relay", "transport.relay"),
         ("--transport.channel tcp", "transport.channel"),
         ("--on-tie recompute", "none recomputes"),
         ("--audit.ps 1", "none recomputes"),

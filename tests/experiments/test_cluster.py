@@ -28,13 +28,16 @@ def test_each_method_is_a_run_that_can_be_started(cluster):
         assert (config.p, config.steps, config.seed) == (45, 5, 3)
         assert (config.transport.relay == "relay") == method.startswith("relay")
         assert len(config.fault.kind) == 5 * (method == "relay, hostile")
+        assert config.servers == cluster.servers_of(method)
 
 
 def test_a_row_has_what_a_step_took_on_the_links_of_the_ps_and_of_workers(cluster, meter):
     before = meter.Reading(1.0, 0.5, ((0, 10), (1, 1), (2, 2), (3, 3)))
     after = meter.Reading(3.5, 0.75, ((7, 110), (1, 11), (4, 2), (103, 8)))
-    row = cluster.row_of(before, after)
+    row = cluster.row_of(before, after, 1, 3)
     assert row == ("2.500", "0.250", 7, 100, 2, 5, 100, 10)
+    row = cluster.row_of(before, after, 2, 1)  # and a host that has no part
+    assert row == ("2.500", "0.250", 7, 100, 2, 0, 2, 0)
 
 
 @pytest.mark.parametrize("failing", ["up", "run", "down"])

@@ -34,15 +34,15 @@ pre = ["nnm"]
 
 @pytest.fixture
 def run(here, tmp_path):
-    """A job of so many servers and two ranks of workers, in a folder that may be another job's."""
+    """A job of so many servers and ranks of workers, in a folder that may be another job's."""
 
-    def _run(servers, *options, folder=None, **more):
+    def _run(servers, *options, ranks=2, folder=None, **more):
         if folder is None:
             folder = tmp_path / f"{len(list(tmp_path.iterdir()))}"
             folder.mkdir()
             (folder / "run.toml").write_text(CONFIG)
             (folder / "wide.py").write_text(Path(__file__).with_name("wide.py").read_text())
-        return here.start("--servers", str(servers), *options, n=servers + 2, folder=folder, **more)
+        return here.start("--servers", str(servers), *options, n=servers + ranks, folder=folder, **more)
 
     return _run
 
@@ -81,6 +81,24 @@ def test_a_share_that_is_wrong_or_does_not_come_is_fetched_of_another(run, fault
     found = kinds(job)
     assert kind in {what for _, what in found}
     assert {worker for worker, _ in found} <= {0, 3}
+
+
+def test_ranks_pass_on_slices_of_all_servers_and_what_a_hostile_one_keeps_or_changes_comes_of_its_server(run):
+    # Slices 0 and 1 are the first server's, 2 and 3 the second's, which workers 5 and 6 pass on together.
+    hostile = faults((0, 5), ["relay_withhold", "relay_corrupt"])
+    options = ("--q", "0", "--transport.relay", "relay", *hostile, "--fault.first", "2")
+    job = run(2, *options, ranks=4)
+    assert weights(job) == weights(run(1, "--q", "0"))
+    assert job.summary["skipped_steps"] == 0
+    lines = map(json.loads, (job.run / "ledger.jsonl").read_text().splitlines())
+    complaints = {(line["others"][0], line["detail"].split()[-1]) for line in lines if line["kind"] == "complained"}
+    assert complaints == {(0, "come"), (5, "wrong")}
+
+
+def test_fewer_ranks_than_servers_get_their_weights_whole_and_it_is_said(run):
+    job = run(4, "--q", "0", "--transport.relay", "relay")
+    assert "transport.relay: 2 ranks of workers are fewer than 4 servers, of which each needs one" in job.text
+    assert weights(job) == weights(run(1, "--q", "0"))
 
 
 def test_a_lost_server_ends_the_run_which_resumes(run):

@@ -9,6 +9,7 @@ from detox.aggregators import Share
 from detox.errors import JobError
 from detox.ps.ballots import Verdict
 from detox.ps.further import FurtherServer, Peers
+from detox.ps.outgoing import Outgoing
 from detox.ps.servers import LostServerError, Servers
 from detox.wire import DIGEST_BYTES, Codec, Header, Kind, claim_of
 from detox.wire.memory import Network
@@ -105,6 +106,7 @@ def further(network):
         workers,
         [2, 3],
         peers,
+        Outgoing(workers, 1, [4, 4]),
         Weights(),
         codec,
         np.empty((1, 4), np.float32),
@@ -119,7 +121,7 @@ def further(network):
 
 def test_a_server_says_when_it_has_asked_and_tells_of_each_answer_that_comes(further):
     share = np.arange(4, dtype=np.float32)
-    further.ps.send([1], Header(Kind.STEP, 1), np.array([2, 3], np.int32).tobytes())
+    further.ps.send([1], Header(Kind.STEP, 1), np.array([0, 2, 3], np.int32).tobytes())
     for worker in (0, 1):
         further.ps.send([1], Header(Kind.FETCH, 1, worker, 0), claim_of(share))
     assert not further.serve()  # for the PS says no more
@@ -134,7 +136,7 @@ def test_a_server_says_when_it_has_asked_and_tells_of_each_answer_that_comes(fur
 def test_orders_may_overtake_each_other_and_workers_are_heard_meanwhile(further, network):
     share = np.arange(4, dtype=np.float32)
     update = json.dumps({"kept": [0], "f": 0, "settings": {}}).encode()
-    further.ps.send([1], Header(Kind.STEP, 1), np.array([2, 3], np.int32).tobytes())
+    further.ps.send([1], Header(Kind.STEP, 1), np.array([0, 2, 3], np.int32).tobytes())
     further.ps.send([1], Header(Kind.FETCH, 1, 0, 0), claim_of(share))
     further.ps.send([1], Header(Kind.PART, 1))  # before the order to update, and the next before the sum of this one
     further.ps.send([1], Header(Kind.UPDATE, 1), update)

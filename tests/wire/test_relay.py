@@ -1,13 +1,16 @@
 """Slices of weights at one rank: what is due, what is late, and whom it asks; no messages, and the test's own clock."""
 
+from itertools import chain
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from detox.wire import WireError
-from detox.wire.relay import FROM_BYTES, FROM_RANKS, PS, Assembly, Slices, cut, fewest, longest, pays
+from detox.wire.relay import FROM_BYTES, FROM_RANKS, Assembly, Slices, cut, divide, fewest, longest, pays
 
+PS = 0
 RANKS = (1, 2, 3, 4, 5)
 WEIGHTS = np.arange(23, dtype=np.float32)
 CUT = Slices.of(WEIGHTS, RANKS)
@@ -18,7 +21,7 @@ def content(index):
 
 
 def assembly(rank=1, now=0.0, **options):
-    return Assembly(CUT, rank, WEIGHTS.size, now, **options)
+    return Assembly([CUT], rank, [WEIGHTS.size], now, **options)
 
 
 @given(st.integers(0, 200), st.integers(2, 50))
@@ -26,7 +29,41 @@ def test_slices_are_all_of_the_weights_in_order_and_none_longer_than_may_come(si
     for slices in range(fewest(ranks), ranks + 1):
         entries = [i for index in range(slices) for i in range(*cut(size, slices, index).indices(size))]
         assert entries == list(range(size))
-        assert all(4 * len(range(size)[cut(size, slices, i)]) <= longest(size, ranks) for i in range(slices))
+        assert all(4 * len(range(size)[cut(size, slices, i)]) <= longest([size], ranks) for i in range(slices))
+
+
+@given(st.lists(st.integers(0, 99), min_size=1, max_size=6), st.integers(0, 30), st.data())
+def test_of_several_servers_the_longest_slice_is_as_short_as_can_be(widths, more, data):
+    ranks = tuple(range(len(widths), 2 * len(widths) + more))
+    parts = divide(ranks, widths)
+    assert tuple(chain.from_iterable(parts)) == ranks
+    assert all(parts)
+    length = max(width / len(part) for width, part in zip(widths, parts, strict=True))
+    other = data.draw(st.lists(st.integers(1, more + 1), min_size=len(widths), max_size=len(widths)))
+    if sum(other) <= len(ranks):
+        assert max(width / count for width, count in zip(widths, other, strict=True)) >= length
+    for some in range(fewest(len(ranks), len(widths)), len(ranks) + 1):
+        for width, part in zip(widths, divide(ranks[:some], widths), strict=True):
+            lengths = [len(range(width)[cut(width, len(part), i)]) for i in range(len(part))]
+            assert 4 * max(lengths) <= longest(widths, len(ranks))
+
+
+@given(st.permutations(range(7)))
+def test_slices_of_two_servers_make_the_weights_each_from_its_own_server_or_rank(order):
+    widths, ranks = (16, 7), (2, 3, 4, 5, 6, 7, 8)
+    shares = np.split(WEIGHTS, [16])
+    parts = divide(ranks, widths)
+    cuts = [Slices.of(share, some) for share, some in zip(shares, parts, strict=True)]
+    whole = Assembly(cuts, 4, widths, 0.0)
+    assert (whole.ranks, whole.own) == (ranks, 2)
+    for index in order:
+        server = 0 if index < len(parts[0]) else 1
+        place = index - server * len(parts[0])
+        content = shares[server][cut(widths[server], len(parts[server]), place)].tobytes()
+        assert not whole.take(1 - server, index, content, 1.0)
+        assert whole.take(server if index % 2 else ranks[index], index, content, 1.0)
+    assert whole.whole
+    assert whole.weights.tobytes() == WEIGHTS.tobytes()
 
 
 @given(st.lists(st.tuples(st.integers(0, 2**32 - 1), st.binary(min_size=32, max_size=32)), min_size=1, max_size=9))
