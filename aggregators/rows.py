@@ -4,7 +4,7 @@ Everything that reads the votes is here (any array library) or in `kernels` (num
 CPU); a rule is what happens between these operations, on arrays of the size of n.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +41,10 @@ class Rows(Stored):
         keep their precision. Kernels may take products in float32, unless `precise`; then an error is some 1e-8 of
         the product of two vectors' distances to the point.
         """
+        return self._total(self.gram_parts(*extra, precise=precise), (self.n + len(extra),) * 2)
+
+    def gram_parts(self, *extra: Array, precise: bool = False) -> Iterable[Floats]:
+        """What the columns that are here add to `gram`, by blocks or parts of blocks, in their order."""
         xp, e = self.xp, [self._vector(v) for v in extra]
 
         def products(start: int, stop: int) -> Floats:
@@ -58,17 +62,22 @@ class Rows(Stored):
                     chunk = chunk - chunk[point, :]
                 return (g + g.T) / 2  # a product of matrices need not be symmetric to the bit
 
-        return self._total(self._chunks(products), (self.n + len(e),) * 2)
+        parts: Iterable[Floats] = self._chunks(products)
+        return parts
 
     def squared_norms(self) -> Floats:
         """Squared norms, (n,), summed in float64."""
-        with np.errstate(all="ignore"):
-            return self._total(
-                self._chunks(
-                    lambda start, stop: on_host(self.xp.sum(self._wide(self._chunk(start, stop)) ** 2, axis=1))
-                ),
-                (self.n,),
-            )
+        return self._total(self.squared_norms_parts(), (self.n,))
+
+    def squared_norms_parts(self) -> Iterable[Floats]:
+        """What the columns that are here add to `squared_norms`, like `gram_parts`."""
+
+        def norms(start: int, stop: int) -> Floats:
+            with np.errstate(all="ignore"):
+                return on_host(self.xp.sum(self._wide(self._chunk(start, stop)) ** 2, axis=1))
+
+        parts: Iterable[Floats] = self._chunks(norms)
+        return parts
 
     def combine(self, weights: Floats, *extra: Array) -> Array:
         """Sum of weights[i] times row i (then the `extra` vectors), (d,); a row of weight 0 is not read."""

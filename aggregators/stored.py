@@ -1,6 +1,6 @@
 """The (n, d) votes where they lie: which rows are meant, and how their columns are read, chunk by chunk."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol, Self
 
 import array_api_compat
@@ -121,7 +121,7 @@ class Stored:
         size = max(1, min(CHUNK // self.n, BLOCK))
         return over_chunks(work, self.d, 1 << (size.bit_length() - 1), self.threads)  # parts of a block
 
-    def _total(self, parts: Iterator[Floats], shape: tuple[int, ...]) -> Floats:
+    def _total(self, parts: Iterable[Floats], shape: tuple[int, ...]) -> Floats:
         """The sum of what each chunk comes to, of that shape, in the order of their columns, whoever has them."""
         every = parts if self.owners is None else self.owners.gather(np.stack(list(parts)))
         return sum(every, np.zeros(shape))

@@ -32,12 +32,13 @@ def or_plainly(method: Callable[..., T]) -> Callable[..., T]:
         if method.__name__ not in _FAILED:
             try:
                 return method(self, *args, **options)
-            except (DetoxError, MemoryError):  # an owner is lost, among others
+            except (DetoxError, MemoryError):
                 raise
             except Exception as error:  # what a compiler cannot do it says in many ways
                 _FAILED.add(method.__name__)
                 reason = str(error).strip().splitlines() or [type(error).__name__]
-                message = f"no kernel for {method.__name__} on this platform, so it takes longer: {reason[0]}"
+                what = method.__name__.removesuffix("_parts")
+                message = f"no kernel for {what} on this platform, so it takes longer: {reason[0]}"
                 warnings.warn(message, RuntimeWarning, stacklevel=2)
         return plain(self, *args, **options)
 
@@ -70,7 +71,7 @@ class FastRows(Rows):
         return bool(x.shape[1] >= NARROWEST and stored.strides[1] == stored.itemsize and stored.flags.aligned)
 
     @or_plainly
-    def gram(self, *extra: Array, precise: bool = False) -> Floats:
+    def gram_parts(self, *extra: Array, precise: bool = False) -> list[Floats]:
         held = [self._same(v) for v in extra]
         addresses = np.append(self._addresses, [v.ctypes.data for v in held]).astype(np.int64)
         kernel = gram.precise if precise else gram.gram
@@ -80,17 +81,16 @@ class FastRows(Rows):
             return result
 
         with np.errstate(all="ignore"):
-            chunks = over_chunks(products, self.d, BLOCK, self.threads)  # each has to find its point first
-            return self._total(chunks, (len(addresses),) * 2)
+            return list(over_chunks(products, self.d, BLOCK, self.threads))  # each has to find its point first
 
     @or_plainly
-    def squared_norms(self) -> Floats:
+    def squared_norms_parts(self) -> list[Floats]:
         def norms(start: int, stop: int) -> Floats:
             result: Floats = linear.squared_norms(self._kind, self._addresses, start, stop)
             return result
 
         with np.errstate(all="ignore"):
-            return self._total(self._chunks(norms), (self.n,))
+            return list(self._chunks(norms))
 
     @or_plainly
     def mix(self, weights: Floats, *extra: Array) -> Array:

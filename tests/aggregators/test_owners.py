@@ -97,18 +97,22 @@ def test_bits_do_not_depend_on_how_many_own_the_columns(name, cuts, votes):
         np.testing.assert_array_equal(found.view(np.uint32), expected.view(np.uint32))
 
 
-class Lost:
-    """Owners of whom one is lost."""
+class Failing:
+    """Owners whose parts cannot be gathered."""
 
     begin, width, asked = 0, 2 * BLOCK, 0
 
+    def __init__(self, error):
+        self.error = error
+
     def gather(self, part):
         self.asked += 1
-        raise JobError("an owner is lost")
+        raise self.error
 
 
-def test_a_lost_owner_is_told_at_once_and_is_no_fault_of_the_kernels(votes):
-    lost = Lost()
-    with pytest.raises(JobError, match="an owner is lost"):
-        Hierarchy("multi_krum")(votes[:, :BLOCK], f=2, rng=np.random.default_rng(5), owners=lost)
-    assert lost.asked == 1
+@pytest.mark.parametrize("error", [JobError("an owner is lost"), OSError(28, "the disk is full"), ValueError("x")])
+def test_what_fails_in_a_gather_is_told_at_once_and_is_no_fault_of_the_kernels(votes, error):
+    owners = Failing(error)
+    with pytest.raises(type(error), match=str(error.args[-1])):
+        Hierarchy("multi_krum")(votes[:, :BLOCK], f=2, rng=np.random.default_rng(5), owners=owners)
+    assert owners.asked == 1

@@ -83,7 +83,7 @@ def test_a_share_that_is_wrong_or_does_not_come_is_fetched_of_another(run, fault
     assert {worker for worker, _ in found} <= {0, 3}
 
 
-def test_ranks_pass_on_slices_of_all_servers_and_what_a_hostile_one_keeps_or_changes_comes_of_its_server(run):
+def test_slices_of_two_servers_are_relayed_and_what_is_spoiled_comes_of_its_own(run):
     # Slices 0 and 1 are the first server's, 2 and 3 the second's, which workers 5 and 6 pass on together.
     hostile = faults((0, 5), ["relay_withhold", "relay_corrupt"])
     options = ("--q", "0", "--transport.relay", "relay", *hostile, "--fault.first", "2")
