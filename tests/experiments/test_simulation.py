@@ -4,7 +4,6 @@ import pytest
 
 from detox.config import config_from, read_toml
 from detox.config.layers import flat, nested
-from experiments.simulation import simulate
 
 
 @pytest.mark.parametrize(
@@ -15,8 +14,9 @@ from experiments.simulation import simulate
         ("--attack.kind", "label_flip", "--attack.placement", "worst", "--groups", "fixed"),
         ("--attack.kind", "mimic", "--attack.scale", "2", "--data.split", "dirichlet", "--quarantine.policy", "never"),
     ],
-)
-def test_the_weights_are_those_of_a_real_run(here, options):
+)  # fmt: skip
+def test_the_weights_are_those_of_a_real_run(here, script, options):
+    simulate = script("experiments.simulation").simulate
     options = (*options, "--steps", "4", "--p", "9", "--share-compute", "--quarantine.policy", "never")
     job = here.start(*options, n=2)
     assert job.status == 0, job.text
