@@ -8,7 +8,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
-import tyro
 from pydantic import ValidationError, create_model
 
 from detox.config.checks import check
@@ -123,6 +122,8 @@ def _override_some(config: Config, overrides: list[str]) -> Config:
 
 
 def _by_tyro(fields: S, overrides: list[str]) -> S:
+    import tyro  # which ranks of workers have no use for
+
     return tyro.cli(type(fields), prog="detox-ps train CONFIG.toml", args=overrides, default=fields)
 
 

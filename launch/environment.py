@@ -1,6 +1,7 @@
 """What a process runs under: threads and instruction set, which have to be equal for gradients to be bit-equal and are
 set before torch is imported; folders that libraries write to; signals."""
 
+import gc
 import os
 import platform
 import re
@@ -24,6 +25,10 @@ CUDA = {
     "NVIDIA_TF32_OVERRIDE": "0",  # no library computes with 10 bits of a float32's 23
 }
 COMPILER = {"TORCHINDUCTOR_DETERMINISTIC": "1"}
+_USUAL = gc.get_threshold()
+_AT_START = 50_000
+"""Objects between two looks for cycles of dead ones, while what a rank imports is all that there is and stays: Python
+looks through it again and again, which was a tenth of the CPU time of a start."""
 
 
 def settings() -> dict[str, str]:
@@ -35,7 +40,8 @@ def settings() -> dict[str, str]:
 
 
 def apply() -> None:
-    """Sets the variables in this process."""
+    """Sets the variables in this process, before it imports much."""
+    gc.set_threshold(_AT_START)
     os.environ.update(settings())
     os.environ.setdefault("PYDANTIC_ERRORS_INCLUDE_URL", "0")
     for name, value in folders(dict(os.environ)).items():
@@ -115,7 +121,10 @@ def handle_signals(handler: Any) -> None:
 
 
 def fix_torch() -> None:
-    """One thread of torch, and the same bits for the same computation: on a GPU, with `CUDA` set."""
+    """One thread of torch, and the same bits for the same computation: on a GPU, with `CUDA` set.
+
+    The start is over then: dead cycles are looked for as usual, but not in what was imported.
+    """
     import torch
 
     from detox.tasks.devices import fix_gpu
@@ -124,6 +133,8 @@ def fix_torch() -> None:
     # As use_deterministic_algorithms(True), which also imports torch's compiler: a second a rank, which few tasks use.
     torch.set_deterministic_debug_mode("error")
     fix_gpu()
+    gc.freeze()
+    gc.set_threshold(*_USUAL)
 
 
 def fingerprint(device: "torch.device") -> dict[str, str | int]:

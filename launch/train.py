@@ -9,13 +9,16 @@ import sys
 import threading
 from argparse import ArgumentParser, BooleanOptionalAction
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from detox.config import Config, ConfigError, override, read_config
 from detox.launch import failure
-from detox.launch.console import ProgressKind
 from detox.launch.environment import fix_torch, handle_signals
 from detox.launch.mpirun import MpirunError, local_ranks, mpirun_line
 from detox.launch.secret import read, without
+
+if TYPE_CHECKING:
+    from detox.launch.console import ProgressKind
 
 PS = 0
 
@@ -109,7 +112,7 @@ class Options:
         accept: whether to do so where source, data, versions, ranks or machine are others now.
     """
 
-    progress: ProgressKind
+    progress: "ProgressKind"
     resume: bool
     accept: bool
 

@@ -24,19 +24,42 @@ def test_a_rank_on_the_cpu_says_nothing_of_gpus():
     assert {facts[name] for name in ("gpu", "gpu_number", "gpu_driver", "cuda", "cudnn")} == {""}
 
 
-def test_nothing_computes_with_less_than_float32_or_in_another_order():
-    assert settings().items() >= {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "NVIDIA_TF32_OVERRIDE": "0"}.items()
+@pytest.fixture(scope="module")
+def start():
+    """What a process says of itself at its start, as a rank's is: of the collector, of torch."""
     code = """
+import gc
+from detox.launch.environment import apply, fix_torch
+looks = [gc.get_threshold()[0]]
+apply()
+looks.append(gc.get_threshold()[0])
 import torch
-from detox.launch.environment import fix_torch
 torch.backends.cudnn.benchmark = torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
 fix_torch()
+print(*looks, gc.get_threshold()[0], gc.get_freeze_count())
 cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
 print(torch.are_deterministic_algorithms_enabled(), cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32,
       matmul.allow_tf32, torch.get_float32_matmul_precision(), torch.get_num_threads())
 """
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["True", "True", "False", "False", "False", "highest", "1"]
+    return [line.split() for line in done.stdout.splitlines()]
+
+
+def test_nothing_computes_with_less_than_float32_or_in_another_order(start):
+    assert settings().items() >= {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "NVIDIA_TF32_OVERRIDE": "0"}.items()
+    assert start[1] == ["True", "True", "False", "False", "False", "highest", "1"]
+
+
+def test_garbage_is_looked_for_rarely_during_imports_and_not_among_them(start):
+    before, meanwhile, after, imported = map(int, start[0])
+    assert before == after < meanwhile
+    assert imported > 100_000
+
+
+def test_what_every_rank_imports_is_nothing_that_only_one_of_them_needs():
+    code = "import sys, detox.launch.train; print({'tyro', 'rich', 'numba', 'matplotlib', 'jinja2'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
