@@ -24,8 +24,7 @@ def faults(workers, kinds):
 
 def options_of(kinds):
     """The options of an honest run, and those that give the first worker of each group a fault."""
-    honest = ["--q", "0", "--p", "45", "--groups", "fixed"]
-    # Rank 1 has the first fifteen workers; the fault "rank" speaks for one of rank 2.
+    honest = ["--q", "0", "--p", str(3 * len(kinds)), "--groups", "fixed"]
     patience = ["--transport.deadline", "20", "--transport.fetch-deadline", "4", "--fault.seconds", "15"]
     return honest, [*patience, *faults([3 * place for place in range(len(kinds))], kinds)]
 

@@ -60,6 +60,12 @@ def run(here):
     return _run
 
 
+@pytest.fixture(scope="module")
+def star(here):
+    """The weights' digest where the PS sends them whole."""
+    return here.run(*STAR, n=2)["weights_digest"]
+
+
 def complaints(job):
     """(complainer, rank that it is about) of those in the ledger; a rank has one worker, of the number below."""
     lines = map(json.loads, (job.run / "ledger.jsonl").read_text().splitlines())
@@ -84,13 +90,12 @@ def test_by_itself_a_run_this_small_sends_whole_weights(run):
 
 
 @pytest.mark.parametrize("kind", RELAYS)
-def test_a_hostile_relay_costs_its_slice_and_accuses_nobody_honest(run, kind):
+def test_a_hostile_relay_costs_its_slice_and_accuses_nobody_honest(run, star, kind):
     hostile = (4, 9)
     quiet = ("--aggregator.f", "0", "--attack.placement", "fixed", "--attack.when", "unanimous")  # gradients are right
     options = ("--q", "2", *quiet, *faults(hostile, [kind]), "--fault.first", "1")
-    star, _ = run(*STAR)
     relay, sent = run(*RELAY, *options)
-    assert relay.summary["weights_digest"] == star.summary["weights_digest"]
+    assert relay.summary["weights_digest"] == star
     assert relay.summary["skipped_steps"] == relay.summary["votes"]["none"] == 0
     for step, size in sent.by_step.items():
         assert size <= (1.2 + len(hostile)) * D, step

@@ -156,30 +156,32 @@ def test_what_is_launched_on_digits_trains_and_what_reads_its_runs_can(checkout,
             _call(line.replace("digits-HASH", newest), checkout, capsys)
 
 
-def test_an_experiments_script_makes_what_has_not_finished_and_a_report_of_all(checkout):
+def test_an_experiments_script_makes_what_has_not_finished_and_a_report_of_all(checkout, here, capsys):
     pytest.importorskip("matplotlib")
-    grid, values = checkout / "experiments" / "grids" / "tiny-quick.toml", "[grid]\nr = [1{more}]\n"
+    grid, values = checkout / "experiments" / "grids" / "tiny-quick.toml", "[grid]\nr = [1, 3]\n"
     values = 'base = "../digits.toml"\n[set]\nsteps = 2\nworkers_per_rank = 15\noutput = "runs/tiny-quick"\n' + values
-    grid.write_text(values.format(more=""))
+    grid.write_text(values)
+    first, _ = _call("detox-ps sweep experiments/grids/tiny-quick.toml", checkout, capsys).splitlines()
+    assert here.train(shlex.split(first)[2:], checkout, 2).status == 0
+    (finished,) = checkout.glob("runs/tiny-quick/*/done")
+    made = finished.stat().st_mtime_ns
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
     def script(*arguments):
-        line = ["bash", "experiments/run.sh", "tiny", *arguments]
+        line = ["bash", "experiments/run.sh", *arguments]
         return subprocess.run(line, cwd=checkout, env=environment, capture_output=True, text=True, check=False)
 
-    first = script("quick", "--progress", "none")
-    assert first.returncode == 0, first.stdout + first.stderr
-    (finished,) = checkout.glob("runs/tiny-quick/*/done")
-    made = finished.stat().st_mtime_ns
-    report = checkout / "runs" / "reports" / "tiny-quick" / "report.html"
-    assert finished.parent.name in report.read_text()
-    report.unlink()
-    grid.write_text(values.format(more=", 3"))
-    assert script().returncode == 0
+    done = script("tiny", "quick", "--progress", "none")
+    assert done.returncode == 0, done.stdout + done.stderr
     assert finished.stat().st_mtime_ns == made
     both = list(checkout.glob("runs/tiny-quick/*/done"))
     assert len(both) == 2
+    report = checkout / "runs" / "reports" / "tiny-quick" / "report.html"
     assert all(path.parent.name in report.read_text() for path in both)
-    unknown = script("huge")
-    assert unknown.returncode == 2
-    assert "there are: quick" in unknown.stderr
+    for arguments, words in (
+        (["tiny", "huge"], "tiny has no size huge; there are: quick"),
+        (["attack"], "attack has no size quick; there are:"),
+    ):
+        unknown = script(*arguments)
+        assert unknown.returncode == 2
+        assert words in unknown.stderr

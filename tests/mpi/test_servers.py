@@ -12,7 +12,7 @@ task = "wide:Wide"
 p = 18
 batch_size = 1
 share_compute = true
-steps = 12
+steps = 8
 checkpoint_every = 2
 secret_seed = 3
 
@@ -23,7 +23,7 @@ pre = ["nnm"]
 
 def test_a_job_that_loses_a_server_resumes_to_the_weights_of_one_server(jobs, here, tmp_path):
     (jobs.folder / "run.toml").write_text(CONFIG)
-    job = jobs.start("--servers", "2", "--restarts", "1", n=4, files=(WIDE,))
+    job = jobs.start("--servers", "2", "--restarts", "1", n=3, files=(WIDE,))
     while job.process.poll() is None and not list(job.folder.glob("runs/*/checkpoints/*.pt")):
         time.sleep(0.02)
     os.kill(job.pid_of_rank(1), signal.SIGKILL)

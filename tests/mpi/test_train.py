@@ -63,7 +63,7 @@ def test_one_process_alone_says_how_to_launch(jobs):
 
 def test_a_mistake_that_every_rank_makes_is_told_once_and_in_words(jobs):
     mistake = ("--task", "fashion-mnist", "--data-dir", "nowhere", "--model", "lenet")
-    line = mpirun_line(3, None, [sys.executable, "-m", "detox.launch", "train", "run.toml", *mistake])
+    line = mpirun_line(2, None, [sys.executable, "-m", "detox.launch", "train", "run.toml", *mistake])
     job = jobs.start_line(line)
     assert job.wait() != 0
     assert job.text.count("dataset-fashion-mnist") == 1

@@ -15,10 +15,13 @@ CREDIT = 5.0
 
 
 class History:
-    """Steps in which every worker's claim is awaited: of all copies (spare), or of one of each file (needed)."""
+    """Steps in which every worker's claim is awaited: of all copies (spare), or of one of each file (needed).
 
-    def __init__(self, p, needed=True, deadline="auto"):
-        self.p, self.needed = p, needed
+    Time goes by in parts of a step's length until then, of which there are `grain`.
+    """
+
+    def __init__(self, p, needed=True, deadline="auto", grain=100):
+        self.p, self.needed, self.grain = p, needed, grain
         self.patience = Patience(p, deadline)
         self.now, self.events, self.heard = 0.0, [], {}
         self._coming = []  # (when, claims of its step, step, worker)
@@ -47,7 +50,7 @@ class History:
                 return self.now - began
             self.events += self.patience.turn(step, self.now, waits, claims)
             next_ = self._coming[0][0] if self._coming else math.inf
-            self.now = min(max(next_, self.now), self.now + 0.0005 + (self.now - began) / 100)
+            self.now = min(max(next_, self.now), self.now + 0.0005 + (self.now - began) / self.grain)
 
     def _hear(self):
         while self._coming and self._coming[0][0] <= self.now:
@@ -87,7 +90,7 @@ def fleets(draw):
 @given(fleets(), st.booleans())
 def test_in_an_honest_fleet_of_machines_that_are_unequal_nobody_is_passed_over(fleet, needed):
     p, arrivals = fleet
-    history = History(p, needed)
+    history = History(p, needed, grain=60)
     for step in range(1, 16):
         seconds = arrivals(step)
         assert history.step(seconds) == pytest.approx(max(seconds), rel=0.02, abs=1e-3)
@@ -98,7 +101,7 @@ def test_in_an_honest_fleet_of_machines_that_are_unequal_nobody_is_passed_over(f
 @settings(max_examples=8)
 @given(st.integers(3, 46), st.integers(0, 2**32))
 def test_on_a_busy_machine_stalls_of_a_second_cost_no_honest_worker_its_vote(p, seed):
-    history, random = History(p), Random(seed)
+    history, random = History(p, grain=60), Random(seed)
     for _ in range(25):
         stalls = [random.random() if random.random() < 1 / (10 * p) else 0.0 for _ in range(p)]
         seconds = [0.2 * random.uniform(1, 3) + stall for stall in stalls]
@@ -131,7 +134,7 @@ def test_one_that_answers_just_before_the_old_deadline_costs_its_credit_once():
     st.sampled_from(["below late", "the whole credit", "half a second", "now and then", "at any time"]),
 )  # fmt: skip
 def test_colluders_cost_their_credit_and_then_no_more_than_machines_half_as_fast(p, needed, seconds, seed, how):
-    history, random = History(p, needed), Random(seed)
+    history, random = History(p, needed, grain=60), Random(seed)
     colluders = range(random.randint(1, (p - 1) // 2))
     spans = {
         "below late": lambda step: 2.49 * seconds, "the whole credit": lambda step: 2.5 * seconds + 4.9,
