@@ -116,9 +116,12 @@ class DataConfig(Section):
 
     split: Split = "iid"
     """iid: all of them. dirichlet, label: file j has a shard of its own, p/r shards of equal size. dirichlet: label
-    proportions drawn from Dirichlet(alpha). label: the samples sorted by label, cut into pieces."""
+    proportions drawn from Dirichlet(alpha). label: the samples sorted by label, cut into pieces. similarity: a share
+    of the samples is dealt to all, the rest as label."""
     alpha: Annotated[float, Field(gt=0, le=1e6)] = 0.5
     """Concentration of dirichlet: near 0 one label per file; the greater, the more alike."""
+    similarity: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Share of the samples that split = "similarity" deals to all files alike."""
 
     def create(self, task: "Task", name: str, count: int, size: int, seed: int) -> Files:
         """The samples of each step: `count` files of `size` samples, from shards where `split` asks for them.
@@ -142,5 +145,6 @@ class DataConfig(Section):
             raise ConfigError(
                 f'data.split = "{self.split}": {task.train_size} training samples cannot be cut into {count} shards'
             )
-        shards = cut(labels, count, self.split, self.alpha, seed)
+        strength = self.similarity if self.split == "similarity" else self.alpha
+        shards = cut(labels, count, self.split, strength, seed)
         return Files(count, size, task.train_size, seed, tuple(shards))

@@ -1,6 +1,6 @@
 """Runs of a grid in one process, without messages: as quick as gradients, attack and aggregation are.
 
-python -m experiments.simulation experiments/grids/NAME.toml ... [--no-resume]
+python -m experiments.simulation experiments/grids/NAME.toml|NAME.json ... [--no-resume]
 
 A file is computed once, the adversary knows what it would with all workers on one rank, and a vote is what a strict
 majority of a file's holders sends: the weights are those of a real run with one rank of workers, to the bit
@@ -19,10 +19,12 @@ import torch
 
 from detox.config import Config, secret_seed
 from detox.config.adversary import create_adversary
+from detox.launch.from_byzfl import byzfl_configs
 from detox.launch.sweep import configs
 from detox.ps.aggregation import Aggregation
 from detox.tasks import FlatModel, Task
 from detox.wire import Header, Kind, Message
+from detox.worker.momentum import Momentum
 from experiments.cells import kept, write_csv
 
 RANK = 1  # of all workers
@@ -43,7 +45,7 @@ def simulate(config: Config, task: Task) -> dict[str, Any]:
     """Trains; returns accuracy by step, the share of bad votes, and the digest of the weights.
 
     Args:
-        config: of the run: all workers are there, nobody is put out, and no momentum is at the workers.
+        config: of the run: all workers are there, and nobody is put out; of momentum at the workers, groups stay.
         task: its task.
     """
     model = config.create_model(task)
@@ -54,11 +56,15 @@ def simulate(config: Config, task: Task) -> dict[str, Any]:
     aggregation = Aggregation(config.hierarchy, scheme, config.aggregator.f, secret)
     adversary = create_adversary(config, [RANK] * config.p, RANK, Alone(), model.d) if config.q else None
     poisoned = task if adversary is None else adversary.poison(task)
+    beta = config.worker_momentum
+    momentum = {of: Momentum(beta, model.d) for of in (False, True)} if beta else None  # of poisoned data, or not
     accuracy, bad = {}, 0
     for step in range(1, config.steps + 1):
         workers.load(model.weights)
         drawn = [(indices, files.file_seed(step, file)) for file, indices in enumerate(files.draw(step))]
         honest = workers.compute_files(task, drawn)
+        if momentum is not None:
+            honest = [momentum[False].add(file, vector) for file, vector in enumerate(honest)]
         holders = scheme.draw(step, range(config.p)).holders
         sent = {}
         if adversary is not None:
@@ -68,6 +74,8 @@ def simulate(config: Config, task: Task) -> dict[str, Any]:
                     adversary.overhear(header, honest[file])
                 else:
                     own = honest[file] if poisoned is task else workers.compute(poisoned, *drawn[file])
+                    if momentum is not None and poisoned is not task:
+                        own = momentum[True].add(worker, own)
                     adversary.take(worker, header, own)
             sent = dict(adversary.answers())
         votes = []
@@ -77,7 +85,7 @@ def simulate(config: Config, task: Task) -> dict[str, Any]:
             vote = _vote([codec.quantise(vector) for vector in lies], right, len(of_one))
             if vote is not None:
                 votes.append(vote)
-                bad += vote.tobytes() != right.tobytes()
+                bad += bool(lies) and vote.tobytes() != right.tobytes()
         if aggregation.too_few(len(votes), config.q):
             continue
         of_all = np.stack(votes)
@@ -90,23 +98,33 @@ def simulate(config: Config, task: Task) -> dict[str, Any]:
 
 def _vote(lies: list[np.ndarray], honest: np.ndarray, r: int) -> np.ndarray | None:
     """The vote of r holders, of whom some lie; None where there is no finite one."""
-    sent = {vector.tobytes(): vector for vector in [*lies, honest]}
+    sent = {vector.tobytes(): vector for vector in lies}
     counts = Counter(vector.tobytes() for vector in lies)
-    counts[honest.tobytes()] += r - len(lies)
+    right = honest.tobytes() if lies else b""
+    counts[right] += r - len(lies)
     ((winner, count),) = counts.most_common(1)
-    return sent[winner] if 2 * count > r and np.isfinite(sent[winner]).all() else None
+    vote = honest if winner == right else sent[winner]
+    return vote if 2 * count > r and np.isfinite(vote).all() else None
+
+
+def of_grid(path: Path) -> list[Config]:
+    """Its runs; of one of byzfl's, JSON, with r = 1, and with r = 3 where that can be."""
+    if path.suffix == ".json":
+        return [config for r in (1, 3) for config in byzfl_configs(str(path), r)[0]]
+    return configs(str(path))
 
 
 def row(config: Config, result: dict[str, Any]) -> dict[str, Any]:
     """Of the table."""
     steps = {int(step): value for step, value in result["accuracy"].items()}
     scale = "" if config.attack.scale is None else f", {config.attack.scale:g}"
+    split, alpha, similarity = config.data.split, config.data.alpha, config.data.similarity
     return {
         "method": config.name,
         "r": config.r,
         "q": config.q,
         "attack": f"{config.attack.kind}{scale}" if config.q else "none",
-        "split": config.data.split if config.data.split == "iid" else f"{config.data.split} {config.data.alpha:g}",
+        "split": config.data.split + {"dirichlet": f" {alpha:g}", "similarity": f" {similarity:g}"}.get(split, ""),
         "lr": config.optimizer.lr,
         "batch_size": config.batch_size,
         "seed": config.seed,
@@ -125,7 +143,7 @@ def main() -> None:
     torch.set_num_threads(1)
     tasks: dict[tuple[str, str | None], Task] = {}
     rows: dict[str, list[dict[str, Any]]] = {}
-    runs = [(grid.stem, config) for grid in options.grid for config in configs(str(grid))]
+    runs = [(grid.stem, config) for grid in options.grid for config in of_grid(grid)]
     for name, config in sorted(runs, key=lambda run: run[1].seed):  # a table that is cut short has whole seeds
         key = config.task, config.model
         tasks[key] = tasks.get(key) or config.create_task()

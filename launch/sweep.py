@@ -13,6 +13,7 @@ from detox.config import Config, ConfigError, config_from, read_toml
 from detox.config.fields import in_words
 from detox.config.layers import flat, nested, write_config
 from detox.launch import failure
+from detox.launch.from_byzfl import byzfl_configs
 from detox.ps.folder import RunFolder
 
 _RUNS = 10_000
@@ -48,7 +49,7 @@ def sweep(argv: list[str]) -> int:
     changed = []
     try:
         check_launch(rest)
-        runs = configs(options.grid)
+        runs = _of_byzfl(options.grid, options.r) if options.from_byzfl else configs(options.grid)
         finished = _Finished()
         for config in runs:
             if options.todo and "--no-resume" not in rest and RunFolder(config.folder).done:
@@ -74,8 +75,22 @@ def parser() -> ArgumentParser:
         "array of jobs. Whatever is not an option here goes to detox-ps launch.",
     )
     line.add_argument("grid", metavar="GRID.toml", help="base, set, case, grid: see docs/experiments.md")
+    line.add_argument(
+        "--from-byzfl", action="store_true", help="the grid is one of byzfl's benchmark, in JSON; see docs/byzfl.md"
+    )
+    line.add_argument("-r", type=int, default=1, help="with --from-byzfl: workers in a group (default: 1)")
     line.add_argument("--todo", action="store_true", help="leave out the runs that have finished")
     return line
+
+
+def _of_byzfl(path: str, r: int) -> list[Config]:
+    """The configs of byzfl's grid; what is left out is said."""
+    found, left_out = byzfl_configs(path, r)
+    for sentence in left_out:
+        failure.say(f"left out: {sentence}")
+    if not found:
+        raise ConfigError(f"{path}: no run of it can be with r = {r}")
+    return found
 
 
 def check_launch(words: list[str]) -> None:

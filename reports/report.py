@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from detox.errors import UserError
 from detox.ps.stopwatch import PARTS
+from detox.reports.byzfl import write_byzfl
 from detox.reports.drawn import Drawn, as_table, side_by_side
 from detox.reports.figures import picture_file
 from detox.reports.hosts import runs_below
@@ -53,6 +54,9 @@ def report(argv: list[str]) -> int:
         if options.output is not None:
             write(runs, options.target, options.output)
             print(f"report in {options.output / 'report.html'}")
+        if options.byzfl is not None:
+            write_byzfl(runs, options.byzfl)
+            print(f"results as byzfl has them in {options.byzfl}")
         if options.tensorboard is not None:
             write_events(runs, options.tensorboard)
             print(f"event files in {options.tensorboard}")
@@ -85,6 +89,9 @@ def parser() -> ArgumentParser:
         help="score to time, such as accuracy=0.9 or loss=0.3; unset: 95%% of the best accuracy",
     )
     line.add_argument("--tensorboard", type=Path, metavar="FOLDER", help="write event files (extra `tensorboard`)")
+    line.add_argument(
+        "--byzfl", type=Path, metavar="FOLDER", help="write the layout of byzfl's benchmark; see docs/byzfl.md"
+    )
     return line
 
 

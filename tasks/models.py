@@ -22,6 +22,24 @@ def mlp(shape: Shape, classes: int) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(channels * height * width, 128), nn.ReLU(), nn.Linear(128, classes))
 
 
+def fc_mnist(shape: Shape, classes: int) -> nn.Module:
+    """One hidden layer of 100 rectified linear units, byzfl's model of that name."""
+    channels, height, width = shape
+    return nn.Sequential(nn.Flatten(), nn.Linear(channels * height * width, 100), nn.ReLU(), nn.Linear(100, classes))
+
+
+def cnn_mnist(shape: Shape, classes: int) -> nn.Module:
+    """Two convolutions and two layers, byzfl's model of that name; 431,080 parameters for MNIST."""
+    channels, height, width = shape
+    if min(height, width) < 16:
+        raise TaskError(f"model cnn_mnist needs images of 16 x 16 or more, these are {height} x {width}; take mlp")
+    after = ((height - 4) // 2 - 4) // 2 * (((width - 4) // 2 - 4) // 2)
+    return nn.Sequential(
+        nn.Conv2d(channels, 20, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(20, 50, 5), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(50 * after, 500), nn.ReLU(), nn.Linear(500, classes),
+    )  # fmt: skip
+
+
 def lenet(shape: Shape, classes: int) -> nn.Module:
     """LeNet-5 (LeCun et al. 1998) with rectified linear units, max pooling; 61,706 parameters for MNIST."""
     channels, height, width = shape
@@ -84,6 +102,8 @@ def vgg13(shape: Shape, classes: int) -> nn.Module:
 MODELS: dict[str, Callable[[Shape, int], nn.Module]] = {
     "softmax": softmax,
     "mlp": mlp,
+    "fc_mnist": fc_mnist,
+    "cnn_mnist": cnn_mnist,
     "lenet": lenet,
     "resnet18": resnet18,
     "vgg13": vgg13,

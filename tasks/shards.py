@@ -6,23 +6,26 @@ import numpy as np
 
 from detox.assignment.seeds import stream
 
-Split = Literal["iid", "dirichlet", "label"]
+Split = Literal["iid", "dirichlet", "label", "similarity"]
 
 
 def cut(
-    labels: np.ndarray, count: int, split: Literal["dirichlet", "label"], alpha: float, seed: int
+    labels: np.ndarray, count: int, split: Literal["dirichlet", "label", "similarity"], alpha: float, seed: int
 ) -> list[np.ndarray]:
     """Shards of the training set: every sample is in exactly one, and their sizes differ by at most 1.
 
     "label" cuts the samples, sorted by label, into consecutive pieces. "dirichlet" draws for each shard label
     proportions from Dirichlet(alpha * those of the training set), and fills it with samples of these labels; where a
-    label has run out, with the others in proportion (Hsu, Qi and Brown 2019, arXiv 1909.06335).
+    label has run out, with the others in proportion (Hsu, Qi and Brown 2019, arXiv 1909.06335). "similarity" gives each
+    shard a share `alpha` of its samples from all, and the rest as "label" does (Karimireddy et al. 2020, arXiv
+    1910.06378, which byzfl calls gamma).
 
     Args:
         labels: (n,) integers, of each sample.
         count: shards, at most n.
         split: how.
-        alpha: concentration of "dirichlet": near 0 one label a shard, towards infinity all alike.
+        alpha: concentration of "dirichlet": near 0 one label a shard, towards infinity all alike; share, 0 to 1, of
+            "similarity".
         seed: of all that is random.
 
     Returns:
@@ -32,6 +35,12 @@ def cut(
     order = rng.permutation(len(labels))
     if split == "label":
         return np.array_split(order[np.argsort(labels[order], kind="stable")], count)
+    if split == "similarity":
+        alike, rest = np.split(order, [int(alpha * len(order))])
+        rest = rest[np.argsort(labels[rest], kind="stable")]
+        # Longer pieces first in one, last in the other: sizes differ by at most one.
+        pairs = zip(np.array_split(alike, count), reversed(np.array_split(rest, count)), strict=True)
+        return [np.concatenate(pair) for pair in pairs]
     _, kinds, totals = np.unique(labels, return_inverse=True, return_counts=True)
     pools = [order[kinds[order] == kind] for kind in range(len(totals))]
     used = np.zeros_like(totals)

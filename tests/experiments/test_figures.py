@@ -70,11 +70,20 @@ def test_each_method_on_46_hosts_has_a_bar_of_its_median_step(figures):
 
 def test_the_rows_of_the_attacks_go_from_the_best_worst_case_down(figures):
     worst = {}
-    for one in read_table(FIGURES / "attacks-quick.csv"):
+    for one in read_table(FIGURES / "attacks-digits.csv"):
         worst[one.label] = min(worst.get(one.label, 1), one.scores["accuracy"][-1].value)
-    labels = _labels(figures.FIGURES["attacks-quick"]().axes[0])
+    labels = _labels(figures.FIGURES["attacks-digits"]().axes[0])
     assert set(labels) == set(worst)
     assert [worst[label] for label in labels] == sorted(worst.values(), reverse=True)
+
+
+def test_the_map_of_attacks_has_every_defence_and_attack_of_the_kept_runs(figures):
+    with (FIGURES / "attacks-quick.csv").open(newline="") as file:
+        kept = [row for row in csv.DictReader(file) if row["q"] != "2" and row["split"] == "iid"]
+    axes = figures.FIGURES["attacks-quick"]().axes[0]
+    assert sorted(_labels(axes)) == sorted({spelled(row["method"]) for row in kept})
+    names = [text.get_text() for text in axes.get_xticklabels()]
+    assert names == [*sorted({row["attack"].replace("alie, 1", "alie, z = 1") for row in kept}), "worst"]
 
 
 def test_a_pair_has_the_colour_of_its_rule_and_a_solid_line():

@@ -12,6 +12,8 @@ from detox.config.layers import flat, nested
         ("--r", "1", "--attack.kind", "alie", "--attack.knowledge", "omniscient", "--compute", "batched"),
         ("--attack.kind", "opt_ipm", "--attack.placement", "random", "--groups", "redrawn", "--secret-seed", "3"),
         ("--attack.kind", "label_flip", "--attack.placement", "worst", "--groups", "fixed"),
+        ("--attack.kind", "label_flip", "--attack.placement", "fixed", "--worker-momentum", "0.5", "--r", "1",
+         "--data.split", "similarity", "--data.similarity", "0.3", "--groups", "random"),
         ("--attack.kind", "mimic", "--attack.scale", "2", "--data.split", "dirichlet", "--quarantine.policy", "never"),
     ],
 )  # fmt: skip

@@ -6,13 +6,13 @@ from hypothesis import strategies as st
 from detox.tasks.shards import cut
 
 LABELS = st.lists(st.integers(0, 6), min_size=1, max_size=80).map(np.array)
-SPLITS = st.sampled_from(["dirichlet", "label"])
+SPLITS = st.sampled_from(["dirichlet", "label", "similarity"])
 ALPHAS = st.sampled_from([1e-6, 1e-3, 0.1, 1.0, 100.0, 1e6])
 
 
 @given(LABELS, st.integers(1, 80), SPLITS, ALPHAS, st.integers(0, 2**40))
 def test_every_sample_is_in_exactly_one_shard_and_the_shards_are_equally_large(labels, count, split, alpha, seed):
-    count = min(count, len(labels))
+    count, alpha = min(count, len(labels)), min(alpha, 1.0) if split == "similarity" else alpha
     shards = cut(labels, count, split, alpha, seed)
     assert sorted(np.concatenate(shards).tolist()) == list(range(len(labels)))
     sizes = [len(shard) for shard in shards]
@@ -26,7 +26,7 @@ def test_by_label_the_shards_are_consecutive_pieces_of_the_sorted_samples(labels
     assert np.concatenate([labels[shard] for shard in shards]).tolist() == sorted(labels.tolist())
 
 
-@pytest.mark.parametrize("split", ["dirichlet", "label"])
+@pytest.mark.parametrize("split", ["dirichlet", "label", "similarity"])
 def test_shards_follow_from_the_seed(split):
     labels = np.random.default_rng(0).integers(0, 10, 500)
     one, same, other = (cut(labels, 7, split, 0.5, seed) for seed in (1, 1, 2))
@@ -34,10 +34,18 @@ def test_shards_follow_from_the_seed(split):
     assert any((a != b).any() for a, b in zip(one, other, strict=True))
 
 
-@pytest.mark.parametrize("split", ["dirichlet", "label"])
+@pytest.mark.parametrize("split", ["dirichlet", "label", "similarity"])
 def test_which_samples_of_a_label_a_shard_gets_is_random(split):
     shards = cut(np.zeros(1000, int), 2, split, 1.0, 0)
     assert 200 < (shards[0] < 500).sum() < 300
+
+
+@pytest.mark.parametrize(("share", "kinds"), [(0.0, 2), (0.5, 10), (1.0, 10)])
+def test_similarity_deals_a_share_to_all_and_the_rest_by_label(share, kinds):
+    labels = np.arange(2000) % 10
+    counts = [np.bincount(labels[shard], minlength=10) for shard in cut(labels, 5, "similarity", share, 3)]
+    assert all((count > 0).sum() == kinds for count in counts)
+    assert all(abs(np.sort(count)[-2:].sum() - (400 - 0.8 * 400 * share)) < 40 for count in counts)
 
 
 def proportions(shards, labels):
