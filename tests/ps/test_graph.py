@@ -204,7 +204,7 @@ def test_with_one_auditor_all_that_always_lie_are_found_and_out(tmp_path):
         create_ballot=VOTES["full"], aggregation=Aggregation(create_hierarchy("median"), files, None, 0), ledger=ledger,
         quarantine=quarantine, q=Q, on_tie="drop", deadline=60.0, fetch_deadline=0.05,
     )  # fmt: skip
-    records = list(server.train(1, 400))
+    records = list(server.train(1, 200))
     ledger.close()
     assert set(quarantine.out) == set(BYZANTINE)
     assert not any(record.skipped for record in records)
