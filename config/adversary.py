@@ -23,7 +23,7 @@ def create_placement(config: Config) -> Placement:
     return Placement(config.attack.placement, config.p, config.q, config.attack.seed, groups)
 
 
-def create_adversary(config: Config, ranks: list[int], rank: int, fellows: Any, d: int) -> Adversary:
+def create_adversary(config: Config, ranks: list[int], rank: int, fellows: Any, d: int, b: int) -> Adversary:
     """The Byzantine workers of a rank.
 
     Args:
@@ -31,7 +31,7 @@ def create_adversary(config: Config, ranks: list[int], rank: int, fellows: Any, 
         ranks: rank of each worker, behind the servers.
         rank: this rank.
         fellows: messages to the other workers' ranks, numbered from 0 there; None: the attack takes none.
-        d: entries of a gradient.
+        d, b: entries of a gradient, and of what is behind it.
     """
     attack = config.attack
     return Adversary(
@@ -44,6 +44,7 @@ def create_adversary(config: Config, ranks: list[int], rank: int, fellows: Any, 
         attack.wait,
         attack.seed,
         files=config.files_per_worker,
+        size=d + b,
         omniscient=attack.knowledge == "omniscient",
         perturbation=attack.perturbation,
         majority={"majority": (config.r + 1) // 2, "unanimous": config.copies_at_first}.get(attack.when, 0),

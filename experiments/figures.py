@@ -77,28 +77,43 @@ def network() -> "Figure":
 
 
 CLUSTER = {
+    "full": "DETOX, whole copies to the vote",
+    "lazy": "DETOX, lazy copies",
     "Bcast + Gather": "MPI_Bcast + MPI_Gather",
     "star": "DETOX, star",
+    "bf16": "DETOX, star, bf16 + lz4",
+    "sign": "DETOX, star, signs",
+    "2 servers": "DETOX, star, 2 servers",
     "relay, hostile": "DETOX, relay, 5 of 45 hostile",
     "relay": "DETOX, relay",
+    "4 servers": "DETOX, star, 4 servers",
+    "relay, 2 servers": "DETOX, relay, 2 servers",
+    "relay, 4 servers": "DETOX, relay, 4 servers",
     "Allreduce": "MPI_Allreduce",
+    "relay, 4 servers, bf16": "DETOX, relay, 4 servers, bf16 + lz4",
 }
 """Methods of experiments/cluster.sh, spelled as in the picture, in its order."""
 _T1 = 32 * 1_117_396 / 100e6  # seconds that the weights of its task take on one link of 100 Mb/s
 
 
 def cluster() -> "Figure":
-    """A step on 46 hosts by method, in what the weights take on one link; a point a step."""
-    rows = [row for row in _rows("cluster") if row["hosts"] == "46"]
+    """A step with 45 hosts of workers by method, in what the weights take on one link; a point a step."""
+    rows = [row for row in _rows("cluster") if row["p"] == "45" and row["rate"] == "100mbit"]
     steps = [[float(row["seconds"]) / _T1 for row in rows if row["method"] == method] for method in CLUSTER]
-    figure, ((axes,),) = figure_of(1, 1, 9, 2.8)
+    figure, ((axes,),) = figure_of(1, 1, 9, 4.6)
     medians = [median(times) for times in steps]
-    _bars(axes, medians, [f"{time:.0f}" for time in medians], label_type="center", color="white")
+    _bars(
+        axes,
+        medians,
+        [f"{time:.1f}" if time < 10 else f"{time:.0f}" for time in medians],
+        label_type="center",
+        color="white",
+    )
     for place, times in enumerate(steps):
         axes.plot(times, [place] * len(times), "o", color="#e0b060", markeredgecolor="#1d3b53", markersize=5)
     axes.set_yticks(range(len(CLUSTER)), list(CLUSTER.values()))
     axes.set(xlabel="a step, in what the weights take on one link (0.358 s): the median, and each step")
-    axes.set_title("46 hosts, links of 100 Mb/s, p = 45, r = 3 with DETOX, no computation")
+    axes.set_title("45 workers, a host each, links of 100 Mb/s, r = 3 with DETOX, no computation")
     return figure
 
 

@@ -54,7 +54,7 @@ def simulate(config: Config, task: Task) -> dict[str, Any]:
     files, secret = config.create_files(task), secret_seed(config)
     scheme = config.create_scheme(secret)
     aggregation = Aggregation(config.hierarchy, scheme, config.aggregator.f, secret)
-    adversary = create_adversary(config, [RANK] * config.p, RANK, Alone(), model.d) if config.q else None
+    adversary = create_adversary(config, [RANK] * config.p, RANK, Alone(), model.d, model.b) if config.q else None
     poisoned = task if adversary is None else adversary.poison(task)
     beta = config.worker_momentum
     momentum = {of: Momentum(beta, model.d) for of in (False, True)} if beta else None  # of poisoned data, or not

@@ -19,6 +19,7 @@ from detox.worker.momentum import Momentum
 from detox.worker.rank import ECHO_LIMIT, PS, WorkerRank
 from detox.worker.relay import Relay
 from detox.worker.servers import Servers
+from detox.worker.strangers import Strangers
 
 _MOMENT = 0.5  # seconds for the last words of a rank that dies
 _PATIENCE = 600.0  # seconds until a rank leaves that was never told what to do
@@ -131,11 +132,13 @@ def _create_worker_rank(
     session.channel = config.fault.create_channel(session.channel, codecs, rank, ranks, abort)
     corruptor = config.fault.create_corruptor(rank, ranks)
     work = Work.limit(config.file_size)
-    relay = servers = None
-    if neighbours is not None and config.transport.relays(len(set(ranks)), size, config.servers):
-        near = neighbours(sorted(set(ranks) - {rank}))
+    relay = servers = strangers = None
+    near = None if neighbours is None else neighbours(sorted(set(ranks) - {rank}))
+    if near is not None and config.transport.relays(len(set(ranks)), size, config.servers):
         near.channel = config.fault.create_relay_channel(near.channel, session, rank, ranks)
         relay = Relay(session, near, rank, [share.end - share.begin for share in shared], config.transport.deadline)
+    elif near is not None:
+        strangers = Strangers(near)
     limits = {} if relay is None else relay.limits
     if neighbours is not None and config.servers > 1:
         others = neighbours(range(1, config.servers))
@@ -151,7 +154,7 @@ def _create_worker_rank(
             # All workers' ranks make this conversation together: after READY, which names who does not come.
             colluders = fellows(config.servers)
             colluders.expect({Kind.COLLUDE: 4 * size})
-        adversary = create_adversary(config, ranks, rank, colluders, model.d)
+        adversary = create_adversary(config, ranks, rank, colluders, model.d, model.b)
     return WorkerRank(
         session,
         task,
@@ -163,6 +166,7 @@ def _create_worker_rank(
         share_compute=config.share_compute,
         silence=config.transport.silence,
         relay=relay,
+        strangers=strangers,
         servers=servers,
     )
 

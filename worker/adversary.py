@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ import numpy as np
 
 from detox.assignment import Edge
 from detox.assignment.seeds import stream
-from detox.wire import PROBE, Header, Kind
+from detox.wire import PROBE, Header, Kind, Message
 from detox.worker.attacks import ATTACKS, AttackKind
 from detox.worker.defence import Defence
 from detox.worker.knowledge import Knowledge, Perturbation
@@ -19,6 +19,9 @@ from detox.worker.placement import Placement
 
 if TYPE_CHECKING:
     from detox.tasks import Task
+
+
+_STEPS = 2  # of which a rank's word is kept
 
 
 @dataclass
@@ -29,9 +32,16 @@ class _Plot:
     since: float
     heard: dict[Edge, None] = field(default_factory=dict)
     honest: dict[int, np.ndarray] = field(default_factory=dict)
+    holders: dict[int, int] = field(default_factory=dict)  # of each file in `honest`, the worker that told of it
     waiting: list[tuple[Any, int, np.ndarray]] = field(default_factory=list)
     ready: bool = False
     sent: np.ndarray | None = None
+
+    def forget(self, workers: Set[int]) -> None:
+        """Forgets what these have told."""
+        self.heard = {edge: None for edge in self.heard if edge[0] not in workers}
+        for file in [file for file, holder in self.holders.items() if holder in workers]:
+            del self.honest[file], self.holders[file]
 
 
 class Adversary:
@@ -40,7 +50,8 @@ class Adversary:
     Where the attack colludes, each Byzantine worker's honest vector goes to all ranks with Byzantine workers, or to all
     ranks if the attack remembers; where it is omniscient, every honest worker's goes there too. A rank answers when it
     has heard of all their files. After `wait` seconds it goes on with what it knows, and from then on does not wait for
-    what was missing until it hears of it again.
+    what was missing until it hears of it again. It takes of a rank what that one's workers can hold, of two steps at a
+    time: so no rank fills another's memory.
 
     Args:
         kind: the attack's name in ATTACKS.
@@ -53,6 +64,7 @@ class Adversary:
         wait: seconds until colluders go on with what they know.
         seed: of the attack's random numbers.
         files: that a worker holds in a step.
+        size: entries of a vector, d + b; None: any.
         omniscient: whether colluders know the gradients of all files, or of their own only.
         perturbation: direction of min_max and min_sum.
         defence: the aggregation at the PS; None: not known, and all entries are gradient.
@@ -73,6 +85,7 @@ class Adversary:
         seed: int,
         *,
         files: int = 1,
+        size: int | None = None,
         omniscient: bool = False,
         perturbation: Perturbation = "std",
         defence: Defence | None = None,
@@ -94,6 +107,8 @@ class Adversary:
         self._defence = defence
         self._memory: dict[str, Any] = {}
         self._files = files
+        self._size = size
+        self._steps: dict[int, list[int]] = {}  # of which a rank has told last, by rank, ascending
         self._expected: dict[int, int] = {}  # files, of workers that were missing with some
         self._plots: dict[int, _Plot] = {}
 
@@ -113,6 +128,8 @@ class Adversary:
             header: the edge and the step.
             vector: (d + b,) float32.
         """
+        for old in [step for step in self._plots if step < header.step - 1]:
+            del self._plots[old]
         self._plot(header.step).waiting.append((ticket, header.file, vector))
         if self._agrees:
             self._share(header, vector)
@@ -125,8 +142,9 @@ class Adversary:
     def answers(self) -> Iterator[tuple[Any, np.ndarray]]:
         """The tickets whose attack is ready by now, each with what to send."""
         for message in self._fellows.receive() if self._agrees else ():
-            if message.header is not None and message.header.kind == Kind.COLLUDE:
-                self._learn(message.header, np.frombuffer(message.payload, np.float32))
+            header = message.header
+            if header is not None and header.kind == Kind.COLLUDE and self._admits(message.source, header, message):
+                self._learn(header, np.frombuffer(message.payload, np.float32))
         for step, plot in sorted(self._plots.items()):
             if self._agrees and not plot.ready:
                 if not self._ready(plot):
@@ -166,13 +184,41 @@ class Adversary:
         share = Header(Kind.COLLUDE, header.step, header.worker, header.file)
         self._fellows.send(sorted(audience - {self._rank}), share, vector.data.cast("B"))
 
+    def _admits(self, source: int, header: Header, message: Message) -> bool:
+        """Whether a rank may tell of this: it is about a worker of its own, and as long as a vector."""
+        if header.worker >= len(self._ranks) or self._ranks[header.worker] != source:
+            return False
+        return len(message.payload) == 4 * self._size if self._size is not None else not len(message.payload) % 4
+
     def _learn(self, header: Header, vector: np.ndarray) -> None:
-        plot = self._plot(header.step)
-        plot.heard[header.worker, header.file] = None
-        plot.honest.setdefault(header.file, vector)
+        if not self._make_room(self._ranks[header.worker], header.step):
+            return
+        plot, edge = self._plot(header.step), (header.worker, header.file)
+        if edge not in plot.heard and sum(worker == header.worker for worker, _ in plot.heard) >= self._files:
+            return
+        plot.heard[edge] = None
+        if header.file not in plot.honest:
+            plot.honest[header.file], plot.holders[header.file] = vector, header.worker
         if header.worker in self._expected:
             heard = sum(worker == header.worker for worker, _ in plot.heard)
             self._expected[header.worker] = max(self._expected[header.worker], min(heard, self._files))
+
+    def _make_room(self, rank: int, step: int) -> bool:
+        """Forgets what a rank has told of its third newest step; whether this one is newer."""
+        steps = self._steps.setdefault(rank, [])
+        if step in steps:
+            return True
+        steps.append(step)
+        steps.sort()
+        if len(steps) <= _STEPS:
+            return True
+        oldest = steps.pop(0)
+        plot = self._plots.get(oldest)
+        if plot is not None:
+            plot.forget({worker for worker, at in enumerate(self._ranks) if at == rank})
+            if not plot.heard and not plot.waiting:
+                del self._plots[oldest]
+        return step != oldest
 
     def _ready(self, plot: _Plot) -> bool:
         """Whether nothing more is waited for."""
@@ -208,6 +254,4 @@ class Adversary:
         if step not in self._plots:
             awaited = frozenset(range(len(self._ranks))) if self._omniscient else self._placement.byzantine(step)
             self._plots[step] = _Plot(awaited, time.monotonic())
-            for old in [s for s in self._plots if s < step - 1]:
-                del self._plots[old]
         return self._plots[step]

@@ -40,7 +40,7 @@ def train(tmp_path, task):
             torch.manual_seed(0)
             own = fellows.session(rank - 1, {0, 1, 2} - {rank - 1})
             own.expect({Kind.COLLUDE: 4 * size})
-            adversary = create_adversary(config, ranks, rank, own, model.d) if config.q else None
+            adversary = create_adversary(config, ranks, rank, own, model.d, model.b) if config.q else None
             employ(network, rank, size, task, FlatModel(task.build_model()), Codec(size, "none"), adversary)
         files = Files(config.votes, 12, task.train_size, 0)
         ledger = Ledger(tmp_path / "ledger.jsonl", ranks, {})

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 
 from detox.launch.mpirun import mpirun_line
 from detox.wire import Kind
@@ -69,6 +70,11 @@ def act(header):
         raw({tag}, bytes(50_000_000))  # half of it, and nothing more
         time.sleep(600)
 """
+FLOOD = """
+def act(header):
+    # To another rank of workers, each short enough to be sent before it is asked for.
+    sent.append([world().Isend([content, MPI.BYTE], dest=1, tag=3) for content in [bytes(900)] * 5_000])
+"""
 
 
 BREAKS = """
@@ -128,9 +134,17 @@ def test_ranks_that_break_down_or_stall_in_a_message_are_done_without(jobs, tmp_
     train = ["train", "run.toml", "--task", "breaks:Breaks", "--model", "None", "--q", "0", "--groups", "fixed"]
     # Six ranks of workers have two, two, one, and again: the second, fourth and sixth have one each, of three groups.
     # Half a message of an unknown kind, too long, and nothing more; the same as a claim.
-    acts = [None, None, STALL.format(tag=77), None, STALL.format(tag=Kind.CLAIM.value)]
+    # The fifth is right, and floods the first, which grows by nothing of it.
+    acts = [None, None, STALL.format(tag=77), FLOOD, STALL.format(tag=Kind.CLAIM.value)]
     job = jobs.start_line(_line([*train, "--transport.deadline", "3"], *acts), (tmp_path / "breaks.py",))
+    job.wait_for("ranks on")
+    flooded, memory = job.pid_of_rank(1), []
+    while job.process.poll() is None:
+        memory.append(job.memory_of(flooded))
+        time.sleep(0.1)
     job.wait()
+    memory = [size for size in memory if size]
+    assert max(memory) - memory[0] < 16e6
     summary = jobs.summary(job)
     assert summary["steps"] == 20
     assert summary["skipped_steps"] == 0

@@ -1,3 +1,4 @@
+import tracemalloc
 from collections import deque
 from dataclasses import replace
 from types import SimpleNamespace
@@ -28,7 +29,7 @@ class Everyone:
         def send(peers, header, payload):
             for peer in peers:
                 assert peer != rank
-                self.boxes[peer].append(SimpleNamespace(header=header, payload=bytes(payload)))
+                self.boxes[peer].append(SimpleNamespace(source=rank, header=header, payload=bytes(payload)))
 
         def receive():
             while self.boxes[rank]:
@@ -99,6 +100,40 @@ def test_nobody_attacks_in_the_self_test():
     adversary = Adversary("nan", 1.0, Placement("worst", 3, 3, 0, ((0, 1, 2),)), [1, 1, 1], 1, None, 1.0, 0)
     assert not adversary.controls(0, PROBE)
     assert adversary.controls(0, 1)
+
+
+def test_a_flood_of_a_colluder_fills_nobodys_memory_and_takes_no_others_place():
+    size = 2500  # 10 KB
+    mail, quiet = Everyone(), Everyone()
+    flooded = _adversaries("alie", 1.5, mail, size=size)
+    others = _adversaries("alie", 1.5, quiet, size=size)
+    honest = {worker: np.full(size, worker, np.float32) for worker in FILES}
+    tracemalloc.start()
+    for step in (5, 6):
+        for worker in (0, 1, 2):
+            for adversaries in (flooded, others):
+                _take(adversaries, worker, honest[worker], step)
+        before = tracemalloc.get_traced_memory()[0]
+        for number in range(300):
+            for header in (
+                Header(Kind.COLLUDE, 1000 + number, 4, 9),  # of steps to come
+                Header(Kind.COLLUDE, 900 - number, 5, 9),  # descending
+                Header(Kind.COLLUDE, step, 5, number),  # more files than it holds
+                Header(Kind.COLLUDE, step, 0, number),  # of a worker on another rank
+                Header(Kind.COLLUDE, step, 2**32 - 1, 9),
+            ):
+                mail.of(3).send([1], header, bytes(4 * size))
+            mail.of(3).send([1], Header(Kind.COLLUDE, step, 4, 9), bytes(4 * size - 4))  # too short
+            mail.of(3).send([1], Header(Kind.COLLUDE, step, 4, 9), bytes(4 * size - 1))
+            assert list(flooded[1].answers()) == []
+        assert tracemalloc.get_traced_memory()[0] - before < 20 * 4 * size
+        for adversaries in (flooded, others):
+            _take(adversaries, 4, honest[4], step)
+        expected, found = _answers(others), _answers(flooded)
+        assert expected.keys() == {0, 1, 2, 4}
+        # Rank 2 has not been flooded; rank 1 has heard of rank 3 what that one has told it.
+        assert found[2].tobytes() == expected[2].tobytes()
+    tracemalloc.stop()
 
 
 class Clock:
