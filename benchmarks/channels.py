@@ -10,8 +10,6 @@ All run in the same processes, in turn in each round: `out` sends a vector to ev
 
 import os
 import resource
-import select
-import ssl
 import statistics
 import subprocess
 import sys
@@ -23,224 +21,12 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.channel_ends import peer_ends, server_ends
 from benchmarks.measure import machine
-from detox.wire import Header, Kind, Message, Session, keys
-from detox.wire.connection import Connection, tune
-from detox.wire.dialer import Dialer
-from detox.wire.listener import Listener
-from detox.wire.messages import HEADER_BYTES
-from detox.wire.tcp import Channel
+from detox.wire import Header, Kind, Session, keys
 
 NAMES = ["mpi", "plain", "tls", "bio", "zmq"]
 FLOODS = {"small": 900, "large": 0}  # bytes; 0: a vector
-HERE = "127.0.0.1"
-
-
-class Given:
-    """An entrance for connections that exist already."""
-
-    def __init__(self, connections):
-        self._connections = connections
-
-    def arrivals(self, missing):
-        yield from self._connections
-        self._connections = []
-
-    def watch(self, poll):
-        pass
-
-    def close(self):
-        pass
-
-
-class BioStream:
-    """TLS by memory BIOs over a socket: more bytes to a call of the system, and a copy more."""
-
-    def __init__(self, stream, context, server_side):
-        self._socket = stream
-        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._in, self._out, server_side)
-        self._rest = memoryview(b"")
-        self._taken, self._flushing = 0, False
-        self._buffer = bytearray(2**18)
-
-    def shake(self):
-        while True:
-            try:
-                self._tls.do_handshake()
-                self._flush()
-                return
-            except ssl.SSLWantReadError:
-                self._flush()
-                select.select([self._socket], [], [])
-                self._fill()
-
-    def _flush(self):
-        while self._rest or self._out.pending:
-            if not self._rest:
-                self._rest = memoryview(self._out.read())
-            self._rest = self._rest[self._socket.send(self._rest) :]
-
-    def _fill(self):
-        count = self._socket.recv_into(self._buffer)
-        self._in.write(memoryview(self._buffer)[:count]) if count else self._in.write_eof()
-
-    def send(self, data):
-        while not self._flushing and self._taken < min(len(data), 2**18):
-            self._taken += self._tls.write(data[self._taken : self._taken + 2**14])
-        self._flushing = True  # until all of it has left, the same data comes again
-        self._flush()
-        self._flushing, taken, self._taken = False, self._taken, 0
-        return taken
-
-    def recv_into(self, buffer):
-        if not self._in.pending:
-            try:
-                return self._tls.read(len(buffer), buffer)
-            except ssl.SSLWantReadError:
-                self._fill()
-        try:
-            return self._tls.read(len(buffer), buffer)
-        except ssl.SSLWantReadError:
-            self._fill()
-            return self._tls.read(len(buffer), buffer)
-
-    def fileno(self):
-        return self._socket.fileno()
-
-    def getpeername(self):
-        return self._socket.getpeername()
-
-    def close(self):
-        self._socket.close()
-
-
-class Zmq:
-    """The least of a channel over ZeroMQ: a message a frame, of bounded length and number, encrypted by CURVE."""
-
-    def __init__(self, peers, limit, rank, server, port=None):
-        import zmq
-
-        self.zmq, self.peers, self.dead, self.limits, self.credit = zmq, tuple(peers), set(), {}, {}
-        self.busy, self.bytes_received = False, 0
-        self._socket = zmq.Context(io_threads=1).socket(zmq.DEALER if rank else zmq.ROUTER)
-        for option in (zmq.SNDHWM, zmq.RCVHWM):
-            self._socket.setsockopt(option, 4)
-        self._socket.setsockopt(zmq.MAXMSGSIZE, limit + HEADER_BYTES + 64)  # CURVE adds 33
-        self._socket.setsockopt(zmq.LINGER, 0)
-        self._waiting = defaultdict(list)
-        if rank:
-            public, secret = zmq.curve_keypair()
-            self._socket.curve_serverkey, self._socket.curve_publickey, self._socket.curve_secretkey = (
-                server[0], public, secret,
-            )  # fmt: skip
-            self._socket.setsockopt(zmq.IDENTITY, b"%d" % rank)
-            self._socket.connect(f"tcp://{HERE}:{port}")
-        else:
-            self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
-            self._socket.curve_server, self._socket.curve_secretkey = True, server[1]
-            self.port = self._socket.bind_to_random_port(f"tcp://{HERE}")
-
-    def send(self, peers, header, payload=b""):
-        frame = np.concatenate(
-            [np.frombuffer(header.pack(len(payload)), np.uint8), np.frombuffer(payload, np.uint8)]
-        ).data
-        for peer in peers:
-            self._waiting[peer].append(frame)
-            self.sending(peer)
-
-    def sending(self, peer):
-        head = [b"%d" % peer] if self._socket.type == self.zmq.ROUTER else []
-        try:
-            while self._waiting[peer]:
-                self._socket.send_multipart([*head, self._waiting[peer][0]], self.zmq.NOBLOCK, copy=False)
-                self._waiting[peer].pop(0)
-        except self.zmq.ZMQError:
-            pass
-        return len(self._waiting[peer])
-
-    def receive(self):
-        for peer in list(self._waiting):
-            self.sending(peer)
-        while True:
-            try:
-                *head, frame = self._socket.recv_multipart(self.zmq.NOBLOCK, copy=False)
-            except self.zmq.Again:
-                return
-            header, length = Header.read(frame.buffer)
-            source = int(head[0].bytes) if head else 0
-            if length > self.limits.get(header.kind, -1):
-                yield Message(source, None, memoryview(b""), "too long")
-            else:
-                yield Message(source, header, frame.buffer[HEADER_BYTES:])
-
-    def wait(self, seconds):
-        out = self.zmq.POLLOUT if any(self._waiting.values()) else 0
-        self._socket.poll(max(1, round(1000 * seconds)), self.zmq.POLLIN | out)
-
-
-def server_ends(world, folder, limit):
-    """The PS's channel of each name, and where the peers dial."""
-    import socket
-
-    from detox.wire.transport import Transport
-
-    peers = range(1, world.size)
-    own = keys.Keys(folder / keys.PS)
-    listener = Listener((HERE, 0), own)
-    plain = socket.create_server((HERE, 0), backlog=256)
-    told = {"tls": listener.port, "plain": plain.getsockname()[1]}
-    ends = {"mpi": Transport(world, peers), "tls": Channel(listener, peers)}
-    if "zmq" in NAMES:
-        import zmq
-
-        pair = zmq.curve_keypair()
-        ends["zmq"] = Zmq(peers, limit, 0, pair)
-        told |= {"zmq": ends["zmq"].port, "server": pair}
-    for peer in peers:
-        world.send(told, peer)
-    found = {"plain": [], "bio": []}
-    for _ in range(2 * len(peers)):
-        stream, _ = plain.accept()
-        name, rank = stream.recv(16, socket.MSG_WAITALL).decode().split()
-        tune(stream, 600_000)
-        if name == "bio":
-            stream = BioStream(stream, own.context(ssl.Purpose.CLIENT_AUTH), True)
-            stream.shake()
-        found[name].append(Connection(stream, int(rank)))
-    ends |= {name: Channel(Given(connections), peers) for name, connections in found.items()}
-    while ends["tls"].dead or ends["plain"].dead or ends["bio"].dead:
-        for name in ("tls", "plain", "bio"):
-            list(ends[name].receive())
-        time.sleep(0.001)
-    return ends
-
-
-def peer_ends(world, folder, limit):
-    """A peer's channel of each name."""
-    import socket
-
-    from detox.wire.transport import Transport
-
-    told = world.recv(source=0)
-    own = keys.Keys(folder / keys.worker_folder(world.rank - 1))
-    ends = {"mpi": Transport(world, [0])}
-    for name in ("plain", "bio"):
-        stream = socket.create_connection((HERE, told["plain"]))
-        stream.sendall(f"{name} {world.rank}".ljust(16).encode())
-        tune(stream, 600_000)
-        if name == "bio":
-            stream = BioStream(stream, own.context(ssl.Purpose.SERVER_AUTH), False)
-            stream.shake()
-        ends[name] = Channel(Given([Connection(stream, 0)]), [0])
-        list(ends[name].receive())
-    ends["tls"] = Channel(Dialer((HERE, told["tls"]), own), [0])
-    while ends["tls"].dead:
-        list(ends["tls"].receive())
-        time.sleep(0.001)
-    if "zmq" in NAMES:
-        ends["zmq"] = Zmq([0], limit, world.rank, told["server"], told["zmq"])
-    return ends
 
 
 def session_on(channel, size):
@@ -407,9 +193,9 @@ def main():
 
     VECTOR = np.zeros(SIZE, np.uint8)
     if world().rank:
-        obey(peer_ends(world(), options.keys, SIZE), SIZE)
+        obey(peer_ends(world(), options.keys, SIZE, "zmq" in NAMES), SIZE)
         os._exit(0)
-    measure(server_ends(world(), options.keys, SIZE), options.rounds, options.flood)
+    measure(server_ends(world(), options.keys, SIZE, "zmq" in NAMES), options.rounds, options.flood)
     leave(0, False)
 
 

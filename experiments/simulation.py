@@ -121,6 +121,7 @@ def row(config: Config, result: dict[str, Any]) -> dict[str, Any]:
     split, alpha, similarity = config.data.split, config.data.alpha, config.data.similarity
     return {
         "method": config.name,
+        "p": config.p,
         "r": config.r,
         "q": config.q,
         "attack": f"{config.attack.kind}{scale}" if config.q else "none",
