@@ -4,21 +4,29 @@ python -m experiments.simulation experiments/grids/NAME.toml|NAME.json ... [--no
 
 A file is computed once, the adversary knows what it would with all workers on one rank, and a vote is what a strict
 majority of a file's holders sends: the weights are those of a real run with one rank of workers, to the bit
-(tests/experiments/test_simulation.py). A run's result is kept in runs/NAME, and all are a table, runs/NAME.csv.
+(tests/experiments/test_simulation.py). What needs messages, or changes who takes part, is refused; unlike a real
+run, one that makes no updates goes on. A run's result is kept in runs/NAME, and all are a table, runs/NAME.csv.
 """
 
 import json
+import sys
 from argparse import ArgumentParser, BooleanOptionalAction
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
+if __name__ == "__main__":  # before numpy and torch are imported
+    from detox.launch.environment import apply
 
-from detox.config import Config, secret_seed
+    apply()
+
+import numpy as np
+
+from detox.config import Config, ConfigError, secret_seed
 from detox.config.adversary import create_adversary
+from detox.errors import DetoxError
+from detox.launch.environment import fix_torch
 from detox.launch.from_byzfl import byzfl_configs
 from detox.launch.sweep import configs
 from detox.ps.aggregation import Aggregation
@@ -41,15 +49,41 @@ class Alone:
         return iter(())
 
 
+def check(config: Config) -> None:
+    """Refuses what is not simulated.
+
+    Raises:
+        ConfigError: the config has such a field.
+    """
+    needs = {
+        "vote": config.vote == "tolerance",
+        "copies": config.copies == "lazy",
+        "audit": config.audit.most > 0,
+        "fault": bool(config.fault.worker),
+        "on_tie": config.on_tie != "drop",
+        "quarantine.policy": config.quarantine_policy != "never",
+        "patience": config.patience > 0,
+        "optimizer.schedule": config.optimizer.schedule == "ReduceLROnPlateau",
+        "worker_momentum": config.worker_momentum > 0 and config.groups not in ("fixed", "random"),
+    }
+    for field, needed in needs.items():
+        if needed:
+            raise ConfigError(f"{config.name}: {field} is not simulated as it is set; make real runs, or change it")
+
+
 def simulate(config: Config, task: Task) -> dict[str, Any]:
     """Trains; returns accuracy by step, the share of bad votes, and the digest of the weights.
 
     Args:
-        config: of the run: all workers are there, and nobody is put out; of momentum at the workers, groups stay.
-        task: its task.
+        config: of the run.
+        task: its task, which has the score "accuracy".
+
+    Raises:
+        ConfigError: the config has a field that cannot be simulated.
     """
+    check(config)
     model = config.create_model(task)
-    workers = FlatModel(task.build_model(), config.computing)
+    workers = FlatModel.build(task, config.seed, config.computing)
     codec = config.compression.create(model.d, model.b)
     files, secret = config.create_files(task), secret_seed(config)
     scheme = config.create_scheme(secret)
@@ -76,21 +110,20 @@ def simulate(config: Config, task: Task) -> dict[str, Any]:
                     own = honest[file] if poisoned is task else workers.compute(poisoned, *drawn[file])
                     if momentum is not None and poisoned is not task:
                         own = momentum[True].add(worker, own)
-                    adversary.take(worker, header, own)
+                    adversary.take((worker, file), header, own)
             sent = dict(adversary.answers())
         votes = []
         for file, of_one in enumerate(holders):
-            lies = [sent[worker] for worker in of_one if worker in sent]
+            lies = [sent[worker, file] for worker in of_one if (worker, file) in sent]
             right = codec.quantise(honest[file])
             vote = _vote([codec.quantise(vector) for vector in lies], right, len(of_one))
             if vote is not None:
                 votes.append(vote)
                 bad += bool(lies) and vote.tobytes() != right.tobytes()
-        if aggregation.too_few(len(votes), config.q):
-            continue
-        of_all = np.stack(votes)
-        update, buffers = aggregation.aggregate(step, of_all, config.q, model)
-        aggregation.apply(of_all, config.q, update, buffers, model)
+        if not aggregation.too_few(len(votes), config.q):
+            of_all = np.stack(votes)
+            update, buffers = aggregation.aggregate(step, of_all, config.q, model)
+            aggregation.apply(of_all, config.q, update, buffers, model)
         if step % config.eval_every == 0 or step == config.steps:
             accuracy[step] = model.evaluate()["accuracy"]
     return {"accuracy": accuracy, "bad": bad / (config.steps * config.votes), "digest": model.digest}
@@ -129,8 +162,8 @@ def row(config: Config, result: dict[str, Any]) -> dict[str, Any]:
         "lr": config.optimizer.lr,
         "batch_size": config.batch_size,
         "seed": config.seed,
-        "accuracy": steps[max(steps)] if steps else 0.1,
-        "best": max(steps.values(), default=0.1),
+        "accuracy": steps[max(steps)],
+        "best": max(steps.values()),
         "bad": round(result["bad"], 4),
     }
 
@@ -141,12 +174,17 @@ def main() -> None:
     parser.add_argument("grid", nargs="+", type=Path)
     parser.add_argument("--resume", action=BooleanOptionalAction, default=True)
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    tasks: dict[tuple[str, str | None], Task] = {}
+    fix_torch()
+    tasks: dict[tuple[str | None, ...], Task] = {}
     rows: dict[str, list[dict[str, Any]]] = {}
-    runs = [(grid.stem, config) for grid in options.grid for config in of_grid(grid)]
+    try:
+        runs = [(grid.stem, config) for grid in options.grid for config in of_grid(grid)]
+        for _, config in runs:
+            check(config)
+    except DetoxError as error:
+        sys.exit(f"simulation: {error}")
     for name, config in sorted(runs, key=lambda run: run[1].seed):  # a table that is cut short has whole seeds
-        key = config.task, config.model
+        key = config.task, config.model, config.data_dir, config.device
         tasks[key] = tasks.get(key) or config.create_task()
 
         def compute(run: str, config: Config = config, task: Task = tasks[key]) -> dict[str, Any]:

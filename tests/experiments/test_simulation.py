@@ -2,7 +2,7 @@
 
 import pytest
 
-from detox.config import config_from, read_toml
+from detox.config import ConfigError, config_from, read_toml
 from detox.config.layers import flat, nested
 
 
@@ -14,6 +14,7 @@ from detox.config.layers import flat, nested
         ("--attack.kind", "label_flip", "--attack.placement", "worst", "--groups", "fixed"),
         ("--attack.kind", "label_flip", "--attack.placement", "fixed", "--worker-momentum", "0.5", "--r", "1",
          "--data.split", "similarity", "--data.similarity", "0.3", "--groups", "random"),
+        ("--attack.kind", "sign_flip", "--attack.placement", "optimal", "--groups", "mols"),
         ("--attack.kind", "mimic", "--attack.scale", "2", "--data.split", "dirichlet", "--quarantine.policy", "never"),
     ],
 )  # fmt: skip
@@ -26,3 +27,21 @@ def test_the_weights_are_those_of_a_real_run(here, script, options):
     fields = flat(read_toml(str(job.run / "config.toml"))) | ({"secret_seed": 3} if "3" in options else {})
     config = config_from(nested(fields), "run")
     assert simulate(config, config.create_task())["digest"] == job.summary["weights_digest"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"vote": "tolerance"}, {"copies": "lazy"}, {"audit": {"ps": 1}}, {"on_tie": "recompute"}, {"patience": 3},
+        {"quarantine": {"policy": "graph"}}, {"fault": {"worker": [1], "kind": ["silent"]}},
+        {"optimizer": {"schedule": "ReduceLROnPlateau"}},
+    ],
+)  # fmt: skip
+def test_what_takes_more_than_a_simulation_has_is_refused(script, options):
+    ((field, value),) = options.items()
+    words = f"{field}.{next(iter(value))}" if field in ("quarantine", "optimizer") else field
+    config = config_from(
+        {"p": 9, "q": 1, "attack": {"placement": "fixed"}, "quarantine": {"policy": "never"}} | options, "run"
+    )
+    with pytest.raises(ConfigError, match=words):
+        script("experiments.simulation").check(config)
