@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A step on the paper's 46 hosts over links of 100 Mb/s, by method: seconds, bytes on the links, CPU of the PS. Three more
 # hosts are further servers. The hosts are network namespaces of this machine: takes root, iproute2, 12 GB of memory and
-# half an hour. Prints a row a step.
+# an hour. Prints a row a step.
 #   [HOSTS=49] [RATE=100mbit] experiments/cluster.sh [options of experiments.cluster]
 set -euo pipefail
 CDPATH= cd -- "$(dirname "${BASH_SOURCE[0]}")/.."
