@@ -94,6 +94,7 @@ def main() -> None:
         line = mpirun_line(options.n, options.hostfile, program)
         os.execv(line[0], [line[0], "--mca", "mpi_yield_when_idle", "1", "-x", f"VECTOR_D={options.d}", *line[1:]])
     environment.apply()
+    environment.begin_start()
     from detox.wire.job import leave
 
     try:

@@ -26,7 +26,7 @@ CUDA = {
 }
 COMPILER = {"TORCHINDUCTOR_DETERMINISTIC": "1"}
 _USUAL = gc.get_threshold()
-_AT_START = 50_000
+_AT_START = (50_000, *_USUAL[1:])
 """Objects between two looks for cycles of dead ones, while what a rank imports is all that there is and stays: Python
 looks through it again and again, which was a tenth of the CPU time of a start."""
 
@@ -41,7 +41,6 @@ def settings() -> dict[str, str]:
 
 def apply() -> None:
     """Sets the variables in this process, before it imports much."""
-    gc.set_threshold(_AT_START)
     os.environ.update(settings())
     os.environ.setdefault("PYDANTIC_ERRORS_INCLUDE_URL", "0")
     for name, value in folders(dict(os.environ)).items():
@@ -120,11 +119,22 @@ def handle_signals(handler: Any) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
-def fix_torch() -> None:
-    """One thread of torch, and the same bits for the same computation: on a GPU, with `CUDA` set.
+def begin_start() -> None:
+    """Makes Python look for dead cycles rarely until end_start: for a rank, before it imports much."""
+    gc.set_threshold(*_AT_START)
 
-    The start is over then: dead cycles are looked for as usual, but not in what was imported.
-    """
+
+def end_start() -> None:
+    """Makes Python look for dead cycles as usual, but not in what there is now: what a rank needs is imported, its task
+    and model are made. Changes nothing where no start has begun, as in a process of the user's own."""
+    if gc.get_threshold() == _AT_START:
+        gc.collect()  # what is dead would stay for ever
+        gc.freeze()
+        gc.set_threshold(*_USUAL)
+
+
+def fix_torch() -> None:
+    """One thread of torch, and the same bits for the same computation: on a GPU, with `CUDA` set."""
     import torch
 
     from detox.tasks.devices import fix_gpu
@@ -133,8 +143,6 @@ def fix_torch() -> None:
     # As use_deterministic_algorithms(True), which also imports torch's compiler: a second a rank, which few tasks use.
     torch.set_deterministic_debug_mode("error")
     fix_gpu()
-    gc.freeze()
-    gc.set_threshold(*_USUAL)
 
 
 def fingerprint(device: "torch.device") -> dict[str, str | int]:

@@ -27,6 +27,7 @@ def main() -> None:
     command, *argv = sys.argv[1:] or ["--help"]
     if command in COMMANDS and COMMANDS[command].of_ranks:
         environment.hold_signals()
+        environment.begin_start()
     else:
         for number in (signal.SIGINT, signal.SIGTERM):
             if signal.getsignal(number) != signal.SIG_IGN:

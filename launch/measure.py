@@ -9,6 +9,7 @@ import numpy as np
 from detox.config import Config
 from detox.launch import failure
 from detox.launch.checkup import Check
+from detox.launch.environment import end_start
 from detox.launch.patients import Patient
 from detox.launch.ranks import read_facts, send_start
 from detox.ps.model import GlobalModel
@@ -66,6 +67,7 @@ def measure(
         checks.append(Check("red", "data on the PS", failure.in_words(error)))
     if model is not None:
         checks += _try(task, model, files, bits)
+    end_start()
     patients = _await_ready(session, config.transport.start_deadline)
     well = [patient for patient in patients if "error" not in patient.facts]
     session.expect({Kind.ECHO: ECHO_LIMIT + Pulse.BYTES})

@@ -11,7 +11,7 @@ from detox.errors.words import counted
 from detox.launch.admission import Admission
 from detox.launch.callback import Callback
 from detox.launch.console import Reporter
-from detox.launch.environment import handle_signals
+from detox.launch.environment import end_start, handle_signals
 from detox.launch.provenance import check, facts_of, place_of, workers_of
 from detox.launch.ranks import await_ready, send_start
 from detox.launch.run import Run
@@ -81,6 +81,7 @@ def run_training(
     metrics = try_out(task, model, files, bits=config.compares_bits, signs=signs, warn=reporter.warn)
     config.check_metrics(metrics)
     config.hierarchy.rehearse(config.votes, config.f, model.d)  # compiles, while the ranks load
+    end_start()
     admission = None if admit is None else admit(session, config, ranks, model, files)
     if admission is not None:
         admission.gather(config.transport.p_min or config.p, config.transport.start_deadline, reporter.say)

@@ -8,7 +8,7 @@ from detox.aggregators import shares
 from detox.config import Config
 from detox.config.adversary import create_adversary
 from detox.launch import failure
-from detox.launch.environment import fingerprint
+from detox.launch.environment import end_start, fingerprint
 from detox.launch.further import START_LIMIT, create_server
 from detox.launch.over_tcp import DIAL_LIMIT, dial
 from detox.ps.further import FurtherServer
@@ -77,6 +77,7 @@ def _run(
                 told = json.loads(start)
                 config = Config(**told["config"])
                 loaded = (start, told, config, *_load(config))
+                end_start()
         except BaseException as error:
             _ready(session, error=failure.in_words(error))
             loaded = None

@@ -1,6 +1,6 @@
 """The middle of a step: files go to their holders, and one vote on each comes back."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -132,14 +132,20 @@ class Collector:
         """Computes here the files that an audit wants; returns the seconds that it took."""
         began = self._session.clock()
         files = audit.begin(round_.step, len(round_.ballots), round_.assignment.edges)
-        for file in files:
-            self.recompute(round_, file)
+        for call in self._calls(files):
+            self.recompute(round_, call)
         return self._session.clock() - began if files else 0.0
 
-    def recompute(self, round_: Round, file: int) -> None:
-        """Computes a file here, which settles its vote, and convicts whoever claims otherwise."""
-        seed = self._files.file_seed(round_.step, file)
-        round_.decide(file, self._model.compute(self._samples[file], seed))
+    def recompute(self, round_: Round, files: Sequence[int]) -> None:
+        """Computes files here, which settles their votes, and convicts whoever claims otherwise."""
+        work = [(self._samples[file], self._files.file_seed(round_.step, file)) for file in files]
+        for file, vector in zip(files, self._model.compute_files(work), strict=True):
+            round_.decide(file, vector)
+
+    def _calls(self, files: Sequence[int]) -> Iterator[Sequence[int]]:
+        """As many at a time as the model computes together."""
+        size = self._model.files_at_once
+        return (files[begin : begin + size] for begin in range(0, len(files), size))
 
     def collect(self, round_: Round) -> np.ndarray:
         """The votes that there are when nothing more can come, or at the deadline: (m, d + b) float32."""
@@ -161,9 +167,9 @@ class Collector:
                 self._tell(Event(EventKind.MISSED, round_.step, worker) for worker in round_.ballots.unheard)
         self._inbox.note_deaths(round_.step)
         if self._on_tie == "recompute":
-            for file in round_.ballots.undecided:
+            for call in self._calls(round_.ballots.undecided):
                 if not self._stopping():
-                    self.recompute(round_, file)
+                    self.recompute(round_, call)
         self._examine(round_)
         votes, events = round_.end()
         self._tell(events)

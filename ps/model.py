@@ -11,6 +11,7 @@ from detox.ps.agreement import agree
 from detox.ps.optimizers import create_optimizer
 from detox.ps.schedule import Schedule
 from detox.tasks import FlatModel, Task
+from detox.tasks.batched import File
 from detox.tasks.computing import Computing
 from detox.tasks.devices import to_host
 from detox.tasks.metrics import as_metrics
@@ -40,6 +41,7 @@ class GlobalModel:
 
     Attributes:
         d, b, words: entries of the parameters, and of what travels with them; see FlatModel.
+        computing: how gradients are computed.
         previous: (d,), the last update, kept where the aggregation starts from it; numpy, or a tensor on a GPU.
         owners, servers: None: there is no other server.
 
@@ -66,8 +68,9 @@ class GlobalModel:
         computing: Computing | None = None,
     ) -> None:
         self._task = task
+        self.computing = computing or Computing()
         self.previous: Any = None
-        self._flat = FlatModel.build(task, seed, computing)
+        self._flat = FlatModel.build(task, seed, self.computing)
         self.d, self.b, self.words = self._flat.d, self._flat.b, self._flat.words
         self._optimizer = create_optimizer(optimizer, self._flat.trained, arguments or {"lr": 0.1})
         self._schedule = Schedule(self._optimizer, schedule, schedule_options or {}, steps=steps, warmup=warmup)
@@ -107,17 +110,25 @@ class GlobalModel:
 
     def compute(self, indices: np.ndarray, seed: int) -> np.ndarray:
         """(d + b,) float32: what an honest worker sends for this file; see FlatModel.compute."""
-        return self._flat.compute(self._task, indices, seed)
+        return self.compute_files([(indices, seed)])[0]
 
     @property
     def files_at_once(self) -> int:
         """See FlatModel."""
         return self._flat.files_at_once
 
+    def compute_files(self, files: Sequence[File]) -> list[np.ndarray]:
+        """What `compute` gives for each of the files; see FlatModel.compute_files."""
+        return self._flat.compute_files(self._task, files)
+
+    def compute_each(self, indices: np.ndarray, seed: int) -> np.ndarray:
+        """See FlatModel."""
+        return self._flat.compute_each(self._task, indices, seed)
+
     def compute_beside(self, other: np.ndarray, indices: np.ndarray, seed: int) -> np.ndarray:
         """What `compute` gives, computed as the last one of a call, behind another file."""
         others = [(other, seed + 1)] * (self.files_at_once - 1)
-        return self._flat.compute_files(self._task, [*others, (indices, seed)])[-1]
+        return self.compute_files([*others, (indices, seed)])[-1]
 
     def load(self, weights: np.ndarray) -> None:
         """Copies in (d + b,) float32."""

@@ -15,6 +15,8 @@ _SEARCH = (
     "the time, and for what the task or its model keeps from call to call (what a forward pass changes has to be a "
     "buffer)"
 )
+_APART, _APART_BFLOAT16 = 1e-3, 0.1
+"""Of its length a gradient under vmap may be from the one without: rounding in the forward pass's precision."""
 
 
 def try_out(
@@ -53,18 +55,12 @@ def try_out(
             model.load(weights)
             second, after = model.compute(indices, seed), _state(task, model)
             changed = [name for name in state if after.get(name) != state[name]]
-        beside = model.compute_beside(indices[::-1], indices, seed) if model.files_at_once > 1 else first
         if first.tobytes() != second.tobytes():
             kept = f": {_few(changed)} changed from call to call" if changed else ""
             said = f"the task is not deterministic: the same file gave other bits the second time{kept}. {_SEARCH}"
             if bits:
                 raise TaskError(f"{said}. Workers of a group would never agree")
             warn(said)
-        elif first.tobytes() != beside.tobytes():
-            raise TaskError(
-                'compute = "batched": a file has other bits beside another file than alone, so they would go by what '
-                'comes together; set compute = "each"'
-            )
         elif in_model := [name for name in changed if name.startswith("model")]:
             raise TaskError(
                 f"{in_model[0]} changes with each forward pass. An attribute is neither voted on nor in a checkpoint, "
@@ -73,6 +69,8 @@ def try_out(
             )
         elif changed:
             warn(f"with each call of the loss changes {_few(changed)}; each rank has its own, and no checkpoint has it")
+        if model.files_at_once > 1 and first.tobytes() == second.tobytes():
+            _compare_calls(model, indices, seed, first, bits=bits, warn=warn)
         if not np.isfinite(first[: model.d]).all():
             said = "the loss of the untrained model has a gradient with NaN or infinity, on the first file of step 1"
             if signs:
@@ -84,6 +82,38 @@ def try_out(
                 'not require a gradient, or leave compression.kind = "sign"'
             )
         return model.evaluate()
+
+
+def _compare_calls(
+    model: GlobalModel, indices: np.ndarray, seed: int, alone: np.ndarray, *, bits: bool, warn: Callable[[str], object]
+) -> None:
+    """Compares what batched calls give for a file, `alone` in one and beside others, and a call without vmap."""
+    if model.compute_beside(indices[::-1], indices, seed).tobytes() != alone.tobytes():
+        said = (
+            'compute = "batched": a file has other bits beside another file than alone, so they would go by what comes '
+            'together; set compute = "each"'
+        )
+        if bits:
+            raise TaskError(said)
+        warn(said)
+    each = model.compute_each(indices, seed)
+    names = [name for name, _ in model.layout]
+    reached = set(model.without_gradient(each[None], 0)) ^ set(model.without_gradient(alone[None], 0))
+    if reached:
+        raise TaskError(
+            f'compute = "batched": the loss reaches {_few([names[index] for index in sorted(reached)])} in one of '
+            "`loss` and `batch_loss` only. Under vmap a layer finds its weights as its attributes, not in a list or "
+            'a closure that holds them too; mend the model or `batch_loss`, or set compute = "each"'
+        )
+    expected, found = each[: model.d].astype(np.float64), alone[: model.d].astype(np.float64)
+    tolerance = _APART_BFLOAT16 if model.computing.autocast else _APART
+    length, apart = np.linalg.norm(expected), np.linalg.norm(found - expected)
+    if np.isfinite(length) and not apart <= tolerance * length:
+        raise TaskError(
+            f'compute = "batched": the gradient of `batch_loss` is {apart:.1e} from that of `loss`, whose length is '
+            f"{length:.1e}; it has to be the same loss of the same samples, by layers that use their own attributes as "
+            'weights. Mend it, or set compute = "each"'
+        )
 
 
 def _state(task: Task, model: GlobalModel) -> dict[str, bytes]:

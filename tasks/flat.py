@@ -176,7 +176,7 @@ class FlatModel:
     def compute_files(self, task: Task, files: Sequence[File]) -> list[np.ndarray]:
         """What `compute` gives for each of the files, which are of one size; batched, several of them in one call."""
         if self._batched is None:
-            return [self._compute(task, *file) for file in files]
+            return [self.compute_each(task, *file) for file in files]
         calls = [files[begin : begin + FILES] for begin in range(0, len(files), FILES)]
         return [vector for call in calls for vector in self._compute_batch(self._batched, task, call)]
 
@@ -185,11 +185,13 @@ class FlatModel:
         found = batched.gradients(task, files, self._computing.forward(self.device))
         self._check(before)
         self.exact.read(self._words)
-        vectors = [to_host(torch.cat([gradient, self.weights[self.d :]])) for gradient in found]
+        rest = self.weights[self.d :]  # once: on a GPU the weights are copied
+        vectors = [to_host(torch.cat([gradient, rest])) for gradient in found]
         self.write(self.d, before[self.d :])
         return vectors
 
-    def _compute(self, task: Task, indices: np.ndarray, seed: int) -> np.ndarray:
+    def compute_each(self, task: Task, indices: np.ndarray, seed: int) -> np.ndarray:
+        """What `compute` gives where a call has one file, also of a model that computes several in one."""
         before = self._begin()
         self._reached.clear()
         seed_torch(self.device, seed)

@@ -46,7 +46,7 @@ class Gradients:
         self._computed: dict[tuple[int, int, bool], tuple[np.ndarray, float]] = {}
 
     def forget(self) -> None:
-        """What was computed is of weights that are no more."""
+        """Drops gradients computed with old weights."""
         self._computed.clear()
 
     def take(self, wanted: Wanted, coming: Iterable[Wanted]) -> tuple[np.ndarray, float]:

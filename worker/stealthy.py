@@ -1,6 +1,7 @@
 """Attacks that hide among honest gradients: colluders agree on one vector, from all that they know together."""
 
 from collections import deque
+from functools import cache
 from statistics import NormalDist
 
 import numpy as np
@@ -105,6 +106,7 @@ def _strongest(k: Knowledge, start: np.ndarray, direction: np.ndarray, signs: tu
     def answer(factor: float) -> np.ndarray:
         return start + np.float32(factor) * direction
 
+    @cache  # the best is tried again
     def damage(factor: float) -> float:
         return float(np.linalg.norm(defence(answer(factor)) - truth))
 

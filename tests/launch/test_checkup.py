@@ -128,6 +128,23 @@ def test_a_ps_that_has_no_room_for_every_copy_is_red():
         assert of_memory(patients, config, size, "ps", 10**9)[0].level == level
 
 
+@pytest.mark.parametrize(("device", "gradients"), [("cpu", 48), ("cuda", 16)])
+def test_a_batched_call_takes_the_memory_of_its_16_files(device, gradients):
+    size = 4 * 11_000_000
+    each, batched = (Config(p=3, q=0, r=3, compute=compute, device=device) for compute in ("each", "batched"))
+    for more, level in ((0, "green"), (gradients, "green"), (gradients - 1, "red")):
+        ranks = [_patient(1, memory=size * (10 + more))]
+        config = batched if more else each
+        assert of_memory(ranks, config, size, "ps", 10**10)[0].level == level
+
+
+def test_a_ps_that_recomputes_batched_needs_room_beside_its_votes():
+    size = 4 * 11_000_000
+    for on_tie, gradients, level in (("drop", 48, "green"), ("drop", 47, "red"), ("recompute", 48, "red")):
+        config = Config(p=3, q=0, r=3, compute="batched", on_tie=on_tie)
+        assert of_memory([_patient(1, memory=10**11)], config, size, "ps", size * gradients)[0].level == level
+
+
 def test_memory_that_is_not_known_is_not_judged():
     assert of_memory([_patient(1, memory=0), _patient(2, memory=None)], Config(), 10**6, "ps", 0) == []
     assert of_memory([_patient(1)], Config(), 0, "ps", 10**9) == []

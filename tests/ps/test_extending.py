@@ -57,7 +57,7 @@ def serve(tmp_path, monkeypatch):
     def _serve(lies, vote, policy="never"):
         workers, scheme = Workers(RANKS, lies=lies), SCHEMES["ring"]()
         model = GlobalModel(Line(), seed=0, steps=10, arguments={"lr": 1.0})
-        model.compute = workers.compute
+        model.compute_files = workers.compute_files
         server = Server(
             workers.session, RANKS, model, workers.codec, files=Files(P, 4, 1000, 0), scheme=scheme,
             create_ballot=VOTES[vote], aggregation=Aggregation(create_hierarchy("mean"), scheme, 0, 0), ledger=ledger,

@@ -36,7 +36,7 @@ def make(tmp_path):
         workers, path = Workers(RANKS, lies=lies), tmp_path / "ledger.jsonl"
         ledgers.append(Ledger(path, RANKS, {1: "one", 2: "two"}))
         model = GlobalModel(Line(), seed=0, steps=40, arguments={"lr": 1.0})
-        model.compute = workers.compute
+        model.compute_files = workers.compute_files
         scheme = SCHEMES["fixed"](3, 0)
         quarantine = OffenceQuarantine("never", 3, 5, LATE_STEPS)
         server = Server(

@@ -33,7 +33,7 @@ def make(tmp_path):
     def _make(lies, *, lazy=False, vote="digest", q=Q, fail_closed=False, seed=0, audits=0):
         workers, scheme = Workers(RANKS, lies=lies), SCHEMES["redrawn"](3, seed, lazy=lazy)
         model = GlobalModel(Line(), seed=0, steps=1000, arguments={"lr": 1.0})
-        model.compute = workers.compute
+        model.compute_files = workers.compute_files
         ledgers.append(Ledger(tmp_path / f"{len(ledgers)}.jsonl", RANKS, {}))
         server = Server(
             workers.session, RANKS, model, workers.codec, files=Files(P // (2 if lazy else 3), 4, 1000, 0),
@@ -146,7 +146,7 @@ def scheme(tmp_path):
         """Bad votes in the whole run, and the server after it."""
         workers, groups = Schemers(needed), SCHEMES["redrawn"](3, seed, lazy=lazy)
         model = GlobalModel(Line(), seed=0, steps=1000, arguments={"lr": 1.0})
-        model.compute = workers.compute
+        model.compute_files = workers.compute_files
         ledgers.append(Ledger(tmp_path / f"schemers{len(ledgers)}.jsonl", RANKS, {}))
         bad = []
         aggregation = Aggregation(create_hierarchy("median"), groups, None, 0)

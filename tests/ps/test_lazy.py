@@ -23,15 +23,25 @@ RANKS = [1 + worker // 2 for worker in range(P)]
 UPDATE = np.array([2.5, -1])  # the mean of the honest gradients of files 0 to 3
 
 
+class Batching(GlobalModel):
+    """Says how many files it computes in a call."""
+
+    files_at_once = 1
+
+    def __init__(self, files_at_once, *args, **options):
+        super().__init__(*args, **options)
+        self.files_at_once = files_at_once
+
+
 @pytest.fixture
 def make(tmp_path):
     ledger = Ledger(tmp_path / "ledger.jsonl", RANKS, {})
 
-    def _make(lies=None, r=3, vote="digest", deadline=60.0, on_tie="drop"):
+    def _make(lies=None, r=3, vote="digest", deadline=60.0, on_tie="drop", at_once=1):
         """File j is asked of workers 2j and 2j + 1 first, then of 2j + 2, where r is 3."""
         workers, scheme = Workers(RANKS, lies=lies), SCHEMES["fixed"](r, lazy=True)
-        model = GlobalModel(Line(), seed=0, steps=10, arguments={"lr": 1.0})
-        model.compute = workers.compute
+        model = Batching(at_once, Line(), seed=0, steps=10, arguments={"lr": 1.0})
+        model.compute_files = workers.compute_files
         server = Server(
             workers.session, RANKS, model, workers.codec, files=Files(P // ((r + 1) // 2), 4, 1000, 0), scheme=scheme,
             create_ballot=VOTES[vote], aggregation=Aggregation(create_hierarchy("mean"), scheme, 0, 0), ledger=ledger,
@@ -155,6 +165,19 @@ def test_without_a_vote_of_all_holders_the_ps_computes_the_file_where_it_may(mak
     list(server.train(1, 1))
     assert np.allclose(model.weights, before - UPDATE)
     assert server.ledger.counts[2]["convicted"] == 1
+
+
+def test_files_without_a_vote_are_computed_in_one_call_where_the_model_does_so(make):
+    lies = {2: lambda v: -v, 4: lambda v: 2 * v, 6: lambda v: 3 * v}
+    calls = {}
+    for at_once in (1, 16):
+        server, _, model = make(lies, on_tie="recompute", at_once=at_once)
+        before, calls[at_once] = model.weights.copy(), []
+        compute = model.compute_files
+        model.compute_files = lambda files, compute=compute, to=calls[at_once]: to.append(len(files)) or compute(files)
+        list(server.train(1, 1))
+        assert np.allclose(model.weights, before - UPDATE)
+    assert calls == {1: [1, 1], 16: [2]}
 
 
 def test_claims_that_are_none_do_not_say_how_long_claims_take(make):

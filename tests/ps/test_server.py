@@ -33,7 +33,7 @@ def serve(
 ):
     """A server, and its model, of these workers."""
     model = GlobalModel(Line(), seed=0, steps=10, arguments={"lr": 1.0})
-    model.compute = workers.compute
+    model.compute_files = workers.compute_files
     scheme = SCHEMES[groups](r, seed)
     settings = {"q": 0, "on_tie": "drop", "deadline": 0.3, "fetch_deadline": 0.05} | settings
     server = Server(

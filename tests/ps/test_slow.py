@@ -54,7 +54,7 @@ def train(tmp_path):
         workers, scheme = Slow(seconds), SCHEMES["redrawn"](r, 5, lazy=lazy)
         workers.direct = vote == "full"
         model = GlobalModel(Line(), seed=0, steps=1000, arguments={"lr": 0.1})
-        model.compute = workers.compute
+        model.compute_files = workers.compute_files
         ledgers.append(Ledger(tmp_path / f"{len(ledgers)}.jsonl", RANKS, {}))
         for counts in ledgers[-1].counts:
             counts["withheld"] = broken

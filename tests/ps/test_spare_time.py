@@ -71,11 +71,11 @@ def test_a_server_audits_while_it_waits_and_no_step_gets_longer(tmp_path, own, l
         workers.lies = dict.fromkeys(range(9), lambda vector: -vector)
     model = GlobalModel(Line(), seed=0, steps=100, arguments={"lr": 0.1})
 
-    def compute(indices, seed):
-        workers.network.sleep(own)
-        return workers.compute(indices, seed)
+    def compute_files(files):
+        workers.network.sleep(own * len(files))
+        return workers.compute_files(files)
 
-    model.compute = compute
+    model.compute_files = compute_files
     ledger, quarantine = Ledger(tmp_path / "ledger.jsonl", ranks, {}), OffenceQuarantine("never", 3, 5, LATE_STEPS)
     server = Server(
         workers.session, ranks, model, workers.codec, files=Files(3, 4, 1000, 0), scheme=scheme,

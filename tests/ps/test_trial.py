@@ -365,3 +365,62 @@ def test_bits_that_depend_on_the_file_beside_are_refused():
     model.compute(FILES.draw(1)[0], 0)
     with pytest.raises(TaskError, match="other bits beside another file than alone"):
         try_out(Remembering(), model, Files(2, 6, 40, 0), bits=True, signs=False, warn=print)
+    said = []
+    with pytest.raises(TaskError, match="the gradient of `batch_loss` is"):  # this task's is wrong besides
+        try_out(Remembering(), model, Files(2, 6, 40, 0), bits=False, signs=False, warn=said.append)
+    assert any("other bits beside another file than alone" in line for line in said)
+
+
+class Told(Sound):
+    """A batched task, of which `loss` and `batch_loss` are the test's."""
+
+    def __init__(self, build=lambda: nn.Linear(6, 3), factor=1.0):
+        super().__init__()
+        self.build, self.factor = build, factor
+
+    def build_model(self):
+        return self.build()
+
+    def batch(self, indices, generator):
+        return self.x[indices], self.y[indices]
+
+    def batch_loss(self, model, *batch):
+        return self.factor * cross_entropy(model(batch[0]), batch[1])
+
+
+class Listing(nn.Module):
+    """Holds a weight in a list too, which is where it finds it."""
+
+    def __init__(self, also):
+        super().__init__()
+        self.lin = nn.Linear(6, 3)
+        self.listed, self.also = [self.lin.weight], also
+
+    def forward(self, x):
+        found = functional.linear(x, self.listed[0], self.lin.bias)
+        return found + self.lin(x) if self.also else found
+
+
+def tried_batched(task, autocast=False, **options):
+    model = GlobalModel(task, seed=0, steps=9, computing=Computing(autocast=autocast, batched=True))
+    try_out(task, model, FILES, **{"bits": True, "signs": False, "warn": pytest.fail, **options})
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+def test_a_batched_task_whose_two_losses_are_one_passes(autocast):
+    tried_batched(Told(lambda: nn.Sequential(nn.Linear(6, 32), nn.ReLU(), nn.Linear(32, 3))), autocast)
+
+
+@pytest.mark.parametrize(
+    ("task", "said"),
+    [
+        (Told(lambda: Listing(also=False)), "the loss reaches lin.weight in one of"),
+        (Told(lambda: Listing(also=True)), "the gradient of `batch_loss` is"),
+        (Told(factor=-1.0), "the gradient of `batch_loss` is"),
+        (Told(factor=1.01), "the gradient of `batch_loss` is"),
+    ],
+)
+@pytest.mark.parametrize("bits", [True, False])
+def test_a_batched_gradient_that_is_not_that_of_the_loss_is_refused(task, said, bits):
+    with pytest.raises(TaskError, match=said):
+        tried_batched(task, bits=bits)

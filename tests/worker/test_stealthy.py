@@ -182,6 +182,19 @@ def test_a_line_search_against_the_mean_goes_as_far_as_it_may():
     assert np.array_equal(_attack("opt_ipm", known, 50.0, rehearse=rehearse), _attack("ipm", known, 50.0))
 
 
+@pytest.mark.parametrize(("name", "aggregations"), [("opt_ipm", 33), ("opt_alie", 58)])
+def test_a_line_search_tries_its_best_factor_once(name, aggregations):
+    known = np.random.default_rng(3).standard_normal((9, 8)).astype(np.float32)
+    tried = []
+
+    def aggregate(answer):
+        tried.append(answer)
+        return known.mean(axis=0) + np.float32(np.linalg.norm(answer) < 1) * answer  # the best is not the greatest
+
+    _attack(name, known, 100.0, rehearse=lambda: aggregate)
+    assert len(tried) <= aggregations
+
+
 def test_a_line_search_without_a_defence_says_what_is_missing():
     with pytest.raises(ValueError, match="aggregation in use"):
         _attack("opt_alie", np.eye(2))
