@@ -26,9 +26,9 @@ CUDA = {
 }
 COMPILER = {"TORCHINDUCTOR_DETERMINISTIC": "1"}
 _USUAL = gc.get_threshold()
-_AT_START = (50_000, *_USUAL[1:])
-"""Objects between two looks for cycles of dead ones, while what a rank imports is all that there is and stays: Python
-looks through it again and again, which was a tenth of the CPU time of a start."""
+_AT_START = (1_000_000, *_USUAL[1:])
+"""More objects than a start makes: what a rank imports is about all that there is meanwhile, and it stays. Python
+would look through it again and again for cycles of dead ones, which was a tenth of the CPU time of a start."""
 
 
 def settings() -> dict[str, str]:
