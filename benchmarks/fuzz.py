@@ -137,7 +137,7 @@ def seeds(name: str) -> list[bytes]:
         "stream": [struct.pack("<H", 64) + one[1:] + bytes(32), struct.pack("<H", 33) + one],
         "work": [Work(bytes(32), 3, True, np.arange(4)).pack()],
         "pulse": [Pulse(1.5, 7).pack()],
-        "slices": [Slices.of(_SMALL, (1, 2, 3)).pack()],
+        "slices": [Slices.of(_SMALL, (1, 2, 3), 3).pack()],
         "question": [_QUESTION.pack(), Question(1, (bytes(32),) * 3).pack()],
         "evidence": [Evidence.answer(_SMALL, _QUESTION).pack(), Evidence.answer(_LARGE, _LIKE).pack()],
         "gradient": [bytes(codec.encode(np.ones(codec.size, np.float32))) for codec in _CODECS],

@@ -42,6 +42,7 @@ def create_server(
     session.expect(
         {
             Kind.BEGIN: LONGEST,
+            Kind.BEHIND: 0,
             Kind.STEP: 4 * (1 + len(set(ranks))),
             Kind.MISSING: 0,
             Kind.FETCH: DIGEST_BYTES,

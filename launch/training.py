@@ -190,7 +190,7 @@ def create_relays(
 def _too_few_to_relay(ranks: int, servers: int) -> str:
     if ranks == 1:
         return "transport.relay: one rank of workers has nobody to pass slices on to"
-    return f"transport.relay: {ranks} ranks of workers are fewer than {servers} servers, of which each needs one"
+    return f"transport.relay: each server needs at least one rank of workers; set servers = {ranks} or less"
 
 
 def shares_of(config: Config, model: GlobalModel) -> tuple[Share, ...]:

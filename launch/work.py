@@ -146,7 +146,7 @@ def _create_worker_rank(
         others.channel = config.fault.create_channel(others.channel, codecs, rank, ranks, abort)
         servers = Servers(session, others, shared, codecs)
         others.expect({**limits, **servers.limits})
-    limits |= {Kind.WEIGHTS: 4 * size, Kind.WORK: work, Kind.FETCH: 0, Kind.EXAMINE: Question.limit(size)}
+    limits = {**limits, Kind.WEIGHTS: 4 * size, Kind.WORK: work, Kind.FETCH: 0, Kind.EXAMINE: Question.limit(size)}
     session.expect({**limits, Kind.START: START_LIMIT, Kind.ECHO: ECHO_LIMIT, Kind.QUIT: 0})
     adversary = None
     if config.q:

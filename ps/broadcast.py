@@ -68,6 +68,8 @@ class Broadcast:
             return []  # newer weights are on their way
         if step > self._step or rank not in self._cut_for or index >= len(self._cut_for):
             return [Event(EventKind.MALFORMED, self._step, None, detail=f"there is no slice {index}", rank=rank)]
+        if (other := self._cut_for[index]) == rank:
+            return [Event(EventKind.MALFORMED, self._step, None, detail="asked for its own slice", rank=rank)]
         if (rank, index) in self._answered:
             detail = f"asked for slice {index} twice"
             return [Event(EventKind.MALFORMED, self._step, None, detail=detail, rank=rank)]
@@ -77,7 +79,6 @@ class Broadcast:
         else:
             assert self._servers is not None
             self._servers.send_again(server, rank, index)
-        other = self._cut_for[index]
         self._relays.complain(step, rank, other)
         of = tuple(worker for worker, at in enumerate(self._ranks) if at == other)
         did = "was wrong" if bytes(message.payload) == b"\1" else "did not come"

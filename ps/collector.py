@@ -109,6 +109,7 @@ class Collector:
             self._ready = {rank for rank in set(self._ranks) if self._session.sending(rank) <= (rank == self._asked)}
             self._asked = None
             if self._model.servers is not None:
+                self._ready -= self._model.servers.ask_behind()
                 self._digest = self._model.servers.digest(self._digest)
             self._broadcast.send(step, self._ready, self._out, weights)
             self._ask(round_, assignment.edges)

@@ -165,6 +165,9 @@ class FurtherServer:
             self._secret = state["secret"]
             self._share.restore(state)
             self._done(header)
+        elif header.kind == Kind.BEHIND:
+            behind = [rank for rank in sorted(set(self._ranks)) if self._workers.sending(rank)]
+            self._session.send([PS], header, np.array(behind, np.int32).tobytes())
         elif header.kind == Kind.STEP:
             count, *told = np.frombuffer(order.payload, np.int32).tolist()
             self._begin_step(header.step, told[:count], told[count:])
@@ -187,9 +190,7 @@ class FurtherServer:
         self._step = step
         self._claims.clear()
         self._settled.clear()
-        # A rank that has not yet taken the last weights would only fall further behind with these.
-        behind = {rank for rank in (*cut_for, *whole) if self._workers.sending(rank)}
-        self._outgoing.send(step, cut_for, whole, self._share.weights, behind)
+        self._outgoing.send(step, cut_for, whole, self._share.weights)
 
     def _deliver(self, message: Message) -> None:
         """Takes a share of a gradient, and tells the PS what came of it."""

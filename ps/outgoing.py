@@ -1,6 +1,6 @@
 """A server's weights on their way to the ranks: whole to each, or as slices that ranks pass on."""
 
-from collections.abc import Collection, Sequence, Set
+from collections.abc import Collection, Sequence
 from itertools import accumulate
 
 import numpy as np
@@ -25,14 +25,7 @@ class Outgoing:
         self._ends: list[int] = []  # of the slices of each server
         self._frames: dict[int, np.ndarray] = {}  # the message of each of its own, by number
 
-    def send(
-        self,
-        step: int,
-        cut_for: Sequence[int],
-        whole: Collection[int],
-        weights: np.ndarray,
-        behind: Set[int] = frozenset(),
-    ) -> None:
+    def send(self, step: int, cut_for: Sequence[int], whole: Collection[int], weights: np.ndarray) -> None:
         """Starts sending a step's weights.
 
         Args:
@@ -40,7 +33,6 @@ class Outgoing:
             cut_for: ranks that pass slices on, those of all servers, in the order of the slices.
             whole: ranks that get no slices.
             weights: (d + b,) float32, this server's; they may change after.
-            behind: ranks among these that get nothing.
         """
         by_server = divide(cut_for, self._widths) if cut_for else ()
         self._ends = list(accumulate(map(len, by_server)))
@@ -49,15 +41,14 @@ class Outgoing:
             own = by_server[self._server]
             first = self._ends[self._server] - len(own)
             # All are told first, so that nobody gets a slice of which it does not know yet that it is due.
-            told = [rank for rank in cut_for if rank not in behind]
-            self._session.send(told, Header(Kind.SLICES, step), Slices.of(weights, own).pack())
+            self._session.send(cut_for, Header(Kind.SLICES, step), Slices.of(weights, tuple(cut_for), len(own)).pack())
             for index, rank in enumerate(own):
                 part = weights[cut(weights.size, len(own), index)]
                 frame = Header(Kind.SLICE, step, file=first + index).frame(part.data.cast("B"))
-                self._session.send_frame({rank} - behind, Kind.SLICE, frame)
+                self._session.send_frame([rank], Kind.SLICE, frame)
                 self._frames[first + index] = frame
-        if told := sorted(set(whole) - behind):  # behind the slices, for which all others wait
-            self._session.send(told, Header(Kind.WEIGHTS, step), weights.data.cast("B"))
+        if whole:  # behind the slices, for which all others wait
+            self._session.send(sorted(whole), Header(Kind.WEIGHTS, step), weights.data.cast("B"))
 
     def owner(self, index: int) -> int:
         """The server of whose weights this slice is."""

@@ -47,8 +47,7 @@ class Relays:
 
     def complain(self, step: int, by: int, about: int) -> None:
         """A rank says that another's slice did not come, or was wrong."""
-        if by != about:
-            self._complaints.add((step, frozenset((by, about))))
+        self._complaints.add((step, frozenset((by, about))))
 
     @property
     def resting(self) -> frozenset[int]:

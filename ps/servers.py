@@ -64,6 +64,7 @@ class Servers:
             Kind.DELIVERED: REPORT_LIMIT,
             Kind.PART: LONGEST,
             Kind.DONE: DIGEST_BYTES,
+            Kind.BEHIND: LONGEST,
             Kind.STATE: LONGEST,
         }
 
@@ -101,6 +102,13 @@ class Servers:
     def digest(self, own: bytes) -> bytes:
         """What names the weights as they are now, from the digest of the PS's own."""
         return digest_of_all([own, *self._digests[1:]])
+
+    def ask_behind(self) -> set[int]:
+        """Ranks that have not taken all that a server has sent them."""
+        self._ask(self._ranks, Kind.BEHIND, Kind.BEHIND)
+        return {
+            rank for message in self._await(Kind.BEHIND) for rank in np.frombuffer(message.payload, np.int32).tolist()
+        }
 
     def send_weights(self, step: int, cut_for: Sequence[int], whole: Iterable[int]) -> None:
         """Has them send their weights to ranks that pass slices on, and to others whole."""

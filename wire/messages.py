@@ -64,7 +64,7 @@ class Kind(IntEnum):
     JOIN = 14
     """Worker rank to PS, first on each connection of TCP: random bytes that stay the same while its process lives."""
     SLICES = 15
-    """Server to worker rank: how its weights of a step are cut; see Slices in wire/relay.py."""
+    """Server to worker rank: how a step's weights are cut, and digests of its slices; see Slices in wire/relay.py."""
     SLICE = 16
     """Server to worker rank, and from there to the others: a slice of the weights, of which `file` is the number."""
     MISSING = 17
@@ -93,6 +93,8 @@ class Kind(IntEnum):
     """PS to a further server: what is your share; and the answer."""
     ASKED = 28
     """Further server to PS: the worker has been asked for what a FETCH is about, and has time from now on."""
+    BEHIND = 29
+    """PS to a further server: which ranks have not taken all that you have sent them; and the answer, int32 each."""
 
 
 @dataclass(frozen=True, slots=True)

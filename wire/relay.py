@@ -67,103 +67,107 @@ def cut(size: int, slices: int, index: int) -> slice:
 
 @dataclass(frozen=True, slots=True)
 class Slices:
-    """Payload of SLICES: how a server's weights are cut in a step.
+    """Payload of SLICES: how all weights are cut in a step, and what a server's slices are.
 
     Attributes:
-        ranks: slice i goes to ranks[i], which passes it on to all others of these.
-        digests: BLAKE3 of each slice.
+        ranks: slice i goes to ranks[i], which passes it on to all others of these; those of the first server first.
+        digests: BLAKE3 of each of this server's slices.
     """
 
     ranks: tuple[int, ...]
     digests: tuple[bytes, ...]
 
     @classmethod
-    def of(cls, weights: np.ndarray, ranks: tuple[int, ...]) -> "Slices":
-        """Weights, (d + b,) float32, cut for these ranks."""
-        n = len(ranks)
-        return cls(ranks, tuple(digest_of(weights[cut(weights.size, n, i)]) for i in range(n)))
+    def of(cls, weights: np.ndarray, ranks: tuple[int, ...], slices: int) -> "Slices":
+        """A server's weights, (entries,) float32, in so many slices."""
+        return cls(ranks, tuple(digest_of(weights[cut(weights.size, slices, i)]) for i in range(slices)))
 
     @classmethod
     def limit(cls, ranks: int) -> int:
         """Bytes of the payload for so many ranks."""
-        return (4 + DIGEST_BYTES) * ranks
+        return 4 + (4 + DIGEST_BYTES) * ranks
 
     def pack(self) -> bytes:
         """The payload's bytes."""
-        return b"".join(r.to_bytes(4, "little") + digest for r, digest in zip(self.ranks, self.digests, strict=True))
+        return np.array([len(self.ranks), *self.ranks], "<u4").tobytes() + b"".join(self.digests)
 
     @classmethod
     def unpack(cls, payload: bytes | memoryview) -> "Slices":
         """The inverse of pack."""
-        content, each = bytes(payload), cls.limit(1)
-        if not content or len(content) % each:
+        content = bytes(payload)
+        end = 4 + 4 * int.from_bytes(content[:4], "little")
+        digests = content[end:]
+        if end == 4 or not digests or len(digests) % DIGEST_BYTES:
             raise WireError(f"{len(content)} bytes are no SLICES")
-        parts = [content[start : start + each] for start in range(0, len(content), each)]
-        return cls(tuple(int.from_bytes(p[:4], "little") for p in parts), tuple(p[4:] for p in parts))
+        each = range(0, len(digests), DIGEST_BYTES)
+        ranks = np.frombuffer(content[4:end], "<u4").tolist()
+        return cls(tuple(ranks), tuple(digests[start : start + DIGEST_BYTES] for start in each))
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A slice among all: where it is, and from which server and rank it is due."""
+    """A slice among all: from which server and rank it is due, and where it is."""
 
     server: int
     rank: int
-    digest: bytes
     entries: slice
 
 
 class Assembly:
     """The weights of one step at one rank, as their slices come.
 
-    A slice is due from its server and from its own rank, until it is here. Late are those that have not come after 2.5
-    times what half of them took, in this step or in earlier ones; or, before so many are here, where none has come for
-    four times what this rank's own took. Each is asked for once. So no constant says how quick the links are, and a
-    minority of ranks cannot make the others seem late.
+    A slice is due from its server and from its own rank, until it is here. Each server's slices are known, and their
+    time runs, from when it has told their digests (`begin`). Late are those that have not come after 2.5 times what
+    half of them took, with the server where that took longest, in this step or in earlier ones; or, before so many are
+    here, where none has come for four times what this rank's own took, or half of them usually. Each is asked for once.
+    So no constant says how quick the links are, a slow server makes none of its ranks late, and a minority of ranks
+    cannot make the others seem late: it is no half of all servers' ranks.
 
     Args:
-        slices: how each server's weights are cut; slices are numbered through, those of the first server first.
-        rank: this rank, one of theirs.
+        ranks: that pass slices on, each the one of its place; slices are numbered through, see `divide`.
+        rank: this rank, one of them.
         widths: entries that each server owns.
-        now: seconds on a monotonic clock.
         usual: seconds that half of the slices took in earlier steps.
         first: whether no weights have come like this before.
         most: seconds that the wait for a rank may take.
 
     Attributes:
-        ranks: that pass slices on, each the one of its place.
+        ranks: as given.
         own: the index of this rank's slice.
         weights: (sum of widths,) float32; right where it is `whole`.
-        half_took: seconds that half of the slices took; infinite before.
     """
 
     def __init__(
         self,
-        slices: Sequence[Slices],
+        ranks: Sequence[int],
         rank: int,
         widths: Sequence[int],
-        now: float,
         *,
         usual: float = 0.0,
         first: bool = False,
         most: float = math.inf,
     ) -> None:
-        self._parts: list[_Part] = []
-        begin = 0
-        for server, (share, width) in enumerate(zip(slices, widths, strict=True)):
-            for index, (its, digest) in enumerate(zip(share.ranks, share.digests, strict=True)):
-                entries = cut(width, len(share.ranks), index)
-                entries = slice(begin + entries.start, begin + entries.stop)
-                self._parts.append(_Part(server, its, digest, entries))
-            begin += width
-        self.ranks = tuple(part.rank for part in self._parts)
+        self.ranks = tuple(ranks)
         self.own = self.ranks.index(rank)
-        self.weights = np.empty(begin, np.float32)
+        self.weights = np.empty(sum(widths), np.float32)
+        by_server = divide(self.ranks, widths)
+        starts = list(accumulate(widths, initial=0))
+        self._parts = [
+            _Part(server, its, slice(starts[server] + entries.start, starts[server] + entries.stop))
+            for server, some in enumerate(by_server)
+            for its, entries in zip(some, (cut(widths[server], len(some), i) for i in range(len(some))), strict=True)
+        ]
+        self._digests: dict[int, bytes] = {}  # of the slices that it has been told of
         self._missing = set(range(len(self._parts)))
+        self._left = [len(some) for some in by_server]  # slices that are missing, by server
+        self._counts = tuple(self._left)
         self._asked: set[int] = set()
         self._wrong: set[int] = set()
-        self._began = self._heard = now
+        self._began: dict[int, float] = {}  # by server
+        self._heard = 0.0
         self._usual = usual
-        self._own_took = self.half_took = math.inf  # seconds
+        self._own_took = math.inf  # seconds
+        self._halves = [math.inf for _ in widths]  # seconds that half of a server's slices took
         self._room = min(_LONG if first else _ROOM, most)
         self._long = min(_FIRST if first else _LONG, most)
         self._most = most
@@ -173,6 +177,27 @@ class Assembly:
         """Whether all slices are here."""
         return not self._missing
 
+    @property
+    def half_took(self) -> float:
+        """Seconds that half of the slices took with the server where it took longest; infinite before."""
+        return max(self._halves)
+
+    def knows(self, index: int) -> bool:
+        """Whether its server has told of this slice."""
+        return index in self._digests
+
+    def begin(self, server: int, digests: Sequence[bytes], now: float) -> None:
+        """A server has told the digests of its slices, which are due from now on.
+
+        Args:
+            server: the server.
+            digests: of its slices in order.
+            now: seconds on a monotonic clock.
+        """
+        own = [index for index, part in enumerate(self._parts) if part.server == server]
+        self._digests |= zip(own, digests, strict=True)
+        self._began[server] = self._heard = now
+
     def take(self, source: int, index: int, payload: bytes | memoryview, now: float) -> bool:
         """Takes a slice; whether it was due from this rank, and right. If not, nothing changes but what is asked for.
 
@@ -180,47 +205,52 @@ class Assembly:
             source: the rank that sent it, which may be a server.
             index: which slice the rank says it is.
             payload: its bytes.
-            now: seconds on a monotonic clock.
+            now: seconds on a monotonic clock; when its server's slices began to be due, for one that came before.
         """
-        if index not in self._missing:
+        if index not in self._missing or not self.knows(index):
             return False
         part = self._parts[index]
-        if source not in (part.server, part.rank):
+        server = part.server
+        if source not in (server, part.rank):
             return False
         place = self.weights[part.entries]
         content = np.frombuffer(payload, np.uint8)
-        if content.size != place.nbytes or digest_of(content) != part.digest:
+        if content.size != place.nbytes or digest_of(content) != self._digests[index]:
             self._wrong.add(index)
             return False
         place.view(np.uint8)[:] = content
         self._missing.discard(index)
+        self._left[server] -= 1
+        took = now - self._began[server]
         self._heard = now
         if index == self.own:
-            self._own_took = now - self._began
-        if math.isinf(self.half_took) and 2 * len(self._missing) <= len(self._parts):
-            self.half_took = now - self._began
+            self._own_took = took
+        if math.isinf(self._halves[server]) and 2 * self._left[server] <= self._counts[server]:
+            self._halves[server] = took
         return True
 
     def ask(self, now: float, dead: Set[int] = frozenset()) -> list[tuple[int, bool]]:
-        """The slices to ask the PS for now, each with whether it came and was wrong.
+        """The slices to ask the PS for now, and of each whether a wrong one has come.
 
         Args:
             now: seconds on a monotonic clock.
             dead: ranks that are lost.
         """
-        late = self._late(now)
         asked = [
             (index, index in self._wrong)
-            for index in sorted(self._missing - self._asked - {self.own})
-            if late or index in self._wrong or self.ranks[index] in dead
+            for index in sorted(self._missing & self._digests.keys() - self._asked - {self.own})
+            if index in self._wrong or self.ranks[index] in dead or self._late(self._parts[index].server, now)
         ]
         self._asked.update(index for index, _ in asked)
         return asked
 
-    def _late(self, now: float) -> bool:
+    def _late(self, server: int, now: float) -> bool:
+        """Whether this server's slices that are missing are late."""
         if self.own in self._missing:
             return False  # its server itself is not that far
         if math.isfinite(self.half_took):
             took = max(self.half_took, self._usual)
-            return now > self._began + max(self._room, min(_LATE * took, self._most))
-        return now > self._heard + max(self._long, min(_QUIET * self._own_took, self._most))
+            return now > self._began[server] + max(self._room, min(_LATE * took, self._most))
+        own = server == self._parts[self.own].server
+        took = self._own_took if own else max(self._own_took, self._usual)
+        return now > self._heard + max(self._long, min(_QUIET * took, self._most))

@@ -46,8 +46,7 @@ class Relay:
         self._rank = rank
         self._widths = widths
         self._most = math.inf if deadline == "auto" else deadline / _SHARE
-        self._step = self._told = -1
-        self._cuts: dict[int, Slices] = {}  # of the step that it was told of last, by server
+        self._step = -1
         self._assembly: Assembly | None = None
         self._first = True  # as long as no weights have begun to come like this
         self._halves = deque[float](maxlen=_STEPS)  # seconds that half of the slices took
@@ -58,15 +57,7 @@ class Relay:
 
     def take(self, message: Message) -> None:
         """Takes SLICES or SLICE of a server, or SLICE of another rank."""
-        header = message.header
-        if header is None or header.step < self._step:
-            return
-        if header.kind == Kind.SLICES and message.source < len(self._widths) and header.step > self._step:
-            self._hear(message.source, header.step, Slices.unpack(message.payload))
-        elif header.kind == Kind.SLICE and header.step > self._step:
-            self._early[message.source] = message
-        elif header.kind == Kind.SLICE:
-            self._place(message.source, header, message.payload)
+        self._take(message, self._session.clock())
 
     def overtaken(self, step: int) -> None:
         """The weights of this step have come whole: those of earlier ones are waited for no longer."""
@@ -97,28 +88,39 @@ class Relay:
             return bool(self._audience)
         return False
 
-    def _hear(self, server: int, step: int, slices: Slices) -> None:
-        """Learns how a server's weights are cut; once it knows of all of them, slices of that step are due."""
-        if step > self._told:
-            self._told, self._cuts = step, {}
-        if step == self._told:
-            self._cuts[server] = slices
-            if len(self._cuts) == len(self._widths):
-                self._begin(step, [self._cuts[server] for server in range(len(self._widths))])
+    def _take(self, message: Message, now: float) -> None:
+        header, source = message.header, message.source
+        if header is None or header.step < self._step:
+            return
+        if header.kind == Kind.SLICES and source < len(self._widths):
+            self._hear(source, header.step, Slices.unpack(message.payload), now)
+        elif header.kind == Kind.SLICE and self._untold(header):
+            self._early[source] = message
+        elif header.kind == Kind.SLICE:
+            self._place(source, header, message.payload, now)
 
-    def _begin(self, step: int, slices: Sequence[Slices]) -> None:
-        self._step, self._began, self._audience = step, self._session.clock(), []
-        usual = max(self._halves, default=0.0)
-        self._assembly = Assembly(
-            slices, self._rank, self._widths, self._began, usual=usual, first=self._first, most=self._most
-        )
-        self._first = False
+    def _untold(self, header: Header) -> bool:
+        """Whether a slice came before its server's SLICES."""
+        return header.step > self._step or (self._assembly is not None and not self._assembly.knows(header.file))
+
+    def _hear(self, server: int, step: int, slices: Slices, now: float) -> None:
+        """Learns how weights are cut; from now on this server's slices of that step are due."""
+        if step > self._step:
+            usual = max(self._halves, default=0.0)
+            self._step, self._began, self._audience = step, now, []
+            self._assembly = Assembly(
+                slices.ranks, self._rank, self._widths, usual=usual, first=self._first, most=self._most
+            )
+            self._first = False
+        if self._assembly is None:
+            return
+        self._assembly.begin(server, slices.digests, now)
         early, self._early = self._early, {}
         for message in early.values():
-            self.take(message)
+            self._take(message, now)
 
-    def _place(self, source: int, header: Header, payload: memoryview) -> None:
-        assembly, now = self._assembly, self._session.clock()
+    def _place(self, source: int, header: Header, payload: memoryview, now: float) -> None:
+        assembly = self._assembly
         if assembly is None or not assembly.take(source, header.file, payload, now):
             return
         if header.file == assembly.own:
@@ -127,5 +129,6 @@ class Relay:
             self._neighbours.send(self._audience, header, payload)
         if assembly.whole:
             self._whole, self._assembly = (self._step, assembly.weights), None
-            self._halves.append(assembly.half_took)
+            if assembly.half_took:
+                self._halves.append(assembly.half_took)
             self._until = now + max(_MOMENT, now - self._began)

@@ -108,7 +108,7 @@ def test_slices_of_two_servers_are_relayed_and_what_is_spoiled_comes_of_its_own(
 
 def test_fewer_ranks_than_servers_get_their_weights_whole_and_it_is_said(run, of_honest_ones):
     job = run(4, "--q", "0", "--transport.relay", "relay")
-    assert "transport.relay: 2 ranks of workers are fewer than 4 servers, of which each needs one" in job.text
+    assert "transport.relay: each server needs at least one rank of workers; set servers = 2 or less" in job.text
     assert weights(job) == of_honest_ones
 
 

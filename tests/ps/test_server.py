@@ -125,6 +125,35 @@ def test_a_group_without_a_majority_ends_at_the_deadline_and_is_dropped(make):
     assert server.outcomes == {"unanimous": 2, "none": 1}
 
 
+class OneServerMore:
+    """Stands for a further server that says which ranks have not taken what it sent them."""
+
+    def __init__(self, *behind):
+        self._behind = list(behind)
+
+    def ask_behind(self):
+        return self._behind.pop(0)
+
+    def digest(self, own):
+        return own
+
+    def fetch(self, step, asked):
+        assert not list(asked)
+
+    def confirmed(self, step):
+        return []
+
+    reports = confirmed
+
+
+def test_who_is_behind_at_a_further_server_gets_nothing_in_this_step_of_any(make):
+    server, workers, model = make()
+    model.servers = OneServerMore({2}, set())
+    list(server.train(1, 2))
+    ranks = {step: {RANKS[header.worker] for header, _ in workers.work if header.step == step} for step in (1, 2)}
+    assert ranks == {1: {1, 3}, 2: {1, 2, 3}}
+
+
 def test_the_dead_are_not_waited_for_at_all(make):
     server, workers, _ = make({w: lambda v: None for w in (0, 1, 2)}, deadline=30)
     workers.network.kill(1)

@@ -69,6 +69,20 @@ def test_a_server_that_does_not_pass_a_question_on_is_lost(servers, server, netw
         servers.confirmed(2)
 
 
+def test_who_is_behind_at_a_server_is_asked_before_each_step(network):
+    session = network.session(0, [1, 2])
+    servers = Servers(session, [Share(0, 4, 12), Share(4, 8, 12), Share(8, 12, 12)], SILENCE)
+    session.expect(servers.limits, asked=servers.limits)
+    behind = {1: [[7], []], 2: [[5, 7], []]}
+
+    def answer(rank, message):
+        channels[rank].send([0], message.header, np.array(behind[rank].pop(0), np.int32).tobytes())
+
+    channels = {rank: network.channel(rank, [0], lambda message, rank=rank: answer(rank, message)) for rank in behind}
+    assert servers.ask_behind() == {5, 7}
+    assert servers.ask_behind() == set()
+
+
 class Weights:
     """A share of the model that stays as it is."""
 
@@ -99,7 +113,7 @@ def further(network):
     said, others, codec = [], Network(), Codec(4)
     ps = network.channel(0, [1], said.append)
     session, workers = network.session(1, [0]), others.session(1, [2, 3])
-    session.expect(dict.fromkeys((Kind.STEP, Kind.FETCH, Kind.UPDATE, Kind.PART, Kind.SUM), 2**10))
+    session.expect(dict.fromkeys((Kind.STEP, Kind.BEHIND, Kind.FETCH, Kind.UPDATE, Kind.PART, Kind.SUM), 2**10))
     peers = Peers(session, workers, 4, 8, SILENCE)
     further = FurtherServer(
         session,
@@ -131,6 +145,16 @@ def test_a_server_says_when_it_has_asked_and_tells_of_each_answer_that_comes(fur
         channel.send([1], Header(Kind.GRADIENT, 1, worker, 0), further.codec.encode(share))
     further.serve()
     assert [(m.header.worker, Verdict(m.payload[0])) for m in further.said] == [(0, Verdict.RIGHT), (1, Verdict.UNREAD)]
+
+
+def test_a_server_says_which_ranks_have_not_taken_what_it_sent(further):
+    further.crowd.channel(3, [1])  # takes nothing
+    further.ps.send([1], Header(Kind.STEP, 1), np.array([0, 2, 3], np.int32).tobytes())
+    further.ps.send([1], Header(Kind.BEHIND, 1))
+    further.serve()
+    (answer,) = further.said
+    assert answer.header == Header(Kind.BEHIND, 1)
+    assert np.frombuffer(answer.payload, np.int32).tolist() == [3]
 
 
 def test_orders_may_overtake_each_other_and_workers_are_heard_meanwhile(further, network):

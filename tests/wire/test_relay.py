@@ -13,7 +13,7 @@ from detox.wire.relay import FROM_BYTES, FROM_RANKS, Assembly, Slices, cut, divi
 PS = 0
 RANKS = (1, 2, 3, 4, 5)
 WEIGHTS = np.arange(23, dtype=np.float32)
-CUT = Slices.of(WEIGHTS, RANKS)
+CUT = Slices.of(WEIGHTS, RANKS, 5)
 
 
 def content(index):
@@ -21,7 +21,9 @@ def content(index):
 
 
 def assembly(rank=1, now=0.0, **options):
-    return Assembly([CUT], rank, [WEIGHTS.size], now, **options)
+    parts = Assembly(RANKS, rank, [WEIGHTS.size], **options)
+    parts.begin(PS, CUT.digests, now)
+    return parts
 
 
 @given(st.integers(0, 200), st.integers(2, 50))
@@ -53,8 +55,9 @@ def test_slices_of_two_servers_make_the_weights_each_from_its_own_server_or_rank
     widths, ranks = (16, 7), (2, 3, 4, 5, 6, 7, 8)
     shares = np.split(WEIGHTS, [16])
     parts = divide(ranks, widths)
-    cuts = [Slices.of(share, some) for share, some in zip(shares, parts, strict=True)]
-    whole = Assembly(cuts, 4, widths, 0.0)
+    whole = Assembly(ranks, 4, widths)
+    for server, (share, some) in enumerate(zip(shares, parts, strict=True)):
+        whole.begin(server, Slices.of(share, ranks, len(some)).digests, 0.0)
     assert (whole.ranks, whole.own) == (ranks, 2)
     for index in order:
         server = 0 if index < len(parts[0]) else 1
@@ -77,6 +80,13 @@ def test_how_weights_are_cut_arrives_as_it_was_sent(parts):
 def test_bytes_of_another_length_are_no_slices(size):
     with pytest.raises(WireError, match=f"{size} bytes are no SLICES"):
         Slices.unpack(bytes(size))
+
+
+def test_bytes_that_say_more_ranks_than_there_are_are_no_slices():
+    content = CUT.pack()
+    for wrong in (content[:-1], content[:24], b"\xff" * 4 + content[4:]):
+        with pytest.raises(WireError, match="are no SLICES"):
+            Slices.unpack(wrong)
 
 
 @given(st.permutations(range(5)))
@@ -176,6 +186,70 @@ def test_the_first_weights_have_longer_but_never_longer_than_a_step_allows():
             parts.take(PS, index, content(index), 0.01)
         assert parts.ask(late - 0.01) == [], (first, most)
         assert [index for index, _ in parts.ask(late + 0.01)] == [3, 4], (first, most)
+
+
+WIDTHS, OF_TWO = (12, 12), tuple(range(2, 10))  # four slices of each of two servers
+SHARES = np.arange(24, dtype=np.float32).reshape(2, 12)
+
+
+def of_two(**options):
+    return Assembly(OF_TWO, 2, WIDTHS, **options)
+
+
+def begin(parts, server, now):
+    parts.begin(server, Slices.of(SHARES[server], OF_TWO, 4).digests, now)
+
+
+def take(parts, *indices, now):
+    """The slices of these numbers, each of its rank, but the first of its server."""
+    for index in indices:
+        source = OF_TWO[index] if index else PS
+        assert parts.take(source, index, SHARES.reshape(8, 3)[index].tobytes(), now)
+
+
+@given(st.floats(0, 99), st.floats(1, 99))
+def test_a_server_that_is_late_and_slow_makes_none_of_its_ranks_late(late, times):
+    parts = of_two()
+    begin(parts, 0, 0.0)
+    take(parts, 0, 1, 2, 3, now=0.08)
+    assert parts.ask(late) == []
+    begin(parts, 1, late + 0.08)
+    for place, index in enumerate((4, 5, 6, 7), 1):  # one by one over its link
+        now = late + 0.08 + min(0.08 * times, 1.9) * place
+        assert parts.ask(now) == []
+        take(parts, index, now=now)
+    assert parts.whole
+
+
+def test_where_half_came_too_early_the_other_server_says_what_is_late():
+    parts = of_two()
+    begin(parts, 0, 0.0)
+    take(parts, 0, 1, 2, 3, now=1.0)
+    begin(parts, 1, 1.0)
+    take(parts, 4, 5, now=1.0)
+    assert parts.half_took == 1.0
+    assert parts.ask(3.4) == []
+    assert parts.ask(3.6) == [(6, False), (7, False)]
+
+
+def test_a_minority_that_is_all_but_one_of_a_servers_ranks_makes_that_one_no_later():
+    parts = of_two()
+    begin(parts, 0, 0.0)
+    begin(parts, 1, 0.0)
+    take(parts, 0, now=0.5)
+    take(parts, 4, 5, 6, now=0.5)  # three of eight, as quick as can be
+    take(parts, 1, now=4.0)
+    assert parts.ask(9.9) == []
+    assert parts.ask(10.1) == [(2, False), (3, False), (7, False)]
+
+
+def test_slices_of_a_server_that_has_not_told_of_them_are_not_taken_nor_asked_for():
+    parts = of_two()
+    begin(parts, 0, 0.0)
+    take(parts, 0, 1, 2, 3, now=1.0)
+    assert not parts.knows(4)
+    assert not parts.take(1, 4, SHARES[1][:3].tobytes(), 1.0)
+    assert parts.ask(1e6, dead=set(OF_TWO)) == []
 
 
 def test_slices_pay_from_some_ranks_and_a_mebibyte_on():
