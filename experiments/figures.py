@@ -156,10 +156,11 @@ def byzshield() -> "Figure":
         of_one = [row for row in rows if row["p"] == p]
         names = [name for name in ASSIGNMENTS if any(row["name"] == name for row in of_one)]
         for kind, (label, colour, marker) in _OF_ATTACKS.items():
-            found = {row["name"]: 100 * float(row["test_accuracy"]) for row in of_one if row["attack.kind"] == kind}
-            if found:
-                places = [names.index(name) for name in found]
-                axes.plot(list(found.values()), places, marker, color=colour, markersize=8, label=label)
+            of_kind = [row for row in of_one if row["attack.kind"] == kind]
+            if of_kind:  # one marker a seed
+                places = [names.index(row["name"]) for row in of_kind]
+                found = [100 * float(row["test_accuracy"]) for row in of_kind]
+                axes.plot(found, places, marker, color=colour, markersize=8, alpha=0.7, label=label)
         axes.set_yticks(range(len(names)), [ASSIGNMENTS[name] for name in names])
         axes.invert_yaxis()
         axes.margins(y=0.12)
