@@ -7,10 +7,11 @@ CDPATH= cd -- "$(dirname "${BASH_SOURCE[0]}")/.."
 . launch/install.sh
 install_detox local,plot
 
-# One rank per core besides the PS is enough here: a rank hosts several workers.
+# One rank per core besides the PS is enough here: a rank hosts several workers. The draws are secret elsewhere; here
+# everybody is to see the same numbers.
 train() {
   detox-ps launch -n 3 experiments/digits.toml --output runs/demo --progress lines --log-every 50 --eval-every 20 \
-    --steps 200 --batch-size 2 --attack.kind opt_alie --attack.knowledge omniscient "$@"
+    --steps 200 --batch-size 2 --attack.kind opt_alie --attack.knowledge omniscient --secret-seed 7 "$@"
 }
 
 train --name mean       --r 1 --aggregator.name mean --aggregator.f 0

@@ -64,7 +64,7 @@ ATTACKS: dict[str, AttackKind] = {
     "label_flip": AttackKind(label_flip, data=lambda task: task.flipped()),
     "alie": AttackKind(alie, None, colludes=True),
     "ipm": AttackKind(ipm, 0.1, colludes=True),
-    "opt_alie": AttackKind(opt_alie, 100.0, colludes=True),
+    "opt_alie": AttackKind(opt_alie, 100.0, colludes=True, remembers=True),
     "opt_ipm": AttackKind(opt_ipm, 100.0, colludes=True),
     "min_max": AttackKind(min_max, colludes=True),
     "min_sum": AttackKind(min_sum, colludes=True),

@@ -31,10 +31,16 @@ def ipm(k: Knowledge) -> np.ndarray:
 
 
 def opt_alie(k: Knowledge) -> np.ndarray:
-    """`mu + a * sigma`, with the a from `-scale` to `scale` that moves the aggregate in use the farthest (idea:
-    Shejwalkar, Houmansadr 2021, NDSS).
+    """`mu + a * sigma`, with the a, of either sign, up to `scale` that moves the aggregate in use the farthest; its
+    sign is that of the first step (idea: Shejwalkar, Houmansadr 2021, NDSS).
+
+    What goes to one side adds up over steps; what changes its side cancels out.
     """
-    return _strongest(k, k.known.mean(axis=0), k.known.std(axis=0), signs=(1, -1))
+    mean, sigma = k.known.mean(axis=0), k.known.std(axis=0)
+    side = k.memory.get("side")
+    factor = _strongest(k, mean, sigma, signs=(1, -1) if side is None else (side,))
+    k.memory.setdefault("side", int(np.copysign(1, factor)))
+    return mean + np.float32(factor) * sigma
 
 
 def opt_ipm(k: Knowledge) -> np.ndarray:
@@ -42,7 +48,7 @@ def opt_ipm(k: Knowledge) -> np.ndarray:
     2021, NDSS).
     """
     mean = k.known.mean(axis=0)
-    return _strongest(k, np.zeros_like(mean), -mean)
+    return np.float32(-_strongest(k, np.zeros_like(mean), -mean)) * mean
 
 
 def min_max(k: Knowledge) -> np.ndarray:
@@ -93,8 +99,8 @@ def delayed(k: Knowledge) -> np.ndarray:
     return past[0].copy()
 
 
-def _strongest(k: Knowledge, start: np.ndarray, direction: np.ndarray, signs: tuple[int, ...] = (1,)) -> np.ndarray:
-    """`start + a * direction`, with the a that moves the aggregate farthest from the mean of the known gradients.
+def _strongest(k: Knowledge, start: np.ndarray, direction: np.ndarray, signs: tuple[int, ...] = (1,)) -> float:
+    """The a with which `start + a * direction` moves the aggregate farthest from the mean of the known gradients.
 
     Of 25 factors from `scale` down by the root of 2, with each of the signs, and then eight between the neighbours of
     the best: the damage to some rules has several peaks, and cliffs.
@@ -103,17 +109,14 @@ def _strongest(k: Knowledge, start: np.ndarray, direction: np.ndarray, signs: tu
         raise ValueError("a line search needs the aggregation in use: Knowledge.rehearse")
     defence, truth = k.rehearse(), k.gradients.mean(axis=0)
 
-    def answer(factor: float) -> np.ndarray:
-        return start + np.float32(factor) * direction
-
     @cache  # the best is tried again
     def damage(factor: float) -> float:
-        return float(np.linalg.norm(defence(answer(factor)) - truth))
+        return float(np.linalg.norm(defence(start + np.float32(factor) * direction) - truth))
 
     sizes = k.scale * 2.0 ** np.arange(-12, 0.5, 0.5)
     best = max((sign * size for sign in signs for size in sizes), key=damage)
     between = np.linspace(best / 2**0.5, min(best * 2**0.5, np.copysign(k.scale, best), key=abs), 8)
-    return answer(max([best, *between], key=damage))
+    return float(max([best, *between], key=damage))
 
 
 def _mean_and_perturbation(k: Knowledge) -> tuple[np.ndarray, np.ndarray]:

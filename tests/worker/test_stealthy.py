@@ -176,6 +176,16 @@ def test_opt_alie_goes_to_the_side_on_which_the_aggregate_gives_way(side):
     assert side * float((sent - mean) @ sigma) >= 3
 
 
+def test_opt_alie_stays_on_the_side_of_the_first_step():
+    rng, memory = np.random.default_rng(2), {}
+    for side in (-1, 1, -1):
+        known = rng.standard_normal((9, 8)).astype(np.float32)
+        sigma, mean = known.std(axis=0), known.mean(axis=0)
+        rehearse = lambda: lambda answer: mean + np.clip(side * (answer - mean) @ sigma, -1, 3) * sigma  # noqa: B023, E731
+        sent = _attack("opt_alie", known, 10.0, rehearse=rehearse, memory=memory)
+        assert float((sent - mean) @ sigma) < 0
+
+
 def test_a_line_search_against_the_mean_goes_as_far_as_it_may():
     known = np.random.default_rng(2).standard_normal((5, 8)).astype(np.float32)
     rehearse = lambda: lambda answer: np.vstack([known, answer]).mean(axis=0)  # noqa: E731
