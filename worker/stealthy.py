@@ -40,7 +40,8 @@ def opt_alie(k: Knowledge) -> np.ndarray:
     side = k.memory.get("side")
     factor = _strongest(k, mean, sigma, signs=(1, -1) if side is None else (side,))
     k.memory.setdefault("side", int(np.copysign(1, factor)))
-    return mean + np.float32(factor) * sigma
+    moved: np.ndarray = mean + np.float32(factor) * sigma
+    return moved
 
 
 def opt_ipm(k: Knowledge) -> np.ndarray:
@@ -48,7 +49,8 @@ def opt_ipm(k: Knowledge) -> np.ndarray:
     2021, NDSS).
     """
     mean = k.known.mean(axis=0)
-    return np.float32(-_strongest(k, np.zeros_like(mean), -mean)) * mean
+    reflected: np.ndarray = np.float32(-_strongest(k, np.zeros_like(mean), -mean)) * mean
+    return reflected
 
 
 def min_max(k: Knowledge) -> np.ndarray:
