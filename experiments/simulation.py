@@ -79,7 +79,7 @@ def simulate(config: Config, task: Task) -> dict[str, Any]:
         task: its task, which has the score "accuracy".
 
     Raises:
-        ConfigError: the config has a field that cannot be simulated.
+        ConfigError: the config has a field that cannot be simulated, or the task no accuracy.
     """
     check(config)
     model = config.create_model(task)
@@ -125,7 +125,12 @@ def simulate(config: Config, task: Task) -> dict[str, Any]:
             update, buffers = aggregation.aggregate(step, of_all, config.q, model)
             aggregation.apply(of_all, config.q, update, buffers, model)
         if step % config.eval_every == 0 or step == config.steps:
-            accuracy[step] = model.evaluate()["accuracy"]
+            scores = model.evaluate()
+            if "accuracy" not in scores:
+                raise ConfigError(
+                    f"task = {config.task!r}: it has {sorted(scores)} and no accuracy, of which the table is"
+                )
+            accuracy[step] = scores["accuracy"]
     return {"accuracy": accuracy, "bad": bad / (config.steps * config.votes), "digest": model.digest}
 
 
@@ -190,7 +195,10 @@ def main() -> None:
         def compute(run: str, config: Config = config, task: Task = tasks[key]) -> dict[str, Any]:
             return simulate(config, task)
 
-        result = kept(compute, Path("runs") / name, options.resume, run=config.identity)
+        try:
+            result = kept(compute, Path("runs") / name, options.resume, run=config.identity)
+        except ConfigError as error:
+            sys.exit(f"simulation: {error}")
         rows.setdefault(name, []).append(row(config, result))
         print(json.dumps(rows[name][-1]), flush=True)
         write_csv(rows[name], Path("runs") / f"{name}.csv")

@@ -28,9 +28,12 @@ def write_byzfl(runs: Sequence[FinishedRun], folder: Path) -> None:
         folder: where to; it is made.
 
     Raises:
-        UserError: the runs are no full grid, or are not of one task, model and length.
+        UserError: an accuracy is missing, or the runs are no full grid, or are not of one task, model and length.
         OSError: something cannot be written.
     """
+    for run in runs:
+        if any(of.scores.get("accuracy") is None for of in run.scores):
+            raise UserError(f"--byzfl: {run.config.folder.name} has an evaluation without an accuracy; leave it out")
     cells = [_cell(run.config) for run in runs]
     text = json.dumps(_grid(cells, runs), indent=4)
     folder.mkdir(parents=True, exist_ok=True)
@@ -43,7 +46,7 @@ def write_byzfl(runs: Sequence[FinishedRun], folder: Path) -> None:
         key = config.task, config.model
         tasks[key] = tasks.get(key) or config.create_task()
         untrained = config.create_model(tasks[key]).evaluate()["accuracy"]
-        scores = [untrained, *(of.scores.get("accuracy") or 0.0 for of in run.scores)]
+        scores = [untrained, *(of.scores["accuracy"] for of in run.scores)]
         line = ",".join(f"{score:.4f}" for score in scores)
         (own / f"test_accuracy_tr_seed_{cell['seed']}_dd_seed_0.txt").write_text(line + "\n", encoding="utf-8")
 

@@ -3,6 +3,7 @@
 import copy
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import MagicMock
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from detox.config import ConfigError
+from detox.errors import UserError
 from detox.launch import main
 from detox.launch.from_byzfl import byzfl_configs
 from detox.reports.byzfl import write_byzfl
@@ -106,6 +108,9 @@ def test_byzfl_draws_our_runs(here, tmp_path, monkeypatch):
             assert job.status == 0, job.text
             runs.append(FinishedRun.read(job.run))
     write_byzfl(runs, tmp_path / "results")
+    unscored = replace(runs[0], metrics=[line | dict.fromkeys(line.keys() & {"accuracy"}) for line in runs[0].metrics])
+    with pytest.raises(UserError, match="without an accuracy"):
+        write_byzfl([unscored, *runs[1:]], tmp_path / "unscored")
     heatmap = MagicMock()
     monkeypatch.setattr(evaluate_results.sns, "heatmap", heatmap, raising=False)
     monkeypatch.setattr(evaluate_results.plt, "savefig", lambda *_, **__: None)
