@@ -7,9 +7,12 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def over_chunks(work: Callable[[int, int], T], d: int, size: int, threads: int) -> Iterator[T]:
-    """Yield ``work(start, stop)`` for each chunk of `size` of d columns, in the chunks' order."""
-    bounds = [(start, min(start + size, d)) for start in range(0, d, size)]
+def over_chunks(
+    work: Callable[[int, int], T], d: int, size: int, threads: int, block: int | None = None
+) -> Iterator[T]:
+    """Yield ``work(start, stop)`` for each chunk of `size` of d columns in a block of them, in their order."""
+    ends = [(begin, min(begin + block, d)) for begin in range(0, d, block)] if block else [(0, d)]
+    bounds = [(start, min(start + size, end)) for begin, end in ends for start in range(begin, end, size)]
     if threads == 1 or len(bounds) == 1:
         yield from (work(*b) for b in bounds)
     else:

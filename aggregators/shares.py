@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from detox.aggregators.errors import AggregatorError
-from detox.aggregators.stored import BLOCK
+from detox.aggregators.stored import block_of
 
 NARROWEST = 64
 """Columns of a gradient in a share, at least: every kernel takes as many."""
@@ -49,14 +49,16 @@ def shares(d: int, b: int, servers: int) -> tuple[Share, ...]:
     if found is None:
         most = next(s for s in range(servers - 1, 0, -1) if _cut(d, b, s) is not None)
         raise AggregatorError(
-            f"servers = {servers}: each owns whole blocks of {BLOCK} parameters, and d = {d} are enough for {most}"
+            f"servers = {servers}: each owns whole blocks of {block_of(d)} parameters, and d = {d} are enough for "
+            f"{most}"
         )
     return found
 
 
 def _cut(d: int, b: int, servers: int) -> tuple[Share, ...] | None:
     """The shares, as equal as blocks can be; None where one would be too narrow."""
-    borders = [0, *(BLOCK * round(d * k / servers / BLOCK) for k in range(1, servers)), d]
+    block = block_of(d)
+    borders = [0, *(block * round(d * k / servers / block) for k in range(1, servers)), d]
     widths = [end - begin for begin, end in pairwise(borders)]
     if servers > 1 and min(widths) < NARROWEST:
         return None

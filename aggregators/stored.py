@@ -1,5 +1,6 @@
 """The (n, d) votes where they lie: which rows are meant, and how their columns are read, chunk by chunk."""
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, Self
 
@@ -12,20 +13,31 @@ from detox.aggregators.errors import AggregatorError
 
 CHUNK = 1 << 22
 """Elements that an operation copies at a time."""
-BLOCK = 1 << 18
-"""Columns that are summed over before anything is added to the sum: owners of votes by columns own whole blocks, and so
-have the bits of one owner of all. The last block may have fewer."""
-SLAB = BLOCK
+BLOCK = 1 << 17
+"""About as many columns of a long vector are a block, and a quarter of them at least: see `block_of`."""
+BLOCKS = 24
+"""Of long vectors: a multiple of it, so that 2, 3, 4, 6, 8, 12 and 24 owners have equally many."""
+SLAB = 1 << 18
 """Columns of a slab: its results stay in the cache until they are used."""
 NARROWEST = 16
 """Columns that the kernels need at least."""
+
+
+def block_of(width: int) -> int:
+    """Columns that are summed over before anything is added to the sum, for vectors of that width.
+
+    Owners of votes by columns own whole blocks, and so have the bits of one owner of all. A multiple of 16; the last
+    block may have fewer.
+    """
+    blocks = BLOCKS * max(1, round(width / BLOCKS / BLOCK))
+    return max(BLOCK // 4, 16 * math.ceil(width / blocks / 16))
 
 
 class Owners(Protocol):
     """Those that have the columns of the votes between them: each runs the same rule on its own columns.
 
     Attributes:
-        begin: the first column that is here; a multiple of BLOCK.
+        begin: the first column that is here, where a block begins (`block_of`).
         width: columns of all owners together.
     """
 
@@ -47,6 +59,7 @@ class Stored:
 
     Attributes:
         width: columns, those of other owners among them.
+        block: columns of a block, see `block_of`.
     """
 
     def __init__(self, x: Array, threads: int = 1, index: Index | None = None, owners: Owners | None = None) -> None:
@@ -59,6 +72,7 @@ class Stored:
         self.n, self.d = len(self.index), x.shape[1]
         self.owners = owners
         self.width = self.d if owners is None else owners.width
+        self.block = block_of(self.width)
         self._at = self.xp.asarray(self.index, device=self.device)
         self._whole = np.array_equal(self.index, np.arange(len(x)))
 
@@ -118,8 +132,7 @@ class Stored:
         return part if self._whole else self.xp.take(part, self._at, axis=0)
 
     def _chunks(self, work: Any) -> Any:
-        size = max(1, min(CHUNK // self.n, BLOCK))
-        return over_chunks(work, self.d, 1 << (size.bit_length() - 1), self.threads)  # parts of a block
+        return over_chunks(work, self.d, max(1, CHUNK // self.n), self.threads, self.block)
 
     def _total(self, parts: Iterable[Floats], shape: tuple[int, ...]) -> Floats:
         """The sum of what each chunk comes to, of that shape, in the order of their columns, whoever has them."""

@@ -14,11 +14,9 @@ from detox.aggregators.chunks import T, over_chunks
 from detox.aggregators.kernels import gram, linear, order
 from detox.aggregators.kernels.vectors import LANES
 from detox.aggregators.rows import Rows
-from detox.aggregators.stored import BLOCK, NARROWEST, Owners
+from detox.aggregators.stored import NARROWEST, Owners
 from detox.errors import DetoxError
 
-COLUMNS = 1 << 16
-"""Columns in a chunk: a multiple of every kernel's tile and a part of a block, few enough to balance the threads."""
 MOST_ROWS = 512
 """Rows for which kernels are written; above, sorting networks and unrolled sums grow too long."""
 
@@ -81,7 +79,7 @@ class FastRows(Rows):
             return result
 
         with np.errstate(all="ignore"):
-            return list(over_chunks(products, self.d, BLOCK, self.threads))  # each has to find its point first
+            return list(self._chunks(products))
 
     @or_plainly
     def squared_norms_parts(self) -> list[Floats]:
@@ -179,7 +177,7 @@ class FastRows(Rows):
             pass
 
     def _chunks(self, work: Callable[[int, int], T]) -> Iterator[T]:
-        return over_chunks(work, self.d, COLUMNS, self.threads)
+        return over_chunks(work, self.d, self.block, self.threads)
 
     def _same(self, v: Array) -> npt.NDArray[Any]:
         """A vector (d,) in the votes' dtype, contiguous."""

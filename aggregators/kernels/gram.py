@@ -7,7 +7,6 @@ columns; where it turns out to be far from the centre, the chunk is done again i
 scaled by a power of two where its values are so large or small that their products leave float32's range.
 """
 
-import functools
 from typing import Any
 
 import numpy as np
@@ -170,31 +169,44 @@ def _less(context: Any, kind: Any, address: Any, point: Any, at: Any, width: Any
 def gram(kind: Any, addresses: Any, start: int, stop: int) -> npt.NDArray[np.float64]:
     """Inner products (n, n), float64, of the rows less a point among them, over columns start .. stop."""
     point = _medians(precise(kind, addresses, start, min(start + TILE, stop))).argmin()
-    g = 4 * _symmetric(_about(kind, addresses, start, stop, addresses[point]), addresses.size)
+    g: npt.NDArray[np.float64] = 4 * _about(kind, addresses, start, stop, addresses[point])
     medians = _medians(g)
     if np.isfinite(medians[point]) and medians[point] <= FAR * medians.min():
         return g
-    return precise(kind, addresses, start, stop)
-
-
-@np.errstate(all="ignore")
-def _medians(g: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Each row's median squared distance to the others, (n,); infinite for one with a NaN."""
-    norms = np.diagonal(g)
-    squares = norms[:, None] + norms[None, :] - 2 * g
-    squares = np.where(np.isfinite(squares), np.maximum(squares, 0), np.inf)
-    middle = len(g) // 2
-    return np.where(np.isfinite(norms), np.partition(squares, middle, axis=1)[:, middle], np.inf)
-
-
-def precise(kind: Any, addresses: Any, start: int, stop: int) -> npt.NDArray[np.float64]:
-    """Inner products (n, n) of the rows, over columns start .. stop, all in float64."""
-    return _symmetric(_precise(kind, addresses, start, stop), addresses.size)
+    return precise(kind, addresses, start, stop)  # type: ignore[no-any-return]
 
 
 @compiled
-def _precise(kind: Any, addresses: Any, start: int, stop: int) -> Any:
-    """Sums of the blocks' products, eight for each pair of rows."""
+def _symmetric(sums: Any, n: int) -> Any:
+    """The matrix (n, n) from the sums of blocks on and above its diagonal, (blocks, blocks, block, block, 8)."""
+    g, block = np.empty((n, n)), sums.shape[2]
+    for i in range(n):
+        for j in range(i, n):
+            part = sums[i // block, j // block, i % block, j % block]
+            total = part[0]
+            for k in range(1, DOUBLES):
+                total += part[k]
+            g[i, j] = g[j, i] = total
+    return g
+
+
+@compiled
+def _medians(g: Any) -> Any:
+    """Each row's median squared distance to the others, (n,); infinite for one with a NaN."""
+    n = len(g)
+    medians, squares = np.full(n, np.inf), np.empty(n)
+    for i in range(n):
+        if np.isfinite(g[i, i]):
+            for j in range(n):
+                square = g[i, i] + g[j, j] - 2 * g[i, j]
+                squares[j] = max(square, 0.0) if np.isfinite(square) else np.inf
+            medians[i] = np.sort(squares)[n // 2]
+    return medians
+
+
+@compiled
+def precise(kind: Any, addresses: Any, start: int, stop: int) -> Any:
+    """Inner products (n, n) of the rows, over columns start .. stop, all in float64."""
     n = addresses.size
     block = _block()
     blocks = -(-n // block)
@@ -215,12 +227,12 @@ def _precise(kind: Any, addresses: Any, start: int, stop: int) -> Any:
                 p, q, wanted = i * block, j * block, min(asked, n - 1)
                 _products(tile, p, q, stride, width, sums[i, j], ones, kind, addresses, wanted, low + TILE)
                 asked += 1
-    return sums
+    return _symmetric(sums, n)
 
 
 @compiled
 def _about(kind: Any, addresses: Any, start: int, stop: int, point: int) -> Any:
-    """Quarters of what `_precise` gives, of the rows less the row at `point`, by float32 products."""
+    """Quarters of what `precise` gives, of the rows less the row at `point`, by float32 products."""
     n = addresses.size
     block = _block()
     blocks = -(-n // block)
@@ -246,7 +258,7 @@ def _about(kind: Any, addresses: Any, start: int, stop: int, point: int) -> Any:
                 p, q, wanted = i * block, j * block, min(asked, n - 1)
                 _products(tile, p, q, stride, width, sums[i, j], scales, kind, addresses, wanted, low + TILE)
                 asked += 1
-    return sums
+    return _symmetric(sums, n)
 
 
 @compiled
@@ -260,12 +272,3 @@ def _scale(row: Any, greatest: int) -> float:
     for t in range(row.size):
         row[t] *= factor
     return 2.0**exponent
-
-
-@np.errstate(all="ignore")
-def _symmetric(sums: npt.NDArray[np.float64], n: int) -> npt.NDArray[np.float64]:
-    """The matrix (n, n) from the sums of blocks on and above its diagonal, (blocks, blocks, block, block, 8)."""
-    total: npt.NDArray[np.float64] = functools.reduce(np.add, np.moveaxis(sums, -1, 0))
-    g = total.swapaxes(1, 2).reshape(total.shape[0] * total.shape[2], -1)[:n, :n]
-    i = np.arange(n)
-    return np.where(i[:, None] <= i, g, g.T)

@@ -8,10 +8,11 @@ import pytest
 
 from detox.aggregators import PAIRS, PREAGGREGATORS, RULES, Hierarchy, create_hierarchy
 from detox.aggregators.shares import NARROWEST
-from detox.aggregators.stored import BLOCK
+from detox.aggregators.stored import block_of
 from detox.errors import JobError
 
-N, D = 15, 4 * BLOCK - 1000
+N, D = 15, 2**20 - 1000
+BLOCK, NARROW = block_of(D), block_of(1)
 
 
 class Shared:
@@ -76,9 +77,9 @@ STAGES = {
 
 
 CUTS = [
-    [[0, BLOCK, D], [0, BLOCK, 2 * BLOCK, D], [0, BLOCK, 2 * BLOCK, 3 * BLOCK, D], [0, 3 * BLOCK, D]],
-    [[0, BLOCK, BLOCK + 1000]],  # fewer than are worth the kernels of one owner
-    [[0, BLOCK, BLOCK + NARROWEST]],
+    [[0, 6 * BLOCK, D], [0, BLOCK, 2 * BLOCK, D], [0, 5 * BLOCK, 7 * BLOCK, 13 * BLOCK, D], [0, 23 * BLOCK, D]],
+    [[0, NARROW, NARROW + 1000]],  # fewer than are worth the kernels of one owner
+    [[0, NARROW, NARROW + NARROWEST]],
 ]
 
 
@@ -100,7 +101,7 @@ def test_bits_do_not_depend_on_how_many_own_the_columns(name, cuts, votes):
 class Failing:
     """Owners whose parts cannot be gathered."""
 
-    begin, width, asked = 0, 2 * BLOCK, 0
+    begin, width, asked = 0, D, 0
 
     def __init__(self, error):
         self.error = error

@@ -134,6 +134,6 @@ def test_a_lost_server_ends_the_run_which_resumes(run, of_one):
 
 
 def test_a_model_too_small_for_so_many_servers_is_refused(run):
-    job = run(5)
+    job = run(25)
     assert job.status == 2
-    assert "servers = 5: each owns whole blocks of 262144 parameters, and d = 1083685 are enough for 4" in job.text
+    assert "servers = 25: each owns whole blocks of 45168 parameters, and d = 1083685 are enough for 24" in job.text

@@ -188,10 +188,10 @@ def test_classes_too_far_apart_for_any_tolerance_get_no_advice_of_one(other):
 def test_servers_need_parameters_and_ranks_and_keep_a_part_of_the_votes_each():
     config = Config(p=9, servers=2)
     assert of_servers(Config(), 10, 2) == []
-    (check,) = of_servers(config, 3 * 2**18, 3)
+    (check,) = of_servers(config, 3 * 2**15, 3)
     assert (check.level, check.found) == ("green", "ranks 0 to 1 share the model, at most 67% each")
     assert of_servers(config, 1000, 3)[0].level == "red"
-    assert of_servers(config, 3 * 2**18, 1)[0].level == "red"
+    assert of_servers(config, 3 * 2**15, 1)[0].level == "red"
     size, memory = 10**8, 10**9  # bytes of a gradient, and of each host
     patients = [_patient(1, host="a", memory=memory), _patient(2, host="b", memory=10**11)]
     assert of_memory(patients, config, size, "ps", memory)[0].level == "green"

@@ -270,8 +270,8 @@ def test_many_byzantine_workers_are_simulated_only_where_that_is_asked_for(capsy
 
 
 def test_several_servers_get_a_part_of_the_votes_each(capsys):
-    facts = detox.plan(45, 5, d=4 * 2**18, servers=4, measure=False, runs=0, aggregator=["mean"])
-    assert facts["bytes_into_server"] == 15 * (32 + 4 * 2**18) + 45 * (32 + 4 * 32)
+    facts = detox.plan(45, 5, d=24 * 2**17, servers=4, measure=False, runs=0, aggregator=["mean"])
+    assert facts["bytes_into_server"] == 15 * (32 + 4 * 6 * 2**17) + 45 * (32 + 4 * 32)
     assert "servers" not in detox.plan(45, 5, measure=False, runs=0, aggregator=["mean"])
-    with pytest.raises(ConfigError, match=r"--servers: .* enough for 1"):
-        detox.plan(45, 5, servers=2, measure=False, runs=0)
+    with pytest.raises(ConfigError, match=r"--servers: .* enough for 2"):
+        detox.plan(45, 5, servers=3, measure=False, runs=0)
