@@ -160,13 +160,12 @@ def _train(comm: Any, method: str, options: argparse.Namespace, folder: str) -> 
     from detox.launch.work import work
     from detox.wire import Session
     from detox.wire.job import abort
-    from detox.wire.transport import Transport, fellows
+    from detox.wire.transport import Reach, Transport
     from experiments import meter
 
     own, near = comm.Dup(), comm.Dup()
     if comm.rank != PS:
-        session, rank = Session(Transport(own, [PS])), comm.rank
-        work(session, rank, lambda first: Session(fellows(first)), abort, lambda peers: Session(Transport(near, peers)))
+        work(Session(Transport(own, [PS])), comm.rank, abort, Reach(near))
         return [], ""
     from detox.launch.serve import serve
     from detox.ps.folder import RunFolder

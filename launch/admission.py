@@ -1,7 +1,8 @@
 """Ranks that come by themselves, at any time: each is started, loads, passes the self-test, and then takes part."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -12,7 +13,8 @@ from detox.ps.events import Event, EventKind
 from detox.ps.model import GlobalModel
 from detox.ps.selftest import StartError, probe_work
 from detox.tasks.samples import Files
-from detox.wire import DIGEST_BYTES, LIFE_BYTES, PROBE, Header, Kind, Message, Session
+from detox.wire import DIGEST_BYTES, LIFE_BYTES, PROBE, Header, Kind, Message, Session, WireError
+from detox.wire.directory import SAID_LIMIT, Directory, Talk, heard
 
 _GRACE = 5.0  # seconds for the others, once enough have come
 
@@ -62,9 +64,15 @@ class Admission:
         least, patience, away: see detox.ps.attendance.Attendance.
         hosts: host of each rank that has taken part.
         digests: by worker, of the self-test, of those that passed it.
+        apart: ranks that pass on nothing: that others do not reach, or are only being told how to.
     """
 
-    limits: Mapping[Kind, int] = {Kind.JOIN: LIFE_BYTES, Kind.READY: READY_LIMIT, Kind.CLAIM: DIGEST_BYTES}
+    limits: Mapping[Kind, int] = {
+        Kind.JOIN: LIFE_BYTES,
+        Kind.READY: READY_LIMIT,
+        Kind.CLAIM: DIGEST_BYTES,
+        Kind.PEERS: SAID_LIMIT,
+    }
 
     def __init__(
         self,
@@ -83,8 +91,10 @@ class Admission:
         self.away: dict[int, str] = {}
         self.hosts: dict[int, str] = {}
         self.digests: dict[int, bytes] = {}
+        self.apart: set[int] = set(ranks)
         self._session = session
         self._addresses = addresses
+        self._directory = Directory(addresses)
         self._keys = keys
         self._workers: dict[int, list[int]] = {}
         for worker, rank in enumerate(ranks):
@@ -117,6 +127,9 @@ class Admission:
             return rank in self.outside
         if header is not None and header.kind == Kind.READY and guest.stage == _Stage.LOADS:
             self._hear(rank, guest, bytes(message.payload))
+        elif header == Header(Kind.PEERS):
+            with suppress(WireError):
+                self._directory.enter(rank, heard(message.payload))
         elif header == Header(Kind.CLAIM, PROBE, 0 if header is None else header.worker):
             self._compare(rank, guest, header.worker, bytes(message.payload))
         return True
@@ -186,11 +199,21 @@ class Admission:
             for worker in self._workers[rank]
         }
         told, self._news = self._news, {}
+        self._introduce({rank for rank, kind in told if kind == EventKind.JOINED})
         return [
             Event(kind, step, worker, detail=why)
             for (rank, kind), why in sorted(told.items())
             for worker in self._workers[rank]
         ]
+
+    def _introduce(self, came: Set[int]) -> None:
+        """Tells all that take part where the others listen, if some have come."""
+        ranks = sorted(self._workers.keys() - self.outside)
+        if came and (addresses := self._directory.tell(ranks)):
+            self._session.send(ranks, Header(Kind.PEERS), addresses)
+        near = {rank for rank in ranks if self._directory.takes_part(rank, Talk.NEAR)}
+        self.apart.clear()
+        self.apart.update(self._workers.keys() - near | came)
 
     def gather(self, enough: int, deadline: float, say: Callable[[str], object]) -> None:
         """Waits until so many workers have passed the self-test with equal bits, and a moment for the others.

@@ -43,7 +43,7 @@ def _train_job(session: Session, config: Config, options: Options, ranks: list[i
 
 
 def _admit(channel: Channel, own: keys.Keys) -> Admit:
-    fingerprints = {rank: keys.fingerprint(certificate) for rank, certificate in enumerate(own.peers, 1)}
+    fingerprints = {rank: keys.fingerprint(certificate) for rank, certificate in enumerate(own.peers)}
 
     def admit(session: Session, config: Config, ranks: list[int], model: GlobalModel, files: Files) -> Admission:
         return Admission(session, config, ranks, model, files, channel.hosts, fingerprints)

@@ -22,7 +22,7 @@ def create_server(
     ranks: list[int],
     task: Task,
     model: FlatModel,
-    reach: Callable[[Iterable[int]], Session] | None,
+    near: Callable[[Iterable[int]], Session],
 ) -> FurtherServer:
     """The server that this rank is.
 
@@ -33,9 +33,8 @@ def create_server(
         ranks: rank of each worker.
         task: has the samples, of which a server needs none.
         model: of which it has a share.
-        reach: makes its conversation with others that are not the PS.
+        near: makes its conversation with others that are not the PS.
     """
-    assert reach is not None
     session.poll = config.transport.poll
     shared = shares(model.d, model.b, config.servers)
     share = shared[rank]
@@ -54,7 +53,7 @@ def create_server(
             Kind.QUIT: 0,
         }
     )
-    workers = reach(sorted(set(ranks)))
+    workers = near(sorted(set(ranks)))
     peers = Peers(session, workers, share.begin, share.trained, config.transport.silence)
     own = OwnShare(model, share, config.optimizer.name, config.optimizer.arguments, peers)
     scheme = config.create_scheme()

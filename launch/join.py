@@ -9,12 +9,14 @@ from typing import NoReturn
 from detox.config.address import parse_address
 from detox.launch import failure
 from detox.launch.environment import fix_torch, handle_signals
+from detox.launch.listen import add_as_root, to_listen_on
 from detox.launch.train import end_with_threads
 from detox.wire import LIFE_BYTES, Header, Kind, Session
 from detox.wire.connection import EntranceError
 from detox.wire.dialer import Dialer
 from detox.wire.keys import Keys
-from detox.wire.memory import Network
+from detox.wire.listener import Listener
+from detox.wire.mesh import Mesh
 from detox.wire.tcp import Channel
 
 PS = 0
@@ -37,16 +39,25 @@ def join(argv: list[str]) -> int:
 
     def sleep(seconds: float) -> None:
         teller.look()
-        channel.wait(seconds)
+        if reach is None:
+            channel.wait(seconds)
+        else:
+            reach.wait(seconds)
 
     session = Session(channel, sleep=sleep)
+    reach = None
+    if options.listen is not None:
+        address = to_listen_on(options.listen, options.as_root)
+        Listener(address, own).close()  # which says so at once where that cannot be
+        reach = Mesh(session, channel, own, address)
     try:
-        # Workers have no way to each other: those that collude are refused by the parameter server's side.
-        status, orderly = work(session, 1, lambda _: Network().session(0, []), _abort)
+        status, orderly = work(session, own.rank, _abort, reach)
         channel.close_entrance()
         session.wait(lambda: not channel.connected, lambda _: None, deadline=session.clock() + _GOODBYE)
     finally:
         channel.close()
+        if reach is not None:
+            reach.hang_up()
     if not orderly:
         failure.say("the parameter server has been silent for too long")
     return status if orderly else failure.FAILURE
@@ -92,4 +103,11 @@ def parser() -> ArgumentParser:
     line.add_argument(
         "--keys", type=Path, required=True, metavar="FOLDER", help="this worker's, as detox-ps keys has made it"
     )
+    line.add_argument(
+        "--listen",
+        metavar="HOST:PORT",
+        help="the address of this host at which other workers may dial it, to pass on weights to each other where the "
+        "run has transport.relay; unset: nobody does, and it gets them from the parameter server",
+    )
+    add_as_root(line)
     return line

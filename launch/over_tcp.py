@@ -16,10 +16,11 @@ from detox.launch.environment import all_here
 from detox.wire import LIFE_BYTES, Header, Kind, Message, Session, keys
 from detox.wire.dialer import Dialer
 from detox.wire.listener import Listener
+from detox.wire.mesh import Mesh
 from detox.wire.tcp import Channel
 
 PS = 0
-DIAL_LIMIT = 2**16  # bytes
+DIAL_LIMIT = 2**22  # bytes: some 600 for each rank
 _LOOPBACK = "127.0.0.1"
 _MOMENT = 0.01  # seconds
 
@@ -78,21 +79,35 @@ class _Looking(Channel):
         yield from super().receive()
 
 
-def dial(session: Session, invitation: bytes) -> None:
+def dial(session: Session, invitation: bytes) -> Mesh:
     """Takes this rank's conversation with the PS to TCP; it dials whenever there is no connection.
 
     Args:
         session: the conversation over MPI.
         invitation: the payload of DIAL.
+
+    Returns:
+        How it reaches other ranks: it listens at the address of this host from which it reaches the PS.
     """
     told = json.loads(invitation)
     with TemporaryDirectory(prefix="detox-ps-") as name:
         folder = Path(name, "keys")
         keys.write(folder, told[keys.SECRET].encode(), told[keys.PEERS].encode())
-        dialer = Dialer((told["host"], told["port"]), keys.Keys(folder))
+        own = keys.Keys(folder)
+        dialer = Dialer((told["host"], told["port"]), own)
     life = os.urandom(LIFE_BYTES)
     channel = Channel(dialer, [PS], lambda: (Header(Kind.JOIN), life), patient=True)
-    session.change(channel, channel.wait)
+    mesh = Mesh(session, channel, own, (_own_address(told["host"], told["port"]), 0))
+    session.change(channel, mesh.wait)
+    return mesh
+
+
+def _own_address(host: str, port: int) -> str:
+    """This host's address on the way to another; nothing is sent."""
+    family, kind, _, _, found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+    with socket.socket(family, kind) as probe:
+        probe.connect(found)
+        return str(probe.getsockname()[0])
 
 
 def _address(listen: str | None) -> tuple[str, int]:

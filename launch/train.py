@@ -48,7 +48,7 @@ def run_rank(module: str, serve: str, argv: list[str]) -> int:
     """
     from detox.wire import Session
     from detox.wire.job import abort, guard, leave, world
-    from detox.wire.transport import Transport, fellows, neighbours
+    from detox.wire.transport import Reach, Transport
 
     comm = world()
     end_with_threads()
@@ -70,13 +70,7 @@ def run_rank(module: str, serve: str, argv: list[str]) -> int:
 
             handle_signals(signal.SIG_IGN)  # they are for the PS, which then tells its workers to leave
             session = Session(Transport(comm, [PS]))
-            status, orderly = work(
-                session,
-                comm.rank,
-                lambda first: Session(fellows(first)),
-                abort,
-                lambda peers: Session(neighbours(peers)),
-            )
+            status, orderly = work(session, comm.rank, abort, Reach())
         except BaseException as error:
             # Ranks that exit by themselves make mpirun end the job; a killed one the PS survives.
             failure.say(f"rank {comm.rank} on {platform.node()}: {failure.in_words(error)}")

@@ -1,7 +1,7 @@
 """The training of a run: what has to be right before the first step, and the objects that make the steps."""
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 
 from detox.aggregators import AggregatorError, Share, shares
 from detox.config import Config, ConfigError, known_secret, secret_seed
@@ -94,7 +94,8 @@ def run_training(
         check_answers(digests, ranks, hosts)
         for line in unequal(digests, ranks, fingerprints):
             reporter.warn(line)
-    relays, why_not = create_relays(config, ranks, model.d + model.b, hosts, reach=admission is None)
+    apart = frozenset() if admission is None else admission.apart
+    relays, why_not = create_relays(config, ranks, model.d + model.b, hosts, apart)
     if why_not:
         reporter.say(why_not)
     classes = classes_of(digests) if config.groups_within == "class" else ()
@@ -166,7 +167,7 @@ def run_training(
 
 
 def create_relays(
-    config: Config, ranks: list[int], size: int, hosts: Mapping[int, str], *, reach: bool
+    config: Config, ranks: list[int], size: int, hosts: Mapping[int, str], apart: Set[int] = frozenset()
 ) -> tuple[Relays | None, str]:
     """Which ranks pass on slices of the weights, None where each gets them whole; and why so against the config's word.
 
@@ -175,16 +176,14 @@ def create_relays(
         ranks: rank of each worker.
         size: entries of the weights.
         hosts: host of each rank.
-        reach: whether workers' ranks reach each other.
+        apart: ranks that others do not reach now; it may change.
     """
-    asked = reach and config.transport.relay == "relay"
-    if (
-        not reach
-        or not config.transport.relays(len(set(ranks)), size, config.servers)
-        or not (asked or len(set(hosts.values())) > 1)
+    asked = config.transport.relay == "relay"
+    if not config.transport.relays(len(set(ranks)), size, config.servers) or not (
+        asked or len(set(hosts.values())) > 1
     ):
         return None, _too_few_to_relay(len(set(ranks)), config.servers) if asked else ""
-    return Relays(ranks, config.q, config.servers), ""
+    return Relays(ranks, config.q, config.servers, apart), ""
 
 
 def _too_few_to_relay(ranks: int, servers: int) -> str:

@@ -3,6 +3,7 @@
 import json
 import platform
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from detox.aggregators import shares
 from detox.config import Config
@@ -25,28 +26,39 @@ _MOMENT = 0.5  # seconds for the last words of a rank that dies
 _PATIENCE = 600.0  # seconds until a rank leaves that was never told what to do
 
 
-def work(
-    session: Session,
-    rank: int,
-    fellows: Callable[[int], Session],
-    abort: Callable[[], None],
-    neighbours: Callable[[Iterable[int]], Session] | None = None,
-) -> tuple[int, bool]:
+class Reach(Protocol):
+    """How a rank reaches others that are not the PS.
+
+    Attributes:
+        unasked: whether they can send it something though it has no conversation with them.
+    """
+
+    unasked: bool
+
+    def near(self, peers: Iterable[int]) -> Session:
+        """This rank's conversation with these ranks, under the numbers that they have everywhere."""
+
+    def among(self, first: int) -> Session:
+        """The conversation of all ranks from a first one on, numbered from 0 there; all of them call it."""
+
+    def hang_up(self) -> None:
+        """Ends these conversations, as far as that is possible."""
+
+
+def work(session: Session, rank: int, abort: Callable[[], None], reach: Reach | None = None) -> tuple[int, bool]:
     """The life of a rank of workers: START, READY, serving, as often as it is started, and goodbye.
 
     Args:
         session: the conversation with the PS.
         rank: this rank, 1 or more; START may tell another.
-        fellows: makes the conversation of the ranks from a first one on, numbered from 0 there; all of them call it,
-            where Byzantine workers talk to each other.
         abort: ends this rank the way that MPI has for it.
-        neighbours: makes this rank's conversation with others that are not the PS; None: it does not reach them.
+        reach: of other ranks; None: it reaches none.
 
     Returns:
         The exit status, and whether the PS said that it was over, so that MPI can be ended.
     """
     try:
-        return 0, _run(session, rank, fellows, abort, neighbours)
+        return 0, _run(session, rank, abort, reach)
     except BaseException as error:
         if failure.status_of(error) == failure.MISTAKE:
             session.send([PS], Header(Kind.BYE), failure.in_words(error).encode()[:BYE_LIMIT])
@@ -55,17 +67,11 @@ def work(
         raise
 
 
-def _run(
-    session: Session,
-    rank: int,
-    fellows: Callable[[int], Session],
-    abort: Callable[[], None],
-    neighbours: Callable[[Iterable[int]], Session] | None,
-) -> bool:
+def _run(session: Session, rank: int, abort: Callable[[], None], reach: Reach | None) -> bool:
     session.expect({Kind.START: START_LIMIT, Kind.QUIT: 0, Kind.DIAL: DIAL_LIMIT})
     order = _await(session, Kind.START, Kind.QUIT, Kind.DIAL)
     if order is not None and order.header is not None and order.header.kind == Kind.DIAL:
-        dial(session, bytes(order.payload))
+        reach = dial(session, bytes(order.payload))
         session.expect({Kind.START: START_LIMIT, Kind.QUIT: 0})
         order = _await(session, Kind.START, Kind.QUIT)
     channel, loaded = session.channel, None
@@ -86,13 +92,15 @@ def _run(
             _, told, config, task, model = loaded
             _ready(session, **fingerprint(model.device))
             session.channel = channel  # without the faults of the last time
+            if reach is not None:
+                reach.hang_up()
             rank = told.get("rank", rank)
             host: WorkerRank | FurtherServer
             if rank < config.servers:
-                host = create_server(session, rank, config, told["ranks"], task, model, neighbours)
+                assert reach is not None
+                host = create_server(session, rank, config, told["ranks"], task, model, reach.near)
             else:
-                ranks = told["ranks"]
-                host = _create_worker_rank(session, rank, config, ranks, task, model, fellows, abort, neighbours)
+                host = _create_worker_rank(session, rank, config, told["ranks"], task, model, abort, reach)
             host.serve()
             order = host.last
     if order is None:
@@ -122,9 +130,8 @@ def _create_worker_rank(
     ranks: list[int],
     task: Task,
     model: FlatModel,
-    fellows: Callable[[int], Session],
     abort: Callable[[], None],
-    neighbours: Callable[[Iterable[int]], Session] | None,
+    reach: Reach | None,
 ) -> WorkerRank:
     size = model.d + model.b
     shared = shares(model.d, model.b, config.servers)
@@ -134,15 +141,16 @@ def _create_worker_rank(
     corruptor = config.fault.create_corruptor(rank, ranks)
     work = Work.limit(config.file_size)
     relay = servers = strangers = None
-    near = None if neighbours is None else neighbours(sorted(set(ranks) - {rank}))
-    if near is not None and config.transport.relays(len(set(ranks)), size, config.servers):
+    fellows = sorted(set(ranks) - {rank})
+    if reach is not None and config.transport.relays(len(set(ranks)), size, config.servers):
+        near = reach.near(fellows)
         near.channel = config.fault.create_relay_channel(near.channel, session, rank, ranks)
         relay = Relay(session, near, rank, [share.end - share.begin for share in shared], config.transport.deadline)
-    elif near is not None:
-        strangers = Strangers(near)
+    elif reach is not None and reach.unasked:
+        strangers = Strangers(reach.near(fellows))
     limits = {} if relay is None else relay.limits
-    if neighbours is not None and config.servers > 1:
-        others = neighbours(range(1, config.servers))
+    if reach is not None and config.servers > 1:
+        others = reach.near(range(1, config.servers))
         others.channel = config.fault.create_channel(others.channel, codecs, rank, ranks, abort)
         servers = Servers(session, others, shared, codecs)
         others.expect({**limits, **servers.limits})
@@ -151,9 +159,9 @@ def _create_worker_rank(
     adversary = None
     if config.q:
         colluders = None
-        if config.colludes:
+        if config.colludes and reach is not None:
             # All workers' ranks make this conversation together: after READY, which names who does not come.
-            colluders = fellows(config.servers)
+            colluders = reach.among(config.servers)
             colluders.expect({Kind.COLLUDE: 4 * size})
         adversary = create_adversary(config, ranks, rank, colluders, model.d, model.b)
     return WorkerRank(

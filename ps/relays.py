@@ -24,10 +24,12 @@ class Relays:
         ranks: of workers.
         q: Byzantine workers to tolerate.
         servers: that share the weights.
+        apart: ranks that others do not reach now; it may change.
     """
 
-    def __init__(self, ranks: Iterable[int], q: int, servers: int = 1) -> None:
+    def __init__(self, ranks: Iterable[int], q: int, servers: int = 1, apart: Set[int] = frozenset()) -> None:
         n = len(set(ranks))
+        self._apart = apart
         self._fewest = fewest(n, servers)
         self._wrong = max(1, q)  # ranks, that can be to blame for what is no chance
         self._chance = max(self._wrong, n // _SHARE)
@@ -42,7 +44,7 @@ class Relays:
             out: ranks that are not to pass anything on.
         """
         self._complaints = {(at, edge) for at, edge in self._complaints if at >= step - _WINDOW}
-        able = sorted(ready - out - self.resting)
+        able = sorted(ready - out - self.resting - self._apart)
         return tuple(able) if len(able) >= self._fewest else ()
 
     def complain(self, step: int, by: int, about: int) -> None:

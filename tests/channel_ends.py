@@ -1,4 +1,5 @@
-"""Both ends of a channel, for the contract that all of them keep: in one process, over TCP, and over MPI."""
+"""Both ends of a channel, for the contract that all of them keep: in one process, over TCP, between ranks that reach
+each other over it, and over MPI."""
 
 import os
 import signal
@@ -7,10 +8,12 @@ import time
 import numpy as np
 import pytest
 
-from detox.wire import keys
+from detox.wire import Header, Kind, Message, keys
 from detox.wire.dialer import Dialer
+from detox.wire.directory import SAID_LIMIT, Directory, heard
 from detox.wire.listener import Listener
 from detox.wire.memory import Network
+from detox.wire.mesh import Mesh
 from detox.wire.tcp import Channel
 
 RANKS = (1, 2, 3)
@@ -104,6 +107,31 @@ def tcp(folder):
     ps.close()
 
 
+def mesh(folder):
+    """Ranks 1 to 4 that reach each other, of which the first, number 0 here, stands for the PS; 0 told them how."""
+    made, here = folder / "keys", range(1, len(RANKS) + 2)
+    keys.make(made, range(len(here)))
+    network, directory = Network(), Directory(dict.fromkeys(here, "127.0.0.1"))
+    told = network.channel(0, here)
+    told.limits.update({Kind.PEERS: SAID_LIMIT})
+    meshes, channels = [], []
+    for rank in here:
+        own = keys.Keys(made / keys.worker_folder(rank - 1))
+        meshes.append(Mesh(network.session(rank, [0]), None, own, ("127.0.0.1", 0)))
+        channels.append(meshes[-1].among(1).channel)
+    for message in told.receive():
+        directory.enter(message.source, heard(message.payload))
+    for one in meshes:
+        assert one.take(Message(0, Header(Kind.PEERS), memoryview(directory.tell(here))))
+    ps, *others = channels
+    workers = {rank: End(channel) for rank, channel in zip(RANKS, others, strict=True)}
+    ends = Ends(ps, workers, lambda rank: workers.pop(rank).channel.close())
+    ends.until(lambda: len(ps.hosts) == len(RANKS) and all(0 in end.channel.hosts for end in workers.values()))
+    yield ends
+    for one in meshes:
+        one.hang_up()
+
+
 class Puppet:
     """An End in another rank of an MPI job."""
 
@@ -155,4 +183,4 @@ def obey():
             everyone.send(getattr(end, order)(*arguments), 0)
 
 
-KINDS = {"memory": memory, "tcp": tcp, "mpi": mpi}
+KINDS = {"memory": memory, "tcp": tcp, "mesh": mesh, "mpi": mpi}

@@ -6,7 +6,7 @@ import io
 import json
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +20,12 @@ from detox.wire.dialer import Dialer
 from detox.wire.keys import Keys
 from detox.wire.listener import Listener
 from detox.wire.memory import Network
+from detox.wire.mesh import Mesh
 from detox.wire.tcp import Channel
 
 HOST = "127.0.0.1"
+MB = 2**20
+OFFENCES = {"dissented", "equivocated", "lied", "convicted", "proven", "withheld", "malformed", "nonfinite"}
 
 
 def memory() -> int:
@@ -49,6 +52,9 @@ class Loopback(Network):
         folder: of the keys.
         ports: by rank, where it dials instead.
         hostile: by rank, the class of its channel.
+        meshes: by rank, how it reaches others, where they do.
+        listens: ranks that listen for each other.
+        reaches: by rank, what makes the class of how it reaches others, of network and rank.
         most: bytes of memory that this process has had at most.
         ends: by rank, its channel.
         litter: what has to be closed beside them.
@@ -60,6 +66,9 @@ class Loopback(Network):
         self.ports: dict[int, int] = {}
         self.ends: dict[int, Channel] = {}
         self.litter: list = []
+        self.meshes: dict[int, Mesh] = {}
+        self.listens: Collection[int] = ()
+        self.reaches: dict[int, Callable[[Loopback, int], type[Mesh]]] = {}
         self.most = self.step = 0
         self.ranks: dict[int, Rank] = {}
         self.own = Keys(folder / keys.PS)
@@ -92,7 +101,15 @@ class Loopback(Network):
 
     def come(self, rank: int, n: int) -> None:
         """A process with this rank's key, the first one or another, of n ranks."""
-        self.ranks[rank] = Rank(self, self.fellows, rank, n)
+        self.ranks[rank] = Rank(self, self.fellows, rank, n, meet=self.meet if rank in self.listens else None)
+
+    def meet(self, session: Session) -> Mesh:
+        """A rank's way to others."""
+        channel, rank = session.channel, session.channel.rank
+        kind = self.reaches[rank](self, rank) if rank in self.reaches else Mesh
+        own = Keys(self.folder / keys.worker_folder(rank - 1))
+        self.meshes[rank] = kind(session, channel, own, (HOST, 0), self.clock)
+        return self.meshes[rank]
 
     def go(self, rank: int) -> None:
         """Its process is gone."""
@@ -164,11 +181,33 @@ def train(
         for number, handler in handlers.items():
             signal.signal(number, handler)
         with contextlib.suppress(OSError):
+            for mesh in network.meshes.values():
+                mesh.hang_up()
             network.close()
     errors = {n: rank.error for n, rank in ranks.items() if rank.error and not isinstance(rank.error, Killed)}
     left = [number for number, rank in ranks.items() if not rank.over and number not in network.hostile]
     assert not left, f"ranks {left} do not leave\n{said.getvalue()}"
     return Job(status, orderly, said.getvalue(), folder, errors, growth)
+
+
+def survived(job: Job, baseline: Job, honest: Sequence[int], what: str) -> None:
+    """The oracle: the PS and all honest ranks to the end, in bounded memory and time, to the same bits, unblamed.
+
+    Args:
+        job: with hostile ranks, and a deadline of 3 s.
+        baseline: without them.
+        honest: workers.
+        what: the ranks did.
+    """
+    print(f"| {what} | {job.growth / MB:.1f} | {job.longest:.2f} |")
+    assert job.status == 0, job.text
+    assert not job.errors
+    assert job.summary["weights_digest"] == baseline.summary["weights_digest"], job.text
+    assert job.growth < 64 * MB
+    assert job.longest <= 3 + 0.1
+    blamed = [line for line in job.ledger if line["worker"] in honest and line["kind"] in OFFENCES]
+    assert not blamed
+    assert not job.summary["quarantined"].keys() & set(map(str, honest))
 
 
 def session_of(network: Loopback, channel: Channel) -> Session:

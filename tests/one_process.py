@@ -13,7 +13,7 @@ from threading import Semaphore, Thread
 
 from detox.launch.environment import SIGNALS
 from detox.launch.serve import serve
-from detox.launch.work import work
+from detox.launch.work import Reach, work
 from detox.wire import Session
 from detox.wire.memory import Network
 
@@ -50,13 +50,25 @@ class Killed(BaseException):
 class Rank:
     """A rank of workers with a thread of its own, which runs only while the PS sleeps, until it sleeps itself.
 
+    Args:
+        network: of the PS and all ranks.
+        fellows, neighbours: of the ranks without it; None: they do not reach each other.
+        rank, n: of how many.
+        meet: makes its way to other ranks instead.
+
     Attributes:
         over: whether its life is over.
         error: what ended it; None where it left in order.
     """
 
     def __init__(
-        self, network: Network, fellows: Network, rank: int, n: int, neighbours: Network | None = None
+        self,
+        network: Network,
+        fellows: Network,
+        rank: int,
+        n: int,
+        neighbours: Network | None = None,
+        meet: Callable[[Session], Reach] | None = None,
     ) -> None:
         self.over = False
         self.error: BaseException | None = None
@@ -66,24 +78,34 @@ class Rank:
         session = self._session(network, rank, [PS])
 
         self._first = 1
+        place = self
 
-        def among(first: int) -> Session:
-            self._first = first
-            return self._session(fellows, rank - first, [other for other in range(n - first) if other != rank - first])
+        class Memory:
+            unasked = True
 
-        def near(peers: Iterable[int]) -> Session:
-            return self._session(neighbours, rank, peers)
+            def among(self, first: int) -> Session:
+                place._first = first
+                return place._session(fellows, rank - first, set(range(n - first)) - {rank - first})
+
+            def near(self, peers: Iterable[int]) -> Session:
+                return place._session(neighbours, rank, peers)
+
+            def hang_up(self) -> None:
+                pass
 
         def live() -> None:
             self._go.acquire()
+            reach = meet(session) if meet else Memory() if neighbours else None
             try:
-                work(session, rank, among, _abort, None if neighbours is None else near)
+                work(session, rank, _abort, reach)
             except BaseException as error:
                 self.error = error
                 network.kill(rank)
                 fellows.kill(rank - self._first)
                 if neighbours is not None:
                     neighbours.kill(rank)
+                if meet is not None:
+                    reach.hang_up()
             self.over = True
             self._back.release()
 

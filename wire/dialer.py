@@ -16,7 +16,7 @@ _MUTE = 10_000  # milliseconds without a sign of life from the other host, after
 
 
 class Dialer:
-    """Connects to the one peer, rank 0, whenever it is missing.
+    """Connects to one peer whenever it is missing.
 
     Nothing that happens to a connection ends it: a link may be cut, and the other end started again. Only one that is
     not whose certificate is known, at the first connection, is the user's to mend.
@@ -25,16 +25,20 @@ class Dialer:
         address: host and port.
         keys: of this end.
         clock: seconds, monotonic.
+        peer: the rank that is to answer there.
 
     Attributes:
         why: what became of the last attempt.
     """
 
-    def __init__(self, address: tuple[str, int], keys: Keys, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, address: tuple[str, int], keys: Keys, clock: Callable[[], float] = time.monotonic, peer: int = 0
+    ) -> None:
         self.why = ""
         self._address = address
         self._keys = keys
-        self._context = keys.context(ssl.Purpose.SERVER_AUTH)
+        self._peer = peer
+        self._context = keys.context(ssl.Purpose.SERVER_AUTH, [peer])
         self._clock = clock
         self._stream: socket.socket | None = None
         self._until = 0.0
@@ -48,7 +52,7 @@ class Dialer:
         Raises:
             EntranceError: another than the known end answers, or none that speaks TLS.
         """
-        if not missing:
+        if self._peer not in missing:
             return
         try:
             if self._stream is None:
@@ -57,7 +61,7 @@ class Dialer:
                 self._dial()
             if self._agreed():
                 assert isinstance(self._stream, ssl.SSLSocket)
-                connection, self._stream = Connection(self._stream, 0), None
+                connection, self._stream = Connection(self._stream, self._peer), None
                 self._known, self._pause, self.why = True, _PAUSES[0], ""
                 self._next = self._clock() + self._pause
                 yield connection
@@ -67,9 +71,8 @@ class Dialer:
             self._fail(error.reason or str(error))
             if not self._known and isinstance(error, ssl.SSLCertVerificationError):
                 host, port = self._address
-                raise EntranceError(
-                    f"{host}:{port} is not the parameter server of these keys: {error.verify_message}"
-                ) from None
+                wanted = "the parameter server" if self._peer == 0 else f"rank {self._peer}"
+                raise EntranceError(f"{host}:{port} is not {wanted} of these keys: {error.verify_message}") from None
         except OSError as error:
             self._fail(error.strerror or str(error))
 
@@ -88,7 +91,9 @@ class Dialer:
         """Goes on with the attempt; whether TLS has been agreed on."""
         assert self._stream is not None
         if not isinstance(self._stream, ssl.SSLSocket):
-            if not select.select([], [self._stream], [], 0)[1]:
+            poll = select.poll()  # select.select takes no descriptor beyond 1023
+            poll.register(self._stream, select.POLLOUT)
+            if not poll.poll(0):
                 return False
             if code := self._stream.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
                 raise OSError(code, errno.errorcode[code])
@@ -98,7 +103,7 @@ class Dialer:
             self._stream.do_handshake()
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return False
-        if self._keys.whose(self._stream) is None:
+        if self._keys.whose(self._stream) != self._peer:
             raise ssl.SSLError("another certificate than the known one")
         return True
 

@@ -1,6 +1,6 @@
-"""Who is who over TCP: a key and a certificate for each end, made in one go, and each knows those that it talks to.
+"""Who is who over TCP: a key and a certificate for each end, made in one go, and each knows all others.
 
-The folder of an end has its secret, `key.pem`, and the certificates of the others, `peers.pem`. There is no authority
+The folder of an end has its secret, `key.pem`, and the certificates of all ends, `peers.pem`. There is no authority
 that vouches for any of them: a certificate is known, byte for byte, or it is refused.
 """
 
@@ -9,8 +9,9 @@ import hashlib
 import os
 import re
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from detox.errors import UserError
 
@@ -43,34 +44,42 @@ class Keys:
         folder: of this end.
 
     Attributes:
-        peers: certificates of the others (DER): at a worker the parameter server's, there the workers', by worker.
+        peers: certificates of all ends (DER), by rank: the parameter server is 0, worker w is w + 1.
+        rank: of this end.
+        fingerprint: of its own certificate.
 
     Raises:
         KeysError: there are none, or others than the owner can read the secret.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._secret = folder / SECRET
+        self._folder = folder
         try:
             found = _CERTIFICATE.findall((folder / PEERS).read_text())
             self.peers = [ssl.PEM_cert_to_DER_cert(text) for text in found]
-            own = _CERTIFICATE.search(self._secret.read_text())
-            mode = self._secret.stat().st_mode
+            self._secret = (folder / SECRET).read_text()
+            own = _CERTIFICATE.search(self._secret)
+            mode = (folder / SECRET).stat().st_mode
         except OSError as error:
             raise KeysError(f"{error.filename}: {error.strerror}; detox-ps keys makes keys") from None
         except ValueError as error:
             raise KeysError(f"{folder}: {error}; detox-ps keys makes keys") from None
         if mode & 0o077:
-            raise KeysError(f"others can read {self._secret}: chmod 600 {self._secret}, or make new keys")
+            raise KeysError(f"others can read {folder / SECRET}: chmod 600 {folder / SECRET}, or make new keys")
         if own is None or not self.peers:
             raise KeysError(f"{folder}: there is no certificate in {SECRET} or {PEERS}; detox-ps keys makes keys")
-        self.fingerprint = fingerprint(ssl.PEM_cert_to_DER_cert(own.group()))
+        certificate = ssl.PEM_cert_to_DER_cert(own.group())
+        if certificate not in self.peers:
+            raise KeysError(f"{folder}: the certificate in {SECRET} is not in {PEERS}; detox-ps keys makes keys")
+        self.rank = self.peers.index(certificate)
+        self.fingerprint = fingerprint(certificate)
 
-    def context(self, purpose: ssl.Purpose) -> ssl.SSLContext:
+    def context(self, purpose: ssl.Purpose, others: Iterable[int]) -> ssl.SSLContext:
         """TLS 1.3 in which both ends prove themselves; `whose` says who the other one is.
 
         Args:
             purpose: CLIENT_AUTH for the end that listens, SERVER_AUTH for the one that dials.
+            others: ranks that the other one may be.
         """
         listens = purpose == ssl.Purpose.CLIENT_AUTH
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if listens else ssl.PROTOCOL_TLS_CLIENT)
@@ -81,14 +90,17 @@ class Keys:
         if listens:
             context.num_tickets = 0  # no session is resumed, so none can be replayed
         try:
-            context.load_cert_chain(self._secret)
-            context.load_verify_locations(cadata=b"".join(self.peers))
+            with NamedTemporaryFile("w", prefix="detox-ps-") as file:  # the folder may be gone by now
+                file.write(self._secret)
+                file.flush()
+                context.load_cert_chain(file.name)
+            context.load_verify_locations(cadata=b"".join(self.peers[rank] for rank in others))
         except ssl.SSLError as error:
-            raise KeysError(f"{self._secret.parent}: {error.reason}; detox-ps keys makes keys") from None
+            raise KeysError(f"{self._folder}: {error.reason}; detox-ps keys makes keys") from None
         return context
 
     def whose(self, stream: ssl.SSLSocket) -> int | None:
-        """Which of the peers is at the other end of a connection; None where it is none of them."""
+        """The rank at the other end of a connection; None where it is none of those that are known."""
         certificate = stream.getpeercert(binary_form=True)
         return self.peers.index(certificate) if certificate in self.peers else None
 
@@ -109,10 +121,9 @@ def make(folder: Path, workers: Sequence[int]) -> dict[str, str]:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         names = [PS, *map(worker_folder, workers)]
         made = {name: _certificate(name) for name in names}
+        known = b"".join(certificate for _, certificate in made.values())
         for name in names:
-            others = names[1:] if name == PS else [PS]
-            secret, certificate = made[name]
-            write(folder / name, secret + certificate, b"".join(made[other][1] for other in others))
+            write(folder / name, b"".join(made[name]), known)
     except OSError as error:
         raise KeysError(f"{error.filename}: {error.strerror}") from None
     return {name: fingerprint(ssl.PEM_cert_to_DER_cert(made[name][1].decode())) for name in names}
@@ -124,7 +135,7 @@ def write(folder: Path, secret: bytes, peers: bytes) -> None:
     Args:
         folder: a new one.
         secret: its key and its certificate (PEM).
-        peers: the certificates of the others (PEM).
+        peers: the certificates of all ends (PEM).
     """
     folder.mkdir(mode=0o700)
     descriptor = os.open(folder / SECRET, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

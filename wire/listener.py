@@ -26,7 +26,7 @@ class _Guest(NamedTuple):
 
 
 class Listener:
-    """The end that is dialled; who proves to be worker w is rank w + 1.
+    """The end that is dialled, by ranks that prove who they are.
 
     Guests that prove nothing cost a bounded amount: so many at a time, for so many seconds, and where there are more
     the oldest of the address with the most of them goes.
@@ -47,7 +47,7 @@ class Listener:
     def __init__(self, address: tuple[str, int], keys: Keys, clock: Callable[[], float] = time.monotonic) -> None:
         self.refused = 0
         self._keys = keys
-        self._context = keys.context(ssl.Purpose.CLIENT_AUTH)
+        self._context = keys.context(ssl.Purpose.CLIENT_AUTH, range(len(keys.peers)))
         self._clock = clock
         self._guests: dict[ssl.SSLSocket, _Guest] = {}
         host, port = address
@@ -87,7 +87,7 @@ class Listener:
                     self._refuse(guest)
                 else:
                     del self._guests[guest.stream]
-                    yield Connection(guest.stream, rank + 1)
+                    yield Connection(guest.stream, rank)
 
     def _accept(self) -> bool:
         """Lets the next guest in; whether there was one."""

@@ -95,6 +95,9 @@ class Kind(IntEnum):
     """Further server to PS: the worker has been asked for what a FETCH is about, and has time from now on."""
     BEHIND = 29
     """PS to a further server: which ranks have not taken all that you have sent them; and the answer, int32 each."""
+    PEERS = 30
+    """Worker rank to PS, over TCP: where it listens for other ranks. PS to worker rank: where those that take part
+    listen. See wire/directory.py."""
 
 
 @dataclass(frozen=True, slots=True)

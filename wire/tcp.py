@@ -3,7 +3,7 @@ made anew."""
 
 import select
 import ssl
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Protocol
 
@@ -40,6 +40,7 @@ class Channel:
         peers: the ranks to talk to.
         greeting: gives the first message on each new connection; None: there is none.
         patient: whether a peer without a connection is waited for, and not in `dead`.
+        kept: messages to a peer that are kept, the newest, until its first connection; it is not in `dead` before.
 
     Attributes:
         hosts: by peer, the address of its last connection.
@@ -54,10 +55,13 @@ class Channel:
         peers: Iterable[int],
         greeting: Callable[[], tuple[Header, bytes]] | None = None,
         patient: bool = False,
+        kept: int = 0,
     ) -> None:
         self.peers = tuple(peers)
         self._missing = set(self.peers)
-        self.dead: set[int] = set() if patient else self._missing
+        self.dead: set[int] = set() if patient or kept else self._missing
+        self._patient = patient
+        self._kept = {peer: deque[np.ndarray](maxlen=kept) for peer in self.peers if kept}
         self.limits: dict[int, int] = {}
         self.credit: dict[int, Counter[int]] = {}
         self.hosts: dict[int, str] = {}
@@ -79,6 +83,8 @@ class Channel:
         for peer in peers:
             if peer in self._connections:
                 self._connections[peer].send(frame)
+            elif peer in self._kept:
+                self._kept[peer].append(frame)
 
     @property
     def bytes_received(self) -> int:
@@ -98,7 +104,7 @@ class Channel:
     def sending(self, peer: int) -> int:
         """Messages to `peer` that have not left this process."""
         if peer not in self._connections:
-            return 0
+            return len(self._kept.get(peer, ()))
         self._connections[peer].flush()
         return self._connections[peer].queued
 
@@ -136,8 +142,11 @@ class Channel:
         self._connections[connection.peer] = connection
         self.hosts[connection.peer] = connection.host
         self._missing.discard(connection.peer)
+        self.dead.discard(connection.peer)
         if self._greeting is not None:
             self.send([connection.peer], *self._greeting())
+        for frame in self._kept.pop(connection.peer, ()):
+            connection.send(frame)
 
     def _drop(self, connection: Connection) -> None:
         if self._connections.get(connection.peer) is connection:
@@ -145,16 +154,20 @@ class Channel:
             self.drops[connection.peer] += 1
             self.why[connection.peer] = connection.lost
             self._missing.add(connection.peer)
+            if not self._patient:
+                self.dead.add(connection.peer)
             del self._connections[connection.peer]
 
     def wait(self, seconds: float) -> None:
         """Returns after so many seconds, or when there is something to receive, to send, or to let in."""
-        poll = select.poll()
+        wait([self], seconds)
+
+    def watch(self, poll: select.poll) -> None:
+        """Has `poll` wake up where there is something to do."""
         if not self.closed:
             self._entrance.watch(poll)
         for connection in self._connections.values():
             poll.register(connection, select.POLLIN | (select.POLLOUT if connection.queued else 0))
-        poll.poll(max(1, round(1000 * seconds)))
 
     @property
     def connected(self) -> bool:
@@ -172,3 +185,11 @@ class Channel:
         for connection in list(self._connections.values()):
             connection.end("it was closed here")
             self._drop(connection)
+
+
+def wait(channels: Iterable[Channel], seconds: float) -> None:
+    """Returns after so many seconds, or when there is something to do on any of the channels."""
+    poll = select.poll()
+    for channel in channels:
+        channel.watch(poll)
+    poll.poll(max(1, round(1000 * seconds)))

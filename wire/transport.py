@@ -10,6 +10,7 @@ import numpy as np
 
 from detox.wire.job import MPI
 from detox.wire.messages import HEADER_BYTES, Header, Message, WireError
+from detox.wire.session import Session
 
 _UNDER_WAY = 1024  # messages of one peer that wait to be received at a time
 # Of those that no credit bounds, so many are received at a time: each look at one that is not there yet lets MPI empty
@@ -183,13 +184,27 @@ class Transport:
             return None
 
 
-def fellows(first: int) -> Transport:
-    """The channel between all ranks from the first on, numbered from 0 there; all of them have to call this."""
-    everyone = MPI.COMM_WORLD.Get_group()
-    comm = MPI.COMM_WORLD.Create_group(everyone.Excl(list(range(first))))
-    return Transport(comm, [peer for peer in range(comm.size) if peer != comm.rank])
+class Reach:
+    """How a rank reaches others than the PS over MPI; see detox.launch.work.Reach.
 
+    Args:
+        comm: of all ranks.
+    """
 
-def neighbours(peers: Iterable[int]) -> Transport:
-    """The channel between this rank and others that are not the PS, under the numbers that they have everywhere."""
-    return Transport(MPI.COMM_WORLD, peers)
+    unasked = True  # MPI keeps what nobody waits for
+
+    def __init__(self, comm: MPI.Intracomm = MPI.COMM_WORLD) -> None:
+        self._comm = comm
+
+    def near(self, peers: Iterable[int]) -> Session:
+        """The conversation with these ranks."""
+        return Session(Transport(self._comm, peers))
+
+    def among(self, first: int) -> Session:
+        """That of all ranks from the first on; all of them have to call this."""
+        everyone = self._comm.Get_group()
+        comm = self._comm.Create_group(everyone.Excl(list(range(first))))
+        return Session(Transport(comm, [peer for peer in range(comm.size) if peer != comm.rank]))
+
+    def hang_up(self) -> None:
+        """Nothing: a communicator is there for as long as the job."""

@@ -98,13 +98,6 @@ def test_what_is_not_finite_is_refused_in_tables_of_options_too(path, value):
         ('[transport]\nchannel = "tcp"\nlisten = "0.0.0.0:7070"', "ranks cannot dial all addresses of a host"),
         ('[transport]\nchannel = "tcp"\nlisten = ":7070"', "ranks cannot dial all addresses of a host"),
         ('groups_within = "class"\n[transport]\nchannel = "tcp"', "groups_within = .*over TCP ranks may come later"),
-        ('q = 2\n[attack]\nkind = "alie"\n[transport]\nchannel = "tcp"', "colluding workers talk to each other"),
-        ('q = 2\n[attack]\nwhen = "majority"\n[transport]\nchannel = "tcp"', "attack.when = majority: colluding"),
-        ('[transport]\nchannel = "tcp"\nrelay = "relay"', "over TCP ranks of workers do not reach each other"),
-        (
-            '[transport]\nchannel = "tcp"\nrelay = "auto"\n[fault]\nworker = [3]\nkind = ["relay_flood"]',
-            "fault.kind = relay_flood: over TCP no rank passes weights on",
-        ),
         (
             '[fault]\nworker = [3]\nkind = ["sdc"]\nmean_steps = 9.0\nevery = 3',
             "fault.mean_steps = 9 and fault.every = 3",
@@ -122,12 +115,11 @@ def test_a_value_that_the_code_behind_it_does_not_take_is_told(read, text, words
         read(text)
 
 
-def test_over_tcp_an_attack_whose_workers_do_not_collude_is_taken(read):
+def test_over_tcp_workers_collude_and_pass_weights_on_as_over_mpi(read):
     tcp = '[transport]\nchannel = "tcp"\nrelay = "auto"\nlisten = "[fd00::1]"\np_min = 15'
-    assert not read(f'q = 2\n[attack]\nkind = "reversed"\n{tcp}').colludes
-    config = read(f'q = 0\n[attack]\nkind = "alie"\n{tcp}')
-    assert not config.colludes
-    assert not config.transport.relays(ranks=46, size=2**24)
+    config = read(f'q = 2\n[attack]\nkind = "alie"\n{tcp}\n[fault]\nworker = [3]\nkind = ["relay_flood"]')
+    assert config.colludes
+    assert config.transport.relays(ranks=46, size=2**24)
 
 
 def test_a_list_for_an_optimizer_can_be_given_on_the_command_line(read):

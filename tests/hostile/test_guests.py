@@ -55,7 +55,8 @@ def strangers(folder):
             own.mkdir()
             (own / keys.SECRET).write_bytes((folder / "strangers" / f"worker-{worker}" / keys.SECRET).read_bytes())
             (own / keys.SECRET).chmod(0o600)
-            (own / keys.PEERS).write_bytes((folder / "keys" / "worker-0" / keys.PEERS).read_bytes())
+            known = [(folder / made / "worker-0" / keys.PEERS).read_bytes() for made in ("keys", "strangers")]
+            (own / keys.PEERS).write_bytes(b"".join(known))
             dialers.append(Dialer((HOST, network.port), Keys(own), network.clock))
         network.litter += dialers
 

@@ -47,7 +47,7 @@ def temporary(tmp_path, monkeypatch):
 def test_ranks_go_on_over_tcp_with_a_key_each_and_no_key_is_left_on_the_disk(ranks, temporary):
     ps, ends = ranks
     channel, own = listen(ps, LOCAL)
-    assert len(own.peers) == len(set(own.peers)) == 2
+    assert len(own.peers) == len(set(own.peers)) == 3
     for end in ends.values():
         came = []
         end.turn(came.append)

@@ -113,8 +113,20 @@ class Working:
         self.limits.update(self.session.channel.limits)
         self._ps.send([1], Header(Kind.QUIT))
 
-    def work(self, fellows=None):
-        return work(self.session, 1, fellows, None)
+    def work(self, reach=None):
+        return work(self.session, 1, None, reach)
+
+
+class Meets:
+    """Reach of no other rank; what it does when this one is to meet its fellows is given."""
+
+    unasked = False
+
+    def __init__(self, act):
+        self.among = act
+
+    def hang_up(self):
+        pass
 
 
 def test_a_rank_takes_work_of_any_size_that_the_config_asks_for():
@@ -131,9 +143,9 @@ def test_ranks_of_workers_meet_only_where_byzantine_ones_collude():
         met.append(first)
         return Network().session(0, [])
 
-    assert Working(Config(model="softmax", q=3, attack={"kind": "constant"})).work(meet) == (0, True)
+    assert Working(Config(model="softmax", q=3, attack={"kind": "constant"})).work(Meets(meet)) == (0, True)
     assert met == []
-    assert Working(Config(model="softmax", q=3, attack={"kind": "alie"})).work(meet) == (0, True)
+    assert Working(Config(model="softmax", q=3, attack={"kind": "alie"})).work(Meets(meet)) == (0, True)
     assert met == [1]
 
 
@@ -184,7 +196,7 @@ def test_a_rank_that_dies_of_the_task_in_a_step_says_so_before(tmp_path):
     for act, error, goodbyes in ((break_down, StartError, []), (fail, TaskError, [Kind.BYE])):
         rank = Working(Config(model="softmax", q=1, attack={"kind": "alie"}))
         with pytest.raises(error):
-            rank.work(act)
+            rank.work(Meets(act))
         assert [message.header.kind for message in rank.heard] == [Kind.READY, Kind.READY, *goodbyes]
     assert bytes(rank.heard[-1].payload).decode() == f"the loss called os._exit(3), in {own}:4 (loss)"
 

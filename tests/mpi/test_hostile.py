@@ -16,7 +16,7 @@ environment.fix_torch()
 from detox.launch.work import work
 from detox.wire import Header, Kind, Session
 from detox.wire.job import MPI, abort, world
-from detox.wire.transport import Transport, fellows
+from detox.wire.transport import Transport
 
 sent = []
 
@@ -30,7 +30,7 @@ class Hostile(Transport):
             act(header)
         super().send(peers, header, payload)
 {act}
-work(Session(Hostile(world(), [0])), world().rank, lambda first: Session(fellows(first)), abort)
+work(Session(Hostile(world(), [0])), world().rank, abort)
 time.sleep(600)
 """
 MESSAGES = """

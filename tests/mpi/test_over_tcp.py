@@ -125,6 +125,16 @@ def test_ranks_that_break_down_or_break_mpi_change_no_bit(jobs, here):
     assert not job.processes()
 
 
+def test_colluding_ranks_and_slices_of_weights_make_the_bits_of_memory(jobs, here):
+    attack = ("--p", "15", "--q", "4", "--attack.kind", "alie", "--attack.placement", "worst", "--groups", "fixed")
+    job = jobs.start(*attack, *TCP, "--transport.relay", "relay", "--model", "mlp", n=5)
+    assert job.wait() == 0, job.text
+    summary = jobs.summary(job)
+    assert summary["weights_digest"] == here.run(*attack, "--model", "mlp")["weights_digest"]
+    assert summary["weights_digest"] != here.run(*attack, "--model", "mlp", "--q", "0")["weights_digest"]
+    assert "complained" not in {line["kind"] for line in _ledger(job)}
+
+
 def test_a_rank_that_never_dials_is_left_out_and_ends_with_the_job(jobs, tmp_path):
     # Four ranks of workers have two, one, two and one.
     options = (*OPTIONS, "--p", "6", "--q", "1", "--transport.p-min", "5")

@@ -1,4 +1,4 @@
-"""What every channel does: in one process, over TCP and over MPI, for which tests/mpi runs this file in a job."""
+"""What every channel does: in one process, over TCP, also between workers, and over MPI, in a job of tests/mpi."""
 
 import os
 from collections import Counter
@@ -12,7 +12,7 @@ from detox.wire import Header, Kind
 LIMIT = 5_000_000
 
 
-@pytest.fixture(params=os.environ.get("DETOX_CHANNELS", "memory tcp").split())
+@pytest.fixture(params=os.environ.get("DETOX_CHANNELS", "memory tcp mesh").split())
 def ends(request, tmp_path):
     yield from KINDS[request.param](tmp_path)
 

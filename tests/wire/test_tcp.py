@@ -98,7 +98,7 @@ def test_keys_that_others_can_read_are_none_or_are_there_already_are_told(folder
     (own / keys.SECRET).chmod(0o600)
     (own / keys.PEERS).write_text("-----BEGIN CERTIFICATE-----\nno\n-----END CERTIFICATE-----\n")
     with pytest.raises(KeysError, match="detox-ps keys makes keys"):
-        Keys(own).context(ssl.Purpose.SERVER_AUTH)
+        Keys(own).context(ssl.Purpose.SERVER_AUTH, [0])
 
 
 def test_each_key_is_its_workers_rank_and_a_strangers_is_nobodys(ps, dial, listener):
@@ -114,7 +114,8 @@ def test_who_knows_the_ps_but_is_unknown_to_it_gets_no_connection(ps, folder, li
     own.mkdir()
     (own / keys.SECRET).write_bytes((folder / "strangers" / "worker-0" / keys.SECRET).read_bytes())
     (own / keys.SECRET).chmod(0o600)
-    (own / keys.PEERS).write_bytes((folder / "keys" / "worker-0" / keys.PEERS).read_bytes())
+    known = [(folder / made / "worker-0" / keys.PEERS).read_bytes() for made in ("keys", "strangers")]
+    (own / keys.PEERS).write_bytes(b"".join(known))
     dialer = Dialer(("127.0.0.1", listener.port), Keys(own))
     channel = Channel(dialer, [0])
     until(lambda: listener.refused, ps, channel)
