@@ -10,8 +10,6 @@ def unshared(config: Config) -> str:
     optimizer, unset = config.optimizer, ForensicsConfig()
     if config.vote != "digest" or config.r == 1:
         return 'their shares are voted on by digests; set vote = "digest" and r = 3'
-    if config.transport.channel != "mpi":
-        return 'ranks of workers reach them all over MPI alone; set transport.channel = "mpi"'
     if config.recomputes:
         return (
             "none has all weights in each step, so none recomputes; leave recomputation off "

@@ -12,6 +12,7 @@ from detox.launch.ranks import READY_LIMIT, read_facts, start_message
 from detox.ps.events import Event, EventKind
 from detox.ps.model import GlobalModel
 from detox.ps.selftest import StartError, probe_work
+from detox.ps.servers import RESUMES, LostServerError
 from detox.tasks.samples import Files
 from detox.wire import DIGEST_BYTES, LIFE_BYTES, PROBE, Header, Kind, Message, Session, WireError
 from detox.wire.directory import SAID_LIMIT, Directory, Talk, heard
@@ -84,8 +85,11 @@ class Admission:
         addresses: Mapping[int, str],
         keys: Mapping[int, str],
     ) -> None:
-        self.outside: set[int] = set(ranks)
-        self.absent: set[int] = set(ranks)
+        self._workers: dict[int, list[int]] = {rank: [] for rank in range(1, config.servers)}
+        for worker, rank in enumerate(ranks):
+            self._workers.setdefault(rank, []).append(worker)
+        self.outside: set[int] = set(self._workers)
+        self.absent: set[int] = set(self._workers)
         self.least = config.transport.p_min or 1
         self.patience = config.transport.silence
         self.away: dict[int, str] = {}
@@ -96,9 +100,6 @@ class Admission:
         self._addresses = addresses
         self._directory = Directory(addresses)
         self._keys = keys
-        self._workers: dict[int, list[int]] = {}
-        for worker, rank in enumerate(ranks):
-            self._workers.setdefault(rank, []).append(worker)
         self._starts = {rank: start_message(config, list(ranks), rank=rank) for rank in self._workers}
         self._weights = bytes(model.weights.data.cast("B"))
         self._work = probe_work(model, files)
@@ -128,8 +129,7 @@ class Admission:
         if header is not None and header.kind == Kind.READY and guest.stage == _Stage.LOADS:
             self._hear(rank, guest, bytes(message.payload))
         elif header == Header(Kind.PEERS):
-            with suppress(WireError):
-                self._directory.enter(rank, heard(message.payload))
+            self._enter(rank, guest, message.payload)
         elif header == Header(Kind.CLAIM, PROBE, 0 if header is None else header.worker):
             self._compare(rank, guest, header.worker, bytes(message.payload))
         return True
@@ -137,6 +137,8 @@ class Admission:
     def _meet(self, rank: int, life: bytes) -> None:
         """A rank is here, on a new connection."""
         guest = self._guests.get(rank)
+        if rank not in self.outside and not self._workers[rank]:
+            raise LostServerError(f"server {rank} was cut off, and what was under way is lost; {RESUMES}")
         if guest is not None and guest.life == life and rank not in self.outside:
             self._tell(rank, EventKind.JOINED, f"is back, from {self._addresses.get(rank, '')}")
         elif not self._session.sending(rank):  # or it asks faster than it listens
@@ -155,9 +157,17 @@ class Admission:
         elif "loading" not in facts:
             guest.facts, guest.stage = facts, _Stage.COMPUTES
             send = self._session.channel.send
-            send([rank], Header(Kind.WEIGHTS, PROBE), self._weights)
+            if self._workers[rank]:
+                send([rank], Header(Kind.WEIGHTS, PROBE), self._weights)
             for worker in self._workers[rank]:
                 send([rank], Header(Kind.WORK, PROBE, worker), self._work)
+
+    def _enter(self, rank: int, guest: _Guest, payload: memoryview) -> None:
+        """Where a rank listens; a further server, which computes nothing, takes part from then on."""
+        with suppress(WireError):
+            self._directory.enter(rank, heard(payload))
+            if not self._workers[rank] and guest.stage == _Stage.COMPUTES:
+                guest.stage = _Stage.PASSED
 
     def _compare(self, rank: int, guest: _Guest, worker: int, digest: bytes) -> None:
         """A worker's answer to the self-test."""
@@ -170,7 +180,7 @@ class Admission:
 
     def _decide(self, rank: int, guest: _Guest) -> None:
         """Lets a rank take part whose answers are what the others' were."""
-        if set(guest.digests.values()) != {self._reference}:
+        if set(guest.digests.values()) - {self._reference}:
             self._refuse(rank, guest, "computes other bits than the others in the self-test")
             return
         self.outside.discard(rank)
@@ -181,6 +191,8 @@ class Admission:
         self._tell(rank, EventKind.JOINED, f"key {self._keys[rank]}, from {self.hosts[rank]}, and says it is {says}")
 
     def _refuse(self, rank: int, guest: _Guest, why: str) -> None:
+        if not self._workers[rank]:
+            raise StartError(f"server {rank}: {why}")
         guest.stage, guest.refused = _Stage.REFUSED, why
         self._tell(rank, EventKind.LEFT_OUT, why)
 
@@ -216,7 +228,8 @@ class Admission:
         self.apart.update(self._workers.keys() - near | came)
 
     def gather(self, enough: int, deadline: float, say: Callable[[str], object]) -> None:
-        """Waits until so many workers have passed the self-test with equal bits, and a moment for the others.
+        """Waits until so many workers have passed the self-test with equal bits and all servers are here, and a moment
+        for the others.
 
         Args:
             enough: workers.
@@ -224,7 +237,7 @@ class Admission:
             say: told who is waited for, every few seconds.
 
         Raises:
-            StartError: too few have come.
+            StartError: too few have come, or a server has not or cannot load.
         """
         clock = self._session.clock
         end, next_ = clock() + deadline, clock() + _GRACE
@@ -243,7 +256,12 @@ class Admission:
         def settled() -> bool:
             return all(guest.stage == _Stage.PASSED for guest in self._guests.values()) and not self._awaited()
 
-        if not self._session.wait(lambda: alike()[1] >= enough, lambda _: None, deadline=end, then=tell):
+        def complete() -> bool:
+            return alike()[1] >= enough and all(
+                workers or self._passed(rank) for rank, workers in self._workers.items()
+            )
+
+        if not self._session.wait(complete, lambda _: None, deadline=end, then=tell):
             raise StartError(
                 f"{alike()[1]} of at least {counted(enough, 'worker')} have passed the self-test with equal bits "
                 f"within transport.start_deadline = {deadline:g} s; {self._awaited()}"
@@ -251,17 +269,21 @@ class Admission:
         self._session.wait(settled, lambda _: None, deadline=min(end, clock() + _GRACE))
         self._reference = alike()[0]
         for rank in self._workers:
-            guest = self._guests.get(rank)
-            if guest is not None and guest.stage == _Stage.PASSED:
-                self._decide(rank, guest)
+            if self._passed(rank):
+                self._decide(rank, self._guests[rank])
             else:
-                self._tell(rank, EventKind.LEFT_OUT, guest.in_words if guest else "has not come")
+                self._tell(rank, EventKind.LEFT_OUT, self._how_far(rank))
+
+    def _passed(self, rank: int) -> bool:
+        return rank in self._guests and self._guests[rank].stage == _Stage.PASSED
+
+    def _how_far(self, rank: int) -> str:
+        return self._guests[rank].in_words if rank in self._guests else "has not come"
 
     def _awaited(self) -> str:
-        """The workers that have not passed the self-test, and how far they are."""
-        found: dict[str, list[int]] = {}
+        """The workers that have not passed the self-test, and servers that are not here, and how far they are."""
+        found: dict[str, list[str]] = {}
         for rank, workers in self._workers.items():
-            guest = self._guests.get(rank)
-            if guest is None or guest.stage != _Stage.PASSED:
-                found.setdefault(guest.in_words if guest else "has not come", []).extend(workers)
-        return "; ".join(f"{', '.join(map(str, workers))}: {why}" for why, workers in found.items())
+            if not self._passed(rank):
+                found.setdefault(self._how_far(rank), []).extend(map(str, workers or [f"server {rank}"]))
+        return "; ".join(f"{', '.join(names)}: {why}" for why, names in found.items())

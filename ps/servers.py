@@ -16,7 +16,7 @@ from detox.ps.ballots import Verdict
 from detox.wire import DIGEST_BYTES, LONGEST, Header, Kind, Message, Session, digest_of, printable
 
 REPORT_LIMIT = 2**10  # bytes of a DELIVERED
-_RESUMES = "the same command resumes the run from its checkpoint"
+RESUMES = "the same command resumes the run from its checkpoint"
 
 
 class LostServerError(JobError):
@@ -217,12 +217,12 @@ class Servers:
     def _check(self) -> None:
         dead: Set[int] = self._session.dead & set(self._ranks)
         if dead:
-            raise LostServerError(f"server {min(dead)} is lost; {_RESUMES}")
+            raise LostServerError(f"server {min(dead)} is lost; {RESUMES}")
         now = self._session.clock()
         mute = [rank for rank, since in self._due.items() if now - since > self._silence]
         if mute:
             raise LostServerError(
-                f"server {min(mute)} has not answered for {self._silence:g} s (transport.silence); {_RESUMES}"
+                f"server {min(mute)} has not answered for {self._silence:g} s (transport.silence); {RESUMES}"
             )
 
 

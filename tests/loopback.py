@@ -148,20 +148,22 @@ def train(
     hostile: dict[int, type[Channel]] | None = None,
     absent: tuple[int, ...] = (),
     prepare: Callable[[Loopback], object] = lambda network: None,
+    config: str = CONFIG,
 ) -> Job:
     """Serves run.toml to p ranks.
 
     Args:
         folder: the job's; it has `keys`.
         options: behind `run.toml`.
-        p: workers, each a rank.
+        p: ranks of workers and further servers.
         hostile: by rank, the class of its channel.
         absent: ranks that do not come.
         prepare: done with the network before the first word; it may add actors.
+        config: of run.toml.
     """
     network, said = Loopback(folder / "keys", hostile or {}), io.StringIO()
     prepare(network)
-    (folder / "run.toml").write_text(CONFIG)
+    (folder / "run.toml").write_text(config)
     session = network.session(0, range(1, p + 1))
     ranks = network.ranks
     for rank in range(1, p + 1):

@@ -132,7 +132,7 @@ class Mesh:
         rank = self._keys.rank
         others = [peer for peer in peers if peer != rank]
         listener = Listener(self._address, self._keys, self._clock) if max(others, default=0) > rank else None
-        self._ports[talk] = 0 if listener is None else listener.port
+        self._ports[talk] = self._ports.get(talk, 0) if listener is None else listener.port
         self._session.send([PS], Header(Kind.PEERS), say(self._ports))
         crossing = Crossing(
             listener,

@@ -21,7 +21,6 @@ def read(tmp_path):
         ("--vote full", "voted on by digests"),
         ("--vote tolerance", "voted on by digests"),
         ("--r 1", "voted on by digests"),
-        ("--transport.channel tcp", "transport.channel"),
         ("--on-tie recompute", "none recomputes"),
         ("--audit.ps 1", "none recomputes"),
         ("--quarantine.policy recompute", "none recomputes"),
@@ -50,6 +49,8 @@ def test_what_they_can_do_is_taken_and_there_is_no_chain(read):
         "krum",
         "--workers-per-rank",
         "3",
+        "--transport.channel",
+        "tcp",
         "--forensics.every",
         "0",
     )
