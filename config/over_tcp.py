@@ -1,13 +1,13 @@
-"""What does not go over TCP, where ranks dial the parameter server alone, and may come at any time."""
+"""What does not go over TCP, where ranks may come at any time."""
 
 from detox.config.derived import Config
 
 
 def not_over_tcp(config: Config) -> str:
-    """Why the rest does not go with ranks that dial the parameter server; empty where it does."""
-    if config.groups_within == "class":
+    """Why the rest does not go with ranks that come by themselves; empty where it does."""
+    if config.groups_within == "class" and config.transport.p_min not in (None, config.p):
         return (
-            'groups_within = "class": over TCP ranks may come later, of whose class nobody knows yet; set '
-            'groups_within = "all", or train over MPI'
+            f'transport.p_min = {config.transport.p_min}, groups_within = "class": of workers that come later nobody '
+            "knows the class; leave transport.p_min out, so that all are there at the start"
         )
     return ""

@@ -105,7 +105,8 @@ class Admission:
         self._work = probe_work(model, files)
         self._compares = config.compares_bits
         self._guests: dict[int, _Guest] = {}
-        self._reference: bytes | None = None
+        self._by_class = config.groups_within == "class"
+        self._references: dict[int, bytes] | None = None  # by worker, the answer that is right; None: not known yet
         self._news: dict[tuple[int, EventKind], str] = {}
         self._absence = config.transport.absence
         self._since: dict[int, float] = {}  # when a rank was first found to be lost
@@ -175,13 +176,15 @@ class Admission:
             guest.digests[worker] = digest if self._compares else b""
             if len(guest.digests) == len(self._workers[rank]):
                 guest.stage = _Stage.PASSED
-                if self._reference is not None:
+                if self._references is not None:
                     self._decide(rank, guest)
 
     def _decide(self, rank: int, guest: _Guest) -> None:
-        """Lets a rank take part whose answers are what the others' were."""
-        if set(guest.digests.values()) - {self._reference}:
-            self._refuse(rank, guest, "computes other bits than the others in the self-test")
+        """Lets a rank take part whose answers are what the others' were, or with classes its own at the start."""
+        assert self._references is not None
+        if guest.digests.items() - self._references.items():
+            than = "at the start" if self._by_class else "the others"
+            self._refuse(rank, guest, f"computes other bits than {than} in the self-test")
             return
         self.outside.discard(rank)
         self.absent.discard(rank)
@@ -228,8 +231,8 @@ class Admission:
         self.apart.update(self._workers.keys() - near | came)
 
     def gather(self, enough: int, deadline: float, say: Callable[[str], object]) -> None:
-        """Waits until so many workers have passed the self-test with equal bits and all servers are here, and a moment
-        for the others.
+        """Waits until so many workers have passed the self-test with equal bits, or any where these make classes, and
+        all servers are here; then a moment for the others.
 
         Args:
             enough: workers.
@@ -243,7 +246,10 @@ class Admission:
         end, next_ = clock() + deadline, clock() + _GRACE
 
         def alike() -> tuple[bytes, int]:
-            counts = Counter(digest for guest in self._guests.values() for digest in guest.digests.values())
+            digests = [digest for guest in self._guests.values() for digest in guest.digests.values()]
+            if self._by_class:
+                return b"", len(digests)
+            counts = Counter(digests)
             return max(counts.items(), key=lambda item: item[1], default=(b"", 0))
 
         def tell() -> bool:
@@ -262,12 +268,15 @@ class Admission:
             )
 
         if not self._session.wait(complete, lambda _: None, deadline=end, then=tell):
+            equal = "" if self._by_class else " with equal bits"
             raise StartError(
-                f"{alike()[1]} of at least {counted(enough, 'worker')} have passed the self-test with equal bits "
+                f"{alike()[1]} of at least {counted(enough, 'worker')} have passed the self-test{equal} "
                 f"within transport.start_deadline = {deadline:g} s; {self._awaited()}"
             )
         self._session.wait(settled, lambda _: None, deadline=min(end, clock() + _GRACE))
-        self._reference = alike()[0]
+        found = {worker: digest for guest in self._guests.values() for worker, digest in guest.digests.items()}
+        everyone = (worker for workers in self._workers.values() for worker in workers)
+        self._references = found if self._by_class else dict.fromkeys(everyone, alike()[0])
         for rank in self._workers:
             if self._passed(rank):
                 self._decide(rank, self._guests[rank])
@@ -285,5 +294,7 @@ class Admission:
         found: dict[str, list[str]] = {}
         for rank, workers in self._workers.items():
             if not self._passed(rank):
-                found.setdefault(self._how_far(rank), []).extend(map(str, workers or [f"server {rank}"]))
+                found.setdefault(self._how_far(rank), []).extend(
+                    [str(worker) for worker in workers] or [f"server {rank}"]
+                )
         return "; ".join(f"{', '.join(names)}: {why}" for why, names in found.items())

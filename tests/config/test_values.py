@@ -97,7 +97,10 @@ def test_what_is_not_finite_is_refused_in_tables_of_options_too(path, value):
         ('[transport]\nchannel = "tcp"\nlisten = "fd00::1"', r"transport\.listen fd00::1: HOST:PORT is wanted"),
         ('[transport]\nchannel = "tcp"\nlisten = "0.0.0.0:7070"', "ranks cannot dial all addresses of a host"),
         ('[transport]\nchannel = "tcp"\nlisten = ":7070"', "ranks cannot dial all addresses of a host"),
-        ('groups_within = "class"\n[transport]\nchannel = "tcp"', "groups_within = .*over TCP ranks may come later"),
+        (
+            'groups_within = "class"\n[transport]\nchannel = "tcp"\np_min = 9',
+            "p_min = 9, groups_within = .*come later nobody",
+        ),
         (
             '[fault]\nworker = [3]\nkind = ["sdc"]\nmean_steps = 9.0\nevery = 3',
             "fault.mean_steps = 9 and fault.every = 3",

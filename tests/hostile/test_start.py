@@ -128,3 +128,22 @@ def test_a_late_worker_joins_and_files_are_drawn_for_it(start):
     kinds = [kind for worker, kind, _ in told(job) if worker == LIAR]
     assert kinds[:2] == ["left_out", "joined"]
     assert job.summary["ledger"][LIAR].get("agreed", 0) > 0
+
+
+def test_workers_with_other_bits_make_a_class_and_come_back_with_those_bits_alone(start):
+    moves = [(150, lambda network: network.come(1, P + 1)), (3, lambda network: network.go(1))]
+
+    def act(network):
+        if moves and network.step >= moves[-1][0]:
+            network.hostile.pop(1, None)
+            moves.pop()[1](network)
+
+    job = start(
+        *("--groups-within", "class", "--transport.p-min", "None", "--aggregator.f", "0", "--steps", "300"),
+        hostile=dict.fromkeys((1, 2, 3), FailsTheTest),
+        prepare=lambda network: network.actors.append(lambda: act(network)),
+    )
+    assert job.status == 0, job.text
+    assert "classes of 9, 3 workers with equal bits" in job.text
+    assert (0, "left_out", "computes other bits than at the start in the self-test") in told(job)
+    assert {kind for worker, kind, _ in told(job) if worker} == {"joined"}

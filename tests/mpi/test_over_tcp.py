@@ -128,24 +128,13 @@ def test_ranks_that_break_down_or_break_mpi_change_no_bit(jobs, here):
 
 def test_colluders_slices_of_weights_and_two_servers_make_the_bits_of_memory(jobs, here):
     wide = Path(__file__).parents[1] / "jobs" / "wide.py"
-    attack = (
-        "--task",
-        "wide:Wide",
-        "--model",
-        "None",
-        "--batch-size",
-        "1",
-        "--groups",
-        "fixed",
-        "--attack.kind",
-        "alie",
-    )
-    attack += ("--attack.placement", "worst")
+    task = ("--task", "wide:Wide", "--model", "None", "--batch-size", "1", "--p", "15", "--groups", "fixed")
+    attack = (*task, "--q", "4", "--attack.kind", "alie", "--attack.placement", "worst")
     job = jobs.start(*attack, *TCP, "--servers", "2", "--transport.relay", "relay", n=5, files=(wide,))
     assert job.wait() == 0, job.text
     summary = jobs.summary(job)
     assert summary["weights_digest"] == here.run(*attack, files=(wide,))["weights_digest"]
-    assert summary["weights_digest"] != here.run(*attack, "--q", "0", files=(wide,))["weights_digest"]
+    assert summary["weights_digest"] != here.run(*task, "--q", "0", files=(wide,))["weights_digest"]
     assert "complained" not in {line["kind"] for line in _ledger(job)}
 
 
