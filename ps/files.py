@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -44,6 +45,30 @@ def write_torch(path: Path, value: Any) -> None:
     """Writes what torch.save takes, whole or not at all; raises OSError where it cannot be written."""
     temporary = path.with_name(path.name + ".tmp")
     write_through(temporary, lambda file: save_torch(value, file))
+    temporary.replace(path)
+    sync(path.parent)
+
+
+def write_safetensors(path: Path, tensors: Any, facts: dict[str, str]) -> None:
+    """Writes what safetensors' save_file takes, whole or not at all; raises OSError where it cannot be written."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file  # here, for it imports torch
+
+    temporary = path.with_name(path.name + ".tmp")
+    write_through(temporary, lambda file: None)
+    mode = temporary.stat().st_mode  # that of the other files; save_file makes its own private
+    try:
+        save_file(tensors, temporary, facts)
+        temporary.chmod(mode)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        said = re.search(r"\(os error (\d+)\)", str(error)) if isinstance(error, SafetensorError) else None
+        if said is not None:
+            raise OSError(int(said[1]), os.strerror(int(said[1])), str(path)) from None
+        raise
     temporary.replace(path)
     sync(path.parent)
 

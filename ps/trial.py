@@ -49,13 +49,14 @@ def try_out(
         first, state = model.compute(indices, seed), _state(task, model)
         second, after = model.compute(indices, seed), _state(task, model)
         changed = [name for name in state if after.get(name) != state[name]]
-        if first.tobytes() == second.tobytes() and not changed and np.isfinite(first[: model.d]).all():
+        if _same(first, second) and not changed and np.isfinite(first[: model.d]).all():
+            del second  # vectors may be most of the memory
             model.load(_moved(weights, first[: model.d]))  # what follows the weights has stood still until now
             model.compute(indices, seed)
             model.load(weights)
             second, after = model.compute(indices, seed), _state(task, model)
             changed = [name for name in state if after.get(name) != state[name]]
-        if first.tobytes() != second.tobytes():
+        if not _same(first, second):
             kept = f": {_few(changed)} changed from call to call" if changed else ""
             said = f"the task is not deterministic: the same file gave other bits the second time{kept}. {_SEARCH}"
             if bits:
@@ -69,7 +70,7 @@ def try_out(
             )
         elif changed:
             warn(f"with each call of the loss changes {_few(changed)}; each rank has its own, and no checkpoint has it")
-        if model.files_at_once > 1 and first.tobytes() == second.tobytes():
+        if model.files_at_once > 1 and _same(first, second):
             _compare_calls(model, indices, seed, first, bits=bits, warn=warn)
         if not np.isfinite(first[: model.d]).all():
             said = "the loss of the untrained model has a gradient with NaN or infinity, on the first file of step 1"
@@ -88,7 +89,7 @@ def _compare_calls(
     model: GlobalModel, indices: np.ndarray, seed: int, alone: np.ndarray, *, bits: bool, warn: Callable[[str], object]
 ) -> None:
     """Compares what batched calls give for a file, `alone` in one and beside others, and a call without vmap."""
-    if model.compute_beside(indices[::-1], indices, seed).tobytes() != alone.tobytes():
+    if not _same(model.compute_beside(indices[::-1], indices, seed), alone):
         said = (
             'compute = "batched": a file has other bits beside another file than alone, so they would go by what comes '
             'together; set compute = "each"'
@@ -120,9 +121,14 @@ def _state(task: Task, model: GlobalModel) -> dict[str, bytes]:
     return state_of_model(model.module) | state_of_task(task, model.module)
 
 
+def _same(one: np.ndarray, other: np.ndarray) -> bool:
+    return np.array_equal(one.view(np.uint32), other.view(np.uint32))
+
+
 def _moved(weights: np.ndarray, gradient: np.ndarray) -> np.ndarray:
     moved = weights.copy()
-    moved[: len(gradient)] -= np.float32(1e-3) * gradient
+    np.multiply(gradient, np.float32(-1e-3), out=moved[: len(gradient)])
+    moved[: len(gradient)] += weights[: len(gradient)]
     return moved
 
 

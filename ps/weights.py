@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from detox.errors import UserError
-from detox.ps.files import write_torch, write_whole
+from detox.ps.files import write_safetensors, write_torch
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,9 +28,7 @@ def write_weights(stem: Path, tensors: dict[str, "Tensor"], facts: dict[str, str
     Raises:
         OSError: a file cannot be written; what was there before is left.
     """
-    from safetensors.torch import save  # here, for it imports torch
-
-    write_whole(stem.with_suffix(".safetensors"), save(tensors, {"format": "pt", **facts}))
+    write_safetensors(stem.with_suffix(".safetensors"), tensors, {"format": "pt", **facts})
     write_torch(stem.with_suffix(".pt"), tensors)
 
 

@@ -214,11 +214,15 @@ class FlatModel:
         self.write(self.d, before[self.d :])
         return to_host(vector)
 
+    def remember(self) -> torch.Tensor:
+        """The weights as they are, a copy that is good until the next is asked for."""
+        self._before = self.weights.clone() if self._before is None else self._before.copy_(self.weights)
+        return self._before
+
     def _begin(self) -> torch.Tensor:
         """Puts the module into training mode; returns the weights as they are."""
-        before = self._before = self.weights.clone() if self._before is None else self._before.copy_(self.weights)
         self.module.train()
-        return before
+        return self.remember()
 
     def _check(self, before: torch.Tensor) -> None:
         """Raises TaskError where a loss has left the model otherwise than a gradient may."""

@@ -17,7 +17,7 @@ def preserved(model: FlatModel) -> Iterator[None]:
     """Afterwards all is as before: weights, buffers, gradients, what is trained, each module's mode, attributes and
     hooks, torch's settings, the current folder, and the random state of torch, numpy and Python.
     """
-    weights = model.weights.clone()
+    weights = model.remember()
     modules = [(module, module.training, _Attributes(module)) for module in model.module.modules()]
     with random_state_preserved(), _settings_preserved(), torch.set_grad_enabled(torch.is_grad_enabled()):
         try:
