@@ -13,6 +13,7 @@ from detox.assignment.designs import Design
 from detox.assignment.schemes import AuditedFiles, Scheme
 from detox.config.fields import ConfigError
 from detox.config.identity import deciding, identity_of
+from detox.config.messages import check_weights
 from detox.config.schema import Fields
 from detox.ps.ballots import VOTES, DigestBallot, FullBallot, ToleranceBallot
 from detox.ps.ballots.ballot import CreateBallot
@@ -160,13 +161,17 @@ class Config(Fields):
 
         return create_task(self.task, model=self.model, data_dir=self.data_dir, device=self.device)
 
-    def create_model(self, task: "Task") -> "GlobalModel":
+    def create_model(self, task: "Task", admit: Callable[[int, int], object] = check_weights) -> "GlobalModel":
         """The PS's model, with the weights of `init`; see OptimizerConfig.create.
+
+        Args:
+            task: makes it.
+            admit: see FlatModel.
 
         Raises:
             WeightsError, ConfigError: the file cannot be used, or is of another model.
         """
-        model = self.optimizer.create(task, self.seed, self.steps, self.computing, self.servers)
+        model = self.optimizer.create(task, self.seed, self.steps, self.computing, self.servers, admit)
         if self.init is not None:
             from detox.ps.weights import read_weights  # later too
 

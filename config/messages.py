@@ -102,6 +102,11 @@ class TransportConfig(Section):
         return ""
 
 
+def check_weights(d: int, b: int) -> None:
+    """Raises ConfigError where weights of d parameters and b buffers are too long for a message."""
+    check_length("weights", 4 * (d + b), f"{d} parameters and {b} buffers: take a smaller model")
+
+
 def check_length(what: str, size: int, because: str) -> None:
     """Raises ConfigError where a message of so many bytes cannot be sent."""
     if size > LONGEST:

@@ -1,5 +1,6 @@
 """How a run learns: the optimizer of the update at the PS, and the data that files draw from."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -71,7 +72,13 @@ class OptimizerConfig(Section):
         return {"lr": self.lr, **{name: value for name, value in optional.items() if value}, **self.options}
 
     def create(
-        self, task: "Task", seed: int, steps: int, computing: Computing | None = None, servers: int = 1
+        self,
+        task: "Task",
+        seed: int,
+        steps: int,
+        computing: Computing | None = None,
+        servers: int = 1,
+        admit: Callable[[int, int], object] = lambda d, b: None,
     ) -> "GlobalModel":
         """The PS's model of a task with this optimizer, for a run of so many steps.
 
@@ -81,9 +88,10 @@ class OptimizerConfig(Section):
             steps: length of the run.
             computing: how gradients are computed.
             servers: that share the model.
+            admit: see FlatModel.
 
         Raises:
-            ConfigError: the optimizer does not exist, or does not take its arguments; the model is too large.
+            ConfigError: the optimizer does not exist, or does not take its arguments.
         """
         from detox.ps.model import GlobalModel  # which imports torch; commands that only start a job do not wait for it
         from detox.ps.shared import SharedModel
@@ -103,11 +111,10 @@ class OptimizerConfig(Section):
                 clip_norm=self.clip_norm,
                 ema=self.ema,
                 computing=computing,
+                admit=admit,
             )
         except ValueError as error:
             raise ConfigError(str(error)) from None
-        size = 4 * (model.d + model.b)
-        check_length("weights", size, f"{model.d} parameters and {model.b} buffers: take a smaller model")
         return model
 
 

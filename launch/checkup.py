@@ -13,11 +13,13 @@ from typing import Literal
 import detox.aggregators
 from detox.aggregators import shares
 from detox.config import Config
+from detox.config.memory import of_rank, of_server
 from detox.errors import UserError
 from detox.errors.words import counted, named
 from detox.launch.mpirun import assign_ranks
 from detox.launch.patients import Patient
 from detox.ps.ballots.tolerance import distance
+from detox.ps.optimizers import kept_by
 from detox.tasks.batched import FILES
 
 Level = Literal["green", "yellow", "red"]
@@ -150,15 +152,15 @@ def of_memory(patients: Sequence[Patient], config: Config, gradient: int, ps_hos
         return []
     further = range(1, config.servers)
     workers = config.workers_per_rank or -(-config.p // max(1, len(patients) - len(further)))
-    kept = config.votes if config.vote == "digest" else config.p * config.files_per_worker
-    votes = gradient * (-(-kept // config.servers) + 4)
+    state = kept_by(config.optimizer.name, config.optimizer.arguments)
+    votes = gradient * of_server(config, ranks=len(patients) - len(further), state=state)
     call = 0
     if config.compute == "batched":  # on a GPU only what comes off it; else autograd's, without -0.0, and all in one
         call = gradient * FILES * (3 if config.device == "cpu" else 1)
     own = votes + call if config.recomputes else max(votes, call)  # the trial is over before there are votes
     needed = Counter({ps_host: own})
     for patient in patients:
-        claimed = gradient * (2 * workers * config.files_per_worker + 4) + call
+        claimed = gradient * of_rank(config, workers) + call
         needed[patient.host] += votes if patient.rank in further else claimed
     short = [
         f"{host} has {memory / 1e9:.1f} GB and needs about {needed[host] / 1e9:.1f}"

@@ -11,9 +11,10 @@ from detox.errors.words import counted
 from detox.launch.admission import Admission
 from detox.launch.callback import Callback
 from detox.launch.console import Reporter
-from detox.launch.environment import end_start, handle_signals
+from detox.launch.environment import all_here, end_start, handle_signals
 from detox.launch.provenance import check, facts_of, place_of, workers_of
 from detox.launch.ranks import await_ready, send_start
+from detox.launch.room import room_for_server
 from detox.launch.run import Run
 from detox.launch.summary import summary_lines
 from detox.launch.train import Options
@@ -31,6 +32,7 @@ from detox.ps.shared import SharedModel
 from detox.ps.trial import try_out
 from detox.tasks.samples import Files
 from detox.wire import Session
+from detox.worker.rank import available_memory
 
 _STATE = 24  # bytes per entry of a share in a checkpoint, at most: its weight, last update, and four of the optimizer's
 
@@ -65,6 +67,7 @@ def run_training(
     reporter = Reporter(options.progress, config.steps)
     callback = Callback(config.metrics, reporter.warn) if config.metrics is not None else None
     session.poll = config.transport.poll
+    admitted = room_for_server(config, ranks, available=available_memory(), all_here=bool(all_here()))
     if admit is None:
         send_start(session, config, ranks)
     task = config.create_task()  # while the ranks load theirs
@@ -74,7 +77,7 @@ def run_training(
         options.accept,
         reporter.warn,
     )
-    model = config.create_model(task)
+    model = config.create_model(task, admitted)
     shared = shares_of(config, model)
     files = config.create_files(task)
     signs = config.compression.kind == "sign"

@@ -12,12 +12,13 @@ from detox.launch import failure
 from detox.launch.environment import end_start, fingerprint
 from detox.launch.further import START_LIMIT, create_server
 from detox.launch.over_tcp import DIAL_LIMIT, dial
+from detox.launch.room import room_for_rank
 from detox.ps.further import FurtherServer
 from detox.tasks import FlatModel, Task
 from detox.wire import BYE_LIMIT, Header, Kind, Message, Session, Work
 from detox.wire.evidence import Question
 from detox.worker.momentum import Momentum
-from detox.worker.rank import ECHO_LIMIT, PS, WorkerRank
+from detox.worker.rank import ECHO_LIMIT, PS, WorkerRank, available_memory
 from detox.worker.relay import Relay
 from detox.worker.servers import Servers
 from detox.worker.strangers import Strangers
@@ -81,8 +82,8 @@ def _run(session: Session, rank: int, abort: Callable[[], None], reach: Reach | 
         try:
             if loaded is None or loaded[0] != start:
                 told = json.loads(start)
-                config = Config(**told["config"])
-                loaded = (start, told, config, *_load(config))
+                config, rank = Config(**told["config"]), told.get("rank", rank)
+                loaded = (start, told, config, *_load(config, rank, told["ranks"]))
                 end_start()
         except BaseException as error:
             _ready(session, error=failure.in_words(error))
@@ -94,7 +95,6 @@ def _run(session: Session, rank: int, abort: Callable[[], None], reach: Reach | 
             session.channel = channel  # without the faults of the last time
             if reach is not None:
                 reach.hang_up()
-            rank = told.get("rank", rank)
             host: WorkerRank | FurtherServer
             if rank < config.servers:
                 assert reach is not None
@@ -116,9 +116,10 @@ def _ready(session: Session, **facts: str | int) -> None:
     session.send([PS], Header(Kind.READY), json.dumps(told).encode())
 
 
-def _load(config: Config) -> tuple[Task, FlatModel]:
+def _load(config: Config, rank: int, ranks: list[int]) -> tuple[Task, FlatModel]:
+    admitted = room_for_rank(config, rank, ranks, available=available_memory())
     task = config.create_task()
-    model = FlatModel.build(task, config.seed, config.computing)
+    model = FlatModel.build(task, config.seed, config.computing, admitted)
     shares(model.d, model.b, config.servers)  # which says so where it is too small
     return task, model
 

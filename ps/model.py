@@ -14,6 +14,7 @@ from detox.tasks import FlatModel, Task
 from detox.tasks.batched import File
 from detox.tasks.computing import Computing
 from detox.tasks.devices import to_host
+from detox.tasks.flat import Admit
 from detox.tasks.metrics import as_metrics
 from detox.tasks.named import named_tensors
 from detox.tasks.preserve import preserved
@@ -38,6 +39,7 @@ class GlobalModel:
         clip_norm: to which the norm of an update is clipped before the optimizer takes it; None: none is.
         ema: decay of a running mean of the weights, which is evaluated and kept in their place; 0: there is none.
         computing: see Computing; None: as it is.
+        admit: see FlatModel.
 
     Attributes:
         d, b, words: entries of the parameters, and of what travels with them; see FlatModel.
@@ -66,11 +68,12 @@ class GlobalModel:
         clip_norm: float | None = None,
         ema: float = 0.0,
         computing: Computing | None = None,
+        admit: Admit = lambda d, b: None,
     ) -> None:
         self._task = task
         self.computing = computing or Computing()
         self.previous: Any = None
-        self._flat = FlatModel.build(task, seed, self.computing)
+        self._flat = FlatModel.build(task, seed, self.computing, admit)
         self.d, self.b, self.words = self._flat.d, self._flat.b, self._flat.words
         self._optimizer = create_optimizer(optimizer, self._flat.trained, arguments or {"lr": 0.1})
         self._schedule = Schedule(self._optimizer, schedule, schedule_options or {}, steps=steps, warmup=warmup)

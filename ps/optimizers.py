@@ -28,6 +28,19 @@ def create_optimizer(name: str, parameters: list[torch.Tensor], arguments: dict[
         raise ValueError(f"optimizer: {name}: {error or type(error).__name__}") from None
 
 
+def kept_by(name: str, arguments: dict[str, Any]) -> int:
+    """Vectors as long as the weights that an optimizer keeps from step to step, by a step of its own.
+
+    Raises:
+        ValueError: see create_optimizer.
+    """
+    toy = torch.nn.Parameter(torch.zeros(2, 3))
+    toy.grad = torch.ones(2, 3)
+    optimizer = create_optimizer(name, [toy], arguments)
+    optimizer.step()
+    return sum(isinstance(value, torch.Tensor) and value.shape == toy.shape for value in optimizer.state[toy].values())
+
+
 def optimizers() -> dict[str, type[torch.optim.Optimizer]]:
     """The classes of torch.optim by name."""
     base = torch.optim.Optimizer

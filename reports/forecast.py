@@ -14,12 +14,15 @@ from detox.aggregators import AggregatorError, create_hierarchy, shares
 from detox.assignment.schemes import worst_case
 from detox.assignment.theory import bad_votes, effort, exceeds
 from detox.config import Config, ConfigError, check_sizes
+from detox.config.memory import LOADED, RANK_PROGRAM, SERVER_PROGRAM, of_rank, of_server
 from detox.wire import DIGEST_BYTES, claim_of
 from detox.wire.messages import HEADER_BYTES
 
 _REPEATS = 5  # of a timing; the median counts
 _WORKERS = 2**16
 _TIMED = 1000  # votes: some rules take minutes for more
+TIMED_ENTRIES = 2**24
+"""Of a gradient that are timed at most: from there on a rule takes as long for each entry."""
 _EFFORT = 1e12  # of an exact count, see detox.assignment.theory.effort; some 20 seconds
 
 
@@ -179,6 +182,18 @@ def bytes_into_server(setting: Setting, d: int, servers: int) -> int:
     return max(claims + first, *others)
 
 
+def memory_of(setting: Setting, d: int, servers: int) -> dict[str, int]:
+    """Bytes that a server, and a rank with one worker, take at their most, beside the task's data.
+
+    By SGD without momentum, and a rank for each worker; see detox.config.memory.
+    """
+    config = Config(p=setting.p, q=setting.q, r=setting.r, servers=servers)
+    return {
+        "server": round(4 * d * (LOADED + of_server(config))) + SERVER_PROGRAM,
+        "rank": 4 * d * (LOADED + of_rank(config, 1)) + RANK_PROGRAM,
+    }
+
+
 def bytes_into_ps(setting: Setting, d: int) -> tuple[int, int]:
     """Per step, with and without groups: uncompressed float32 gradients; with groups a digest per worker besides."""
     gradient = HEADER_BYTES + 4 * d
@@ -192,7 +207,8 @@ def bytes_into_ps(setting: Setting, d: int) -> tuple[int, int]:
 def server_seconds(setting: Setting, found: Forecast, d: int) -> tuple[float, float]:
     """Seconds of the PS for vote and aggregation of one step, and for the aggregation without groups; measured here.
 
-    NaN where the aggregator cannot serve so many votes or gradients.
+    Of gradients with more than TIMED_ENTRIES entries so many are timed, and the seconds scaled. NaN where the
+    aggregator cannot serve so many votes or gradients.
 
     Args:
         setting: p, q and r.
@@ -200,17 +216,19 @@ def server_seconds(setting: Setting, found: Forecast, d: int) -> tuple[float, fl
         d: entries of a gradient.
 
     Raises:
-        ConfigError: p gradients would take more than half of this machine's memory, or are too many to time.
+        ConfigError: p gradients, as they are timed, would take more than half of this machine's memory, or are too many
+            to time.
     """
     if setting.p > _TIMED:
         raise ConfigError(f"p = {setting.p}: more than {_TIMED} gradients are not timed; --no-measure leaves that out")
-    wanted, memory = 4 * setting.p * d, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    timed_d = min(d, TIMED_ENTRIES)
+    wanted, memory = 4 * setting.p * timed_d, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if 2 * wanted > memory:
         raise ConfigError(
-            f"timing {setting.p} gradients of d = {d} takes {wanted / 1e9:.0f} GB, more than half of the memory here; "
-            "--no-measure leaves the seconds out"
+            f"timing {setting.p} gradients of d = {timed_d} takes {wanted / 1e9:.0f} GB, more than half of the memory "
+            "here; --no-measure leaves the seconds out"
         )
-    rows = np.random.default_rng(0).standard_normal((setting.p, d), np.float32)
+    rows = np.random.default_rng(0).standard_normal((setting.p, timed_d), np.float32)
 
     def timed(name: str, n: int, f: int, hashed: bool) -> float:
         if f < 0:
@@ -226,7 +244,7 @@ def server_seconds(setting: Setting, found: Forecast, d: int) -> tuple[float, fl
             except AggregatorError:  # such as smea's, of so many subsets
                 return math.nan
             taken.append(time.perf_counter() - begin)
-        return float(np.median(taken[1:]))  # the first compiles
+        return float(np.median(taken[1:])) * d / timed_d  # the first compiles
 
     with_groups = timed(found.name, setting.votes, min(setting.worst, found.tolerates), setting.r > 1)
     return with_groups, timed(found.vanilla, setting.p, min(setting.q, found.vanilla_tolerates), False)

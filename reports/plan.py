@@ -12,7 +12,16 @@ from detox.assignment.theory import enough_redundancy, expected_bad_votes, tail,
 from detox.config import ConfigError
 from detox.reports import known, search
 from detox.reports.figures import picture, picture_file
-from detox.reports.forecast import Forecast, Setting, bytes_into_ps, bytes_into_server, find, forecast, server_seconds
+from detox.reports.forecast import (
+    Forecast,
+    Setting,
+    bytes_into_ps,
+    bytes_into_server,
+    find,
+    forecast,
+    memory_of,
+    server_seconds,
+)
 from detox.reports.plan_chart import chart
 from detox.reports.plan_tables import print_plan
 from detox.reports.search import LIMITS, read_limits
@@ -124,7 +133,9 @@ def expect(
         raise ConfigError("--rate is above 0 and at most 1, and --runs at least 0")
     if not 1 <= servers <= 256:
         raise ConfigError(f"--servers is at least 1 and at most 256, got {servers}")
-    into = {} if servers == 1 else {"servers": servers, "bytes_into_server": bytes_into_server(setting, d, servers)}
+    into: dict[str, Any] = {"memory": memory_of(setting, d, servers)}
+    if servers > 1:
+        into |= {"servers": servers, "bytes_into_server": bytes_into_server(setting, d, servers)}
     facts = into | as_json(setting, [forecast(setting, name) for name in aggregator], d, find, measure)
     if classes:
         return facts

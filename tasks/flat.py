@@ -1,6 +1,6 @@
 """A model as one flat vector: what travels, is voted on and aggregated knows no shapes."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from detox.tasks.packing import Packing
 from detox.tasks.task import Task, TaskError
 from detox.tasks.users import users_code
 
+Admit = Callable[[int, int], object]
 _NEGATIVE_ZERO = np.uint32(0x80000000)
 
 
@@ -28,6 +29,7 @@ class FlatModel:
         module: the model; its tensors become views.
         computing: how gradients are computed; None: a file at once, in float32.
         alignment: of its tensors, see Packing.
+        admit: is told d and b before the vectors are made; raises where they would be too long.
 
     The vector of weights holds the d trainable parameters in the order of `module.parameters()`, a tied one
     once, and behind them the b entries that have to agree without having a gradient: frozen parameters, then
@@ -43,7 +45,13 @@ class FlatModel:
         TaskError: the model cannot be flat, see check_model, or batched, see Batched.
     """
 
-    def __init__(self, module: nn.Module, computing: Computing | None = None, alignment: int | None = None) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        computing: Computing | None = None,
+        alignment: int | None = None,
+        admit: Admit = lambda d, b: None,
+    ) -> None:
         check_model(module)
         self.module = module
         self._computing = computing or Computing()
@@ -54,6 +62,7 @@ class FlatModel:
         self.words = self.exact.words
         self.d = sum(t.numel() for t in self._trained.values())
         self.b = sum(t.numel() for t in self._kept.values()) + self.words
+        admit(self.d, self.b)
         sizes = [t.numel() for t in everything]
         self._weights = Packing([*sizes, self.words], device, alignment)
         self._gradient = Packing(sizes[: len(self._trained)], device, alignment)
@@ -77,8 +86,19 @@ class FlatModel:
         self._batched = Batched(module, self.trained) if self._computing.batched else None
 
     @classmethod
-    def build(cls, task: Task, seed: int, computing: Computing | None = None) -> "FlatModel":
+    def build(
+        cls,
+        task: Task,
+        seed: int,
+        computing: Computing | None = None,
+        admit: Admit = lambda d, b: None,
+    ) -> "FlatModel":
         """The task's model, its weights drawn from torch's generator in the state of that seed.
+
+        Args:
+            task: makes the model.
+            seed: of the weights.
+            computing, admit: see FlatModel.
 
         Raises:
             TaskError: the task makes no model, or one that cannot be flat.
@@ -88,7 +108,7 @@ class FlatModel:
             module = task.build_model()
         if not isinstance(module, nn.Module):
             raise TaskError(f"build_model returned {kind_of(module)}; it has to return a torch.nn.Module")
-        return cls(module, computing)
+        return cls(module, computing, admit=admit)
 
     @property
     def weights(self) -> torch.Tensor:
