@@ -158,10 +158,10 @@ def of_memory(patients: Sequence[Patient], config: Config, gradient: int, ps_hos
     if config.compute == "batched":  # on a GPU only what comes off it; else autograd's, without -0.0, and all in one
         call = gradient * FILES * (3 if config.device == "cpu" else 1)
     own = votes + call if config.recomputes else max(votes, call)  # the trial is over before there are votes
-    needed = Counter({ps_host: own})
+    needed: Counter[str] = Counter({ps_host: round(own)})
     for patient in patients:
         claimed = gradient * of_rank(config, workers) + call
-        needed[patient.host] += votes if patient.rank in further else claimed
+        needed[patient.host] += round(votes) if patient.rank in further else claimed
     short = [
         f"{host} has {memory / 1e9:.1f} GB and needs about {needed[host] / 1e9:.1f}"
         for host, memory in available.items()

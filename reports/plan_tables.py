@@ -207,17 +207,11 @@ def _detail(console: Console, facts: Mapping[str, Any]) -> None:
         f"Against the same batch without groups: {r} times the samples per worker; into the PS {mine / 1e6:.2f} MB\n"
         f"per step, {mine / vanilla:.3f} of {vanilla / 1e6:.2f} MB (d = {facts['d']}, uncompressed)."
         + (f" Of {facts['servers']} servers {facts['bytes_into_server'] / 1e6:.2f} MB." if "servers" in facts else "")
-        + f"\n{_memory_in_words(facts)}"
+        + " Memory: at most {server:.2f} GB at {where}, {rank:.2f} at a rank.".format(
+            where="each server" if "servers" in facts else "the PS",
+            **{name: size / 1e9 for name, size in facts["memory"].items()},
+        )
         + (" Seconds of the PS: digests and aggregation, here, on one thread" + _scaled(facts["d"]) if measured else "")
-    )
-
-
-def _memory_in_words(facts: Mapping[str, Any]) -> str:
-    server, rank = (facts["memory"][name] / 1e9 for name in ("server", "rank"))
-    where = "each server" if "servers" in facts else "the PS"
-    return (
-        f"Memory, beside the task's data: at most {server:.2f} GB at {where}, {rank:.2f} GB at a rank of one worker\n"
-        "(SGD without momentum)."
     )
 
 

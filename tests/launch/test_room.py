@@ -43,7 +43,7 @@ def test_what_an_optimizer_keeps_is_counted(name, arguments, vectors):
     assert kept_by(name, arguments) == vectors
 
 
-def test_a_host_that_has_just_enough_admits_a_model_and_one_with_less_says_what_to_do():
+def test_a_host_that_has_just_enough_admits_a_model_and_one_with_less_says_so():
     needed = 4 * D * round(LOADED + of_server(CONFIG))
     ranks = list(range(1, 10))
     room_for_server(CONFIG, ranks, available=needed, all_here=False)(D, 0)

@@ -164,7 +164,7 @@ def test_the_chart_is_drawn(tmp_path):
         ("-p 0 -q 0", "-p is at least 1, got 0"),
         ("-p 15 -q 2 -r -3", "-r is at least 1, got -3"),
         ("-p 45 -q 5 --steps 0", "--steps is at least 1, got 0"),
-        ("-p 45 -q 5 -d 100000000000", "--no-measure"),
+        ("-p 999 -q 5 -d 100000000000", "--no-measure"),
         ("-p 45 -q 5 --aggregator nonsense", "unknown aggregator 'nonsense'"),
         ("-p 45 -q 5 --find 2", "a probability, 0 to 1"),
         ("-p 45 -q 5 --find cheap", "--find cheap: a probability, or a limit such as overhead=3%"),
