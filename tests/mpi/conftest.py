@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from forked.server import Forks
 from one_process import CONFIG
 
 from detox.launch.mpirun import MpirunError, find_mpirun
@@ -28,13 +29,14 @@ def pytest_collection_modifyitems(items):
 class Job:
     """A job under way: `detox-ps launch` in a session of its own, ended with all that it started."""
 
-    def __init__(self, folder: Path, argv: list[str]) -> None:
+    def __init__(self, folder: Path, argv: list[str], variables: dict[str, str]) -> None:
         self.folder = folder
         self.output = folder / "output.txt"
         with self.output.open("w") as output:
             self.process = subprocess.Popen(
-                argv, cwd=folder, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
-            )
+                argv, cwd=folder, env=os.environ | variables, stdout=output, stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )  # fmt: skip
 
     def wait(self) -> int:
         try:
@@ -67,11 +69,18 @@ class Job:
         return found
 
     def pid_of_rank(self, rank: int) -> int:
-        """The process of that rank."""
-        for pid, environment in self.processes().items():
-            if environment.get(b"OMPI_COMM_WORLD_RANK") == str(rank).encode():
-                return pid
+        """The process of that rank: the child of forked/server.py, where another stands for it."""
+        found = [p for p, known in self.processes().items() if known.get(b"OMPI_COMM_WORLD_RANK") == b"%d" % rank]
+        for pid in [pid for pid in self.processes() if self._name_of(pid) == f"rank {rank}"] or found:
+            return pid
         pytest.fail(f"no process of rank {rank}")
+
+    @staticmethod
+    def _name_of(pid: int) -> str:
+        try:
+            return Path(f"/proc/{pid}/comm").read_text().strip()
+        except OSError:
+            return ""
 
     @staticmethod
     def memory_of(pid: int) -> int:
@@ -93,10 +102,15 @@ class Job:
 
 
 class Jobs:
-    """Starts jobs in one folder, and reads what they leave there."""
+    """Starts jobs in one folder, and reads what they leave there.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    Args:
+        folder: of the jobs' own.
+        variables: of their environment, beside this process's.
+    """
+
+    def __init__(self, folder: Path, variables: dict[str, str]) -> None:
+        self.folder, self._variables = folder, variables
         self._jobs: list[Job] = []
         (folder / "run.toml").write_text(CONFIG)
 
@@ -110,7 +124,7 @@ class Jobs:
         folder.mkdir()
         for file in (self.folder / "run.toml", *files):
             shutil.copy(file, folder)
-        self._jobs.append(Job(folder, argv))
+        self._jobs.append(Job(folder, argv, self._variables))
         return self._jobs[-1]
 
     def run(self, *arguments: str, n: int = 3, files: tuple[Path, ...] = ()) -> dict:
@@ -129,30 +143,44 @@ class Jobs:
             job.end()
 
 
-def _jobs(folder: Path) -> Iterator[Jobs]:
+def _jobs(folder: Path, **variables: str) -> Iterator[Jobs]:
     try:
         find_mpirun()
     except MpirunError as error:
         pytest.skip(str(error))
-    jobs = Jobs(folder)
+    jobs = Jobs(folder, variables)
     yield jobs
     jobs.end()
 
 
+@pytest.fixture(scope="session")
+def forks():
+    """The process whose children are the ranks of `jobs`."""
+    forks = Forks()
+    yield forks
+    forks.end()
+
+
 @pytest.fixture
-def jobs(tmp_path):
+def jobs(tmp_path, forks):
+    yield from _jobs(tmp_path, **forks.variables)
+
+
+@pytest.fixture
+def plain_jobs(tmp_path):
+    """Jobs whose start is what is tested."""
     yield from _jobs(tmp_path)
 
 
 @pytest.fixture(scope="session")
-def jobs_of_session(tmp_path_factory):
+def plain_jobs_of_session(tmp_path_factory):
     yield from _jobs(tmp_path_factory.mktemp("session"))
 
 
 @pytest.fixture(scope="session")
-def baseline_job(jobs_of_session):
+def baseline_job(plain_jobs_of_session):
     """A run of run.toml that has succeeded, with a few checkpoints and lines more. Tests read its folder."""
-    job = jobs_of_session.start("--checkpoint-every", "5", "--log-every", "5")
+    job = plain_jobs_of_session.start("--checkpoint-every", "5", "--log-every", "5")
     assert job.wait() == 0, job.text
     return job
 
@@ -165,8 +193,8 @@ def baseline(baseline_job):
 
 @pytest.fixture
 def odd():
-    """Python code of detox-ps on a host with another instruction set than all others."""
-    return """
+    """Python's arguments for detox-ps on a host with another instruction set than all others; -E: it is not forked."""
+    code = """
 import detox.launch.environment as environment
 environment.INSTRUCTION_SET = {
     "ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_CBWR": "COMPATIBLE",
@@ -174,3 +202,4 @@ environment.INSTRUCTION_SET = {
 from detox.launch.main import main
 main()
 """
+    return ["-E", "-c", code]

@@ -57,9 +57,11 @@ def _is_over(job):
         ("os.kill(os.getpid(), signal.SIGSTOP if rank else signal.SIGKILL)", 1, "gone without a word"),
     ],
 )
-def test_whatever_happens_at_the_start_ends_the_job_in_a_sentence(jobs, tmp_path, monkeypatch, act, status, words):
+def test_whatever_happens_at_the_start_ends_the_job_in_a_sentence(
+    plain_jobs, tmp_path, monkeypatch, act, status, words
+):
     monkeypatch.setenv("PATH", str(Path(find_mpirun()).parent))  # in which there need be nothing else
-    job = _start(jobs, tmp_path, act, *(("--restarts", "3") * (status == 2)))
+    job = _start(plain_jobs, tmp_path, act, *(("--restarts", "3") * (status == 2)))
     assert job.wait() == status, job.text
     assert job.text.count(words.format(folder=job.folder, host=os.uname().nodename)) == 1, job.text
     assert "Traceback" not in job.text

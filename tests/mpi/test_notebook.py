@@ -19,9 +19,9 @@ def _cells(path):
 
 
 @pytest.fixture(scope="module")
-def outputs(jobs_of_session):
+def outputs(plain_jobs_of_session):
     """By code cell, what it printed and showed."""
-    folder = jobs_of_session.folder / "notebook"
+    folder = plain_jobs_of_session.folder / "notebook"
     folder.mkdir()
     for file in (NOTEBOOK, NOTEBOOK.with_name("digits.toml")):
         shutil.copy(file, folder)

@@ -185,9 +185,9 @@ LONG += ["--fault.kind", "straggle", "--fault.seconds", "0.02"]
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(jobs_of_session):
+def uninterrupted(plain_jobs_of_session):
     """The digest of a run of LONG that nobody disturbs."""
-    return jobs_of_session.run(*LONG)["weights_digest"]
+    return plain_jobs_of_session.run(*LONG)["weights_digest"]
 
 
 def _text(checkout):

@@ -52,19 +52,19 @@ def test_the_run_folder_holds_what_it_promises(baseline_job, baseline):
     assert [line for line in baseline_job.text.splitlines() if line.startswith("step")][-1].startswith("step 20")
 
 
-def test_one_process_alone_says_how_to_launch(jobs):
+def test_one_process_alone_says_how_to_launch(plain_jobs):
     line = [sys.executable, "-m", "detox.launch", "train", "run.toml"]
-    alone = subprocess.run(line, cwd=jobs.folder, capture_output=True, text=True, check=False, timeout=240)
+    alone = subprocess.run(line, cwd=plain_jobs.folder, capture_output=True, text=True, check=False, timeout=240)
     assert alone.returncode == 2
     assert "detox-ps launch run.toml" in alone.stderr
     assert "detox-ps train run.toml" in alone.stderr.splitlines()[-1]
     assert "mpirun" in alone.stderr.splitlines()[-1]
 
 
-def test_a_mistake_that_every_rank_makes_is_told_once_and_in_words(jobs):
+def test_a_mistake_that_every_rank_makes_is_told_once_and_in_words(plain_jobs):
     mistake = ("--task", "fashion-mnist", "--data-dir", "nowhere", "--model", "lenet")
     line = mpirun_line(2, None, [sys.executable, "-m", "detox.launch", "train", "run.toml", *mistake])
-    job = jobs.start_line(line)
+    job = plain_jobs.start_line(line)
     assert job.wait() != 0
     assert job.text.count("dataset-fashion-mnist") == 1
     assert "Traceback" not in job.text
@@ -73,7 +73,7 @@ def test_a_mistake_that_every_rank_makes_is_told_once_and_in_words(jobs):
 def _with_an_odd_rank(jobs, odd, *arguments):
     train = ["train", "run.toml", "--model", "mlp", "--q", "0", *arguments]
     line = mpirun_line(2, None, [sys.executable, "-m", "detox.launch", *train])
-    line += [":", "-n", "1", sys.executable, "-c", odd, *train]
+    line += [":", "-n", "1", sys.executable, *odd, *train]
     job = jobs.start_line(line)
     job.wait()
     return job
