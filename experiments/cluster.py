@@ -49,7 +49,7 @@ FIELDS = (
     "method", "round", "step", "seconds", "cpu", "ps_in", "ps_out", "worker_in", "worker_out", "most_in", "most_out",
     "weights",
 )  # fmt: skip
-"""Of a row: seconds, CPU seconds of the PS's process; bytes on the PS's link, or the busiest server's, on the median
+"""Of a row: seconds, CPU seconds of the busiest server's process; bytes on the busiest server's link, on the median
 one of a worker, and on the busiest, each way; and the first digits of the weights' digest, after the last step."""
 
 
@@ -140,7 +140,8 @@ def row_of(before: Any, after: Any, servers: int, p: int) -> tuple[str | int, ..
     links = [(b[0] - a[0], b[1] - a[1]) for a, b in zip(before.links, after.links, strict=True)]
     busiest = map(max, zip(*links[:servers], strict=True))
     workers = list(zip(*links[servers : servers + p], strict=True))
-    seconds = (f"{after.seconds - before.seconds:.3f}", f"{after.cpu - before.cpu:.3f}")
+    cpu = max(b - a for a, b in zip(before.cpu, after.cpu, strict=True))
+    seconds = (f"{after.seconds - before.seconds:.3f}", f"{cpu:.3f}")
     return (*seconds, *busiest, *(int(of(way)) for of in (median, max) for way in workers))
 
 
@@ -163,7 +164,7 @@ def _train(comm: Any, method: str, options: argparse.Namespace, folder: str) -> 
     from detox.wire.transport import Reach, Transport
     from experiments import meter
 
-    own, near = comm.Dup(), comm.Dup()
+    own, near, processes = comm.Dup(), comm.Dup(), comm.allgather(os.getpid())
     if comm.rank != PS:
         work(Session(Transport(own, [PS])), comm.rank, abort, Reach(near))
         return [], ""
@@ -171,6 +172,7 @@ def _train(comm: Any, method: str, options: argparse.Namespace, folder: str) -> 
     from detox.ps.folder import RunFolder
 
     meter.readings.clear()
+    meter.servers[:] = processes[1 : servers_of(method)]
     argv = [*arguments(method, comm.size - servers_of(method), options), "--output", f"{folder}/{method}"]
     status, orderly = serve(Session(Transport(own, range(1, comm.size))), [*argv, "--progress", "none"])
     if status or not orderly:
@@ -191,6 +193,7 @@ def _collective(comm: Any, method: str, options: argparse.Namespace, _: str) -> 
         act = lambda: comm.Allreduce(vector, total)  # noqa: E731
     else:
         act = lambda: (comm.Bcast(vector, PS), comm.Gather(vector, into, PS))  # noqa: E731
+    meter.servers.clear()
     readings = []
     for step in range(options.steps + 2):
         comm.Barrier()

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# A step on the paper's 46 hosts over links of 100 Mb/s, by method: seconds, bytes on the links, CPU of the PS. Three more
-# hosts are further servers. The hosts are network namespaces of this machine: takes root, iproute2, 12 GB of memory and
-# half an hour. Prints a row a step.
+# A step on the paper's 46 hosts over links of 100 Mb/s, by method: seconds, bytes on the links, CPU of the busiest
+# server. Three more hosts are further servers. The hosts are network namespaces of this machine: takes root, iproute2,
+# a quarter of a GB for each, and half an hour. Prints a row a step. At a slower RATE, such as 10mbit, few cores are
+# enough, so that the network decides.
 #   [HOSTS=49] [RATE=100mbit] experiments/cluster.sh [options of experiments.cluster]
 set -euo pipefail
 CDPATH= cd -- "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -17,7 +18,8 @@ restore() {
   "$network" down
 }
 trap restore EXIT
-for i in 3 2 1; do echo "$((8192 * i))" > "$arp$i"; done
+entries=$((n * n > 8192 ? n * n : 8192))
+for i in 3 2 1; do echo "$((entries * i))" > "$arp$i"; done
 "$network" up "$n" > "$hosts"
 for host in $(seq "$n"); do "$network" rate "$host" "$rate"; done
 

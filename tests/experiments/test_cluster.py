@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -32,12 +33,24 @@ def test_each_method_is_a_run_that_can_be_started(cluster):
 
 
 def test_a_row_has_what_a_step_took_on_the_links_of_the_ps_and_of_workers(cluster, meter):
-    before = meter.Reading(1.0, 0.5, ((0, 10), (1, 1), (2, 2), (3, 3)))
-    after = meter.Reading(3.5, 0.75, ((7, 110), (1, 11), (4, 2), (103, 8)))
+    before = meter.Reading(1.0, (0.5, 2.0), ((0, 10), (1, 1), (2, 2), (3, 3)))
+    after = meter.Reading(3.5, (0.75, 2.125), ((7, 110), (1, 11), (4, 2), (103, 8)))
     row = cluster.row_of(before, after, 1, 3)
     assert row == ("2.500", "0.250", 7, 100, 2, 5, 100, 10)
     row = cluster.row_of(before, after, 2, 1)  # and a host that has no part
     assert row == ("2.500", "0.250", 7, 100, 2, 0, 2, 0)
+
+
+def test_the_cpu_time_of_the_busiest_server_counts(cluster, meter):
+    links = ((0, 0),) * 4
+    row = cluster.row_of(meter.Reading(1.0, (0.5, 2.0), links), meter.Reading(3.5, (0.75, 2.5), links), 2, 2)
+    assert row[1] == "0.500"
+
+
+def test_the_system_says_of_a_process_what_that_one_says_itself(meter):
+    before, told, after = time.process_time(), meter.cpu_of(os.getpid()), time.process_time()
+    tick = 2 / os.sysconf("SC_CLK_TCK")
+    assert before - tick <= told <= after + tick
 
 
 @pytest.mark.parametrize("failing", ["up", "run", "down"])
