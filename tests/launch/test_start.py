@@ -10,6 +10,7 @@ import pytest
 from detox.config import Config, ConfigError, messages
 from detox.launch import ranks
 from detox.launch.ranks import await_ready, dismiss, send_start
+from detox.launch.training import create_relays
 from detox.launch.work import work
 from detox.ps.selftest import StartError
 from detox.tasks import TaskError, create_task
@@ -206,3 +207,14 @@ def test_a_rank_that_is_told_to_start_and_to_leave_at_once_leaves():
     rank.leave()
     assert rank.work() == (0, True)
     assert [message.header.kind for message in rank.heard] == [Kind.BYE]
+
+
+@pytest.mark.parametrize(
+    ("count", "on", "relayed"), [(45, 1, False), (3, 3, False), (5, 5, False), (6, 2, True), (6, 6, True)]
+)
+def test_auto_is_the_star_on_one_machine_and_on_three_hosts(count, on, relayed):
+    config = Config(p=count, q=0, r=1, transport={"relay": "auto"})
+    hosts = {rank: f"h{rank % on}" for rank in range(1, count + 1)}
+    relays, why_not = create_relays(config, list(hosts), 2**24, hosts)
+    assert (relays is not None) == relayed
+    assert not why_not
