@@ -95,7 +95,7 @@ class Run:
     """What came of a run.
 
     Attributes:
-        named: after how many steps the last liar that can still win a vote was out; None: never.
+        named: after how many steps the last Byzantine worker that can still win a vote was out; None: never.
         damage: bad votes until then, in steps: the sum over steps of their share.
         honest: honest workers that were left out in some step.
     """
@@ -111,12 +111,12 @@ def run(
     """One run; who is detected is out, from the next step on, with Aspis in the same step already.
 
     Args:
-        p, q, r: workers, liars, holders of a file.
+        p, q, r: workers, Byzantine ones, holders of a file.
         defence: of DEFENCES.
         attack: of ATTACKS.
         seed: of all that is random.
         longest: steps.
-        placement: who the liars and the chosen are; None: they are drawn.
+        placement: who the Byzantine and the chosen are; None: they are drawn.
     """
     random = Random(seed)
     assignment, detect, audits = DEFENCES[defence]
@@ -127,17 +127,17 @@ def run(
     }
     scheme = schemes[assignment]()
     if placement is None:
-        liars = frozenset(random.sample(range(p), q))
-        chosen = frozenset(random.sample(sorted(set(range(p)) - liars), q))
+        byzantine = frozenset(random.sample(range(p), q))
+        chosen = frozenset(random.sample(sorted(set(range(p)) - byzantine), q))
     else:
-        liars, chosen = placement.byzantine(1), placement.framed(1)
+        byzantine, chosen = placement.byzantine(1), placement.framed(1)
     history, out, honest, damage = list[Edges](), set[int](), set[int](), 0.0
     for step in range(1, longest + 1):
         workers = [worker for worker in range(p) if worker not in out]
         if attack == "the 2q, others each step":
-            chosen = frozenset(random.sample(sorted(set(workers) - liars), q))
+            chosen = frozenset(random.sample(sorted(set(workers) - byzantine), q))
         holders = scheme.draw(step, workers).holders
-        lied = [lies_of(attack, liars - out, liars | chosen, of_one) for of_one in holders]
+        lied = [lies_of(attack, byzantine - out, byzantine | chosen, of_one) for of_one in holders]
         history.append(
             {(a, b) for of_one, lies in zip(holders, lied, strict=True) for a in lies for b in of_one if b not in lies}
         )
@@ -149,15 +149,15 @@ def run(
         now = found if detect is largest_clique else set()
         damage += sum(wins(of_one, lies, now) for of_one, lies in zip(holders, lied, strict=True)) / len(holders)
         out |= found
-        honest |= found - liars
-        if len(liars - out) < (r + 1) // 2:
+        honest |= found - byzantine
+        if len(byzantine - out) < (r + 1) // 2:
             return Run(step, damage, len(honest))
     return Run(None, damage, len(honest))
 
 
-def lies_of(attack: str, liars: Set[int], inside: Set[int], holders: Sequence[int]) -> Set[int]:
+def lies_of(attack: str, byzantine: Set[int], inside: Set[int], holders: Sequence[int]) -> Set[int]:
     """Who of a file's holders lies about it."""
-    lying = liars.intersection(holders)
+    lying = byzantine.intersection(holders)
     if attack == "where they win":
         return lying if 2 * len(lying) > len(holders) else set()
     if attack == "always":

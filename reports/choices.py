@@ -119,7 +119,7 @@ class Choice:
         return self._unaudited(self.rate * (p - 2 * k) / p) if self.config.r == 1 else 0.0
 
     @property
-    def bad_by_liars(self) -> float:
+    def bad_by_byzantine(self) -> float:
         """The same from q Byzantine workers that all lie alike; exact."""
         p, q, r = self.config.p, self.config.q, self.config.r
         files = (
@@ -175,7 +175,7 @@ class Choice:
 
     @property
     def worst(self) -> float | None:
-        """Bad votes in a whole run, whatever q liars do; None where they have no end."""
+        """Bad votes in a whole run, whatever q Byzantine workers do; None where they have no end."""
         ends = [self.always, *([self.majority] if self.config.copies == "all" else [])]
         if any(one is None or one.named is None for one in ends):
             return None

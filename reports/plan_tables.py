@@ -43,10 +43,10 @@ def _choices(console: Console, facts: Mapping[str, Any]) -> None:
             f"One faulty worker{_wrong_in(facts)} is named after {named} steps, and the aggregator\n"
             "tolerates what it does until then."
         )
-    if (name := facts["advised"].get("liars")) is not None:
+    if (name := facts["advised"].get("byzantine")) is not None:
         worst = _number(by_name[name]["worst"])
         console.print(
-            f"Against {counted(q, 'liar')}: {name}, for {_share(by_name[name])} more computation.\n"
+            f"Against {counted(q, 'Byzantine worker')}: {name}, for {_share(by_name[name])} more computation.\n"
             + (
                 f"Some {worst} votes of a whole run are bad on average, whatever they do."
                 if worst != "0"
@@ -56,8 +56,7 @@ def _choices(console: Console, facts: Mapping[str, Any]) -> None:
     if facts["limits"]:
         console.print(_found_in_words(facts))
     table = Table("set", "costs", "f", box=SIMPLE_HEAD, show_edge=False)
-    liars = counted(q, "liar")
-    for who in ("one faulty", f"{liars}, always", f"{liars}, where they win"):
+    for who in ("one faulty", f"{q} Byzantine, always", f"{q} Byzantine, where they win"):
         table.add_column(f"{who}:\nnamed")
         table.add_column("\nbad")
     table.add_column("where all are theirs:\nbad")

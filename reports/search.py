@@ -14,8 +14,8 @@ _LARGEST = 9  # r of a search
 LIMITS = {
     "overhead": "copies computed beyond one per file, at the most; 3% or 0.03",
     "named": "steps until one faulty worker is named",
-    "liars": "steps until all q that always lie are named",
-    "bad": "bad votes in a whole run, whatever q liars do",
+    "byzantine": "steps until all q that always lie are named",
+    "bad": "bad votes in a whole run, whatever q Byzantine workers do",
 }
 """What a search can be limited by: medians, where it is simulated."""
 
@@ -97,12 +97,12 @@ def advised(choices: Iterable[Choice]) -> dict[str, Choice]:
     """Of the choices that are compared, cheapest first, which to take.
 
     Returns:
-        "hardware": the cheapest that names a faulty worker; "liars": the cheapest whose votes are taken among several,
-        and that ends what liars can do, whatever that is. One that there is not is left out.
+        "hardware": the cheapest that names a faulty worker; "byzantine": the cheapest whose votes are taken among
+        several, and that ends what Byzantine workers can do, whatever that is. One that there is not is left out.
     """
     of_hardware = (choice for choice in choices if choice.fault is not None and choice.fault.named is not None)
-    of_liars = (choice for choice in choices if choice.config.r > 1 and choice.worst is not None)
-    found = {"hardware": next(of_hardware, None), "liars": next(of_liars, None)}
+    of_byzantine = (choice for choice in choices if choice.config.r > 1 and choice.worst is not None)
+    found = {"hardware": next(of_hardware, None), "byzantine": next(of_byzantine, None)}
     return {name: choice for name, choice in found.items() if choice is not None}
 
 
@@ -134,8 +134,8 @@ def in_numbers(choice: Choice) -> dict[str, Any]:
         "checked": choice.checked,
         "runs": choice.runs,
         "fault": {"bad_per_step": choice.bad_by_fault, "simulated": simulated(choice.fault)},
-        "always": {"bad_per_step": choice.bad_by_liars, "simulated": simulated(choice.always)},
-        "majority": {"bad_per_step": choice.bad_by_liars, "simulated": simulated(choice.majority)},
+        "always": {"bad_per_step": choice.bad_by_byzantine, "simulated": simulated(choice.always)},
+        "majority": {"bad_per_step": choice.bad_by_byzantine, "simulated": simulated(choice.majority)},
         "unanimous": {
             "bad_per_step": choice.unseen,
             "bad": None if last is None else last[0],

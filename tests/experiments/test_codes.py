@@ -69,11 +69,11 @@ def test_any_workers_but_s_decode_a_cyclic_code(cyclic, create, held):
 def test_a_run_names_the_liars_in_the_step_in_which_the_simulation_does(aspis, here, defence, groups, attack, when):
     steps = 15
     found = aspis.run(15, 3, 3, defence, attack, 4, steps, Placement("fixed", 15, 3, 1))
-    liars = ("--attack.kind", "sign_flip", "--attack.placement", "fixed", "--attack.seed", "1", "--attack.when", when)
+    lies = ("--attack.kind", "sign_flip", "--attack.placement", "fixed", "--attack.seed", "1", "--attack.when", when)
     secret = ("--secret-seed", "4", "--attack.knowledge", "omniscient", "--steps", str(steps), "--eval-every", "15")
-    job = here.start("--p", "15", "--q", "3", *groups, *liars, *secret, n=2)
+    job = here.start("--p", "15", "--q", "3", *groups, *lies, *secret, n=2)
     assert job.status == 0, job.text
     lines = [json.loads(line) for line in (job.run / "ledger.jsonl").read_text().splitlines()]
     out = sorted(line["step"] for line in lines if line["kind"] == "quarantined")
-    # The liars can win no vote when two of three are out; a run waits for the claims that are late by a step.
+    # They can win no vote when two of three are out; a run waits for the claims that are late by a step.
     assert (out[1] - 2 if len(out) > 1 else None) == found.named

@@ -9,7 +9,7 @@ from detox.wire import Header, Kind
 from detox.wire.tcp import Channel
 
 P = 12  # of which 11 are enough
-LIAR = 4
+BYZANTINE = 4
 OPTIONS = ("--p", "12", "--q", "0", "--groups", "fixed", "--transport.p-min", "11", "--r", "3", "--steps", "10")
 
 
@@ -67,8 +67,8 @@ LEFT_OUT = {
 
 @pytest.fixture(scope="module")
 def without(folder):
-    """The run that rank LIAR + 1 never comes to."""
-    return train(folder, *OPTIONS, p=P, absent=(LIAR + 1,))
+    """The run that rank BYZANTINE + 1 never comes to."""
+    return train(folder, *OPTIONS, p=P, absent=(BYZANTINE + 1,))
 
 
 def told(job):
@@ -77,7 +77,7 @@ def told(job):
 
 def test_who_does_not_come_is_left_out_with_an_event(without):
     assert without.status == 0, without.text
-    assert (LIAR, "left_out", "has not come") in told(without)
+    assert (BYZANTINE, "left_out", "has not come") in told(without)
     assert "worker 4 is left out: has not come" in without.text
     assert without.summary["votes"]["unanimous"] == 30
     assert not any(kind == "dead" for _, kind, _ in told(without))
@@ -86,17 +86,19 @@ def test_who_does_not_come_is_left_out_with_an_event(without):
 @pytest.mark.parametrize("case", LEFT_OUT)
 def test_who_does_not_start_as_it_has_to_is_left_out_to_the_same_bits(start, without, case):
     kind, why = LEFT_OUT[case]
-    job = start(hostile={LIAR + 1: kind})
+    job = start(hostile={BYZANTINE + 1: kind})
     assert job.status == 0, job.text
-    assert any(worker == LIAR and said == "left_out" and why in detail for worker, said, detail in told(job)), job.text
+    assert any(worker == BYZANTINE and said == "left_out" and why in detail for worker, said, detail in told(job)), (
+        job.text
+    )
     assert job.summary["weights_digest"] == without.summary["weights_digest"]
     assert job.growth < 64 * 2**20
 
 
 def test_what_a_rank_says_of_itself_is_plain_characters_beside_its_address(start):
     words = json.dumps({"host": "ps\x1b[2J\u202e", "machine": "x" * 5000}).encode()
-    job = start(hostile={LIAR + 1: reports(words)})
-    (line,) = [line for line in job.ledger if line["worker"] == LIAR and line["kind"] == "joined"]
+    job = start(hostile={BYZANTINE + 1: reports(words)})
+    (line,) = [line for line in job.ledger if line["worker"] == BYZANTINE and line["kind"] == "joined"]
     assert line["host"] == "127.0.0.1"
     assert "says it is ps?[2J?" in line["detail"]
     assert "\x1b" not in job.text
@@ -104,7 +106,7 @@ def test_what_a_rank_says_of_itself_is_plain_characters_beside_its_address(start
 
 
 def test_too_few_are_told_with_who_is_missing_and_why(start):
-    job = start("--transport.start-deadline", "2", absent=(1, 2), hostile={LIAR + 1: FailsTheTest})
+    job = start("--transport.start-deadline", "2", absent=(1, 2), hostile={BYZANTINE + 1: FailsTheTest})
     assert job.status == 1
     assert "9 of at least 11 workers have passed the self-test with equal bits" in job.text
     assert "0, 1: has not come" in job.text
@@ -123,11 +125,11 @@ def test_a_late_worker_joins_and_files_are_drawn_for_it(start):
 
         network.actors.append(look)
 
-    job = start("--steps", "200", "--groups", "redrawn", hostile={LIAR + 1: ComesLate}, prepare=prepare)
+    job = start("--steps", "200", "--groups", "redrawn", hostile={BYZANTINE + 1: ComesLate}, prepare=prepare)
     assert job.status == 0, job.text
-    kinds = [kind for worker, kind, _ in told(job) if worker == LIAR]
+    kinds = [kind for worker, kind, _ in told(job) if worker == BYZANTINE]
     assert kinds[:2] == ["left_out", "joined"]
-    assert job.summary["ledger"][LIAR].get("agreed", 0) > 0
+    assert job.summary["ledger"][BYZANTINE].get("agreed", 0) > 0
 
 
 def test_workers_with_other_bits_make_a_class_and_come_back_with_those_bits_alone(start):

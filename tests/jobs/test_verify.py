@@ -118,8 +118,8 @@ def test_a_checkpoint_with_other_weights_than_the_steps_before_it_lead_to_is_fou
 
 
 def test_a_bad_vote_is_found(here, capsys):
-    liars = ["--q", "2", "--attack.placement", "group", "--attack.kind", "reversed", "--groups", "fixed"]
-    job = here.start(*OPTIONS, *liars, "--quarantine.policy", "never", "--aggregator.name", "median")
+    byzantine = ["--q", "2", "--attack.placement", "group", "--attack.kind", "reversed", "--groups", "fixed"]
+    job = here.start(*OPTIONS, *byzantine, "--quarantine.policy", "never", "--aggregator.name", "median")
     assert job.status == 0, job.text
     assert verify([str(job.run), "--from", "0"]) == 1
     assert "step 1: what its samples give is not the vote on file" in capsys.readouterr().out

@@ -21,7 +21,7 @@ def blind(choice):
 def test_the_simulation_has_as_many_bad_votes_as_the_formulas_say(choice):
     steps = 600
     for behaviour, expected in (
-        (Behaviour(5), choice.bad_by_liars),
+        (Behaviour(5), choice.bad_by_byzantine),
         (Behaviour(5, when="unanimous"), choice.unseen),
         (Behaviour(1, alike=False), choice.bad_by_fault / choice.rate),
     ):
@@ -32,16 +32,16 @@ def test_the_simulation_has_as_many_bad_votes_as_the_formulas_say(choice):
 
 @pytest.mark.parametrize("choice", usual(45, 5, 3, 1, 0), ids=str)
 def test_copies_are_those_that_are_asked_for(choice):
-    """The definition: count what workers and PS are asked for, without a liar, and with five that all lie."""
+    """The definition: count what workers and PS are asked for, with nobody Byzantine, and with five that all lie."""
     scheme, random, computed, attacked, files, steps = choice.config.create_scheme(1), Random(1), 0, 0, 0, 300
     for step in range(1, steps + 1):
         assignment = scheme.draw(step, range(45))
-        liars = set(random.sample(range(45), 5))
+        byzantine = set(random.sample(range(45), 5))
         files += len(assignment.holders)
         audited = set(random.sample(range(len(assignment.holders)), choice.config.audit.ps))
         for file, holders in enumerate(assignment.holders):
             asked = assignment.first[file] if assignment.first else len(holders)
-            for lying in (set(), liars):
+            for lying in (set(), byzantine):
                 claims = {worker: "lie" if worker in lying else TRUTH for worker in holders}
                 called = len(count(holders, asked, claims, TRUTH if file in audited else None).called)
                 computed, attacked = computed + called * (not lying), attacked + called * bool(lying)
@@ -104,7 +104,7 @@ def test_the_next_holders_are_asked_as_in_a_run():
 
 def test_the_search_finds_the_cheapest_of_all_that_keep_the_limits():
     choices = searched(15, 2, 1.0, 5)
-    for limits in ({"overhead": 0.2, "named": 30}, {"liars": 10}, {"bad": 20}):
+    for limits in ({"overhead": 0.2, "named": 30}, {"byzantine": 10}, {"bad": 20}):
         right = [
             choice
             for choice in choices
@@ -112,7 +112,7 @@ def test_the_search_finds_the_cheapest_of_all_that_keep_the_limits():
         ]
         assert right
         assert next(keeping(choices, limits)).overhead == min(choice.overhead for choice in right)
-    assert set(LIMITS) == {"overhead", "named", "liars", "bad"}
+    assert set(LIMITS) == {"overhead", "named", "byzantine", "bad"}
 
 
 def test_what_so_few_workers_cannot_do_is_left_out():

@@ -169,7 +169,7 @@ def test_the_chart_is_drawn(tmp_path):
         ("-p 45 -q 5 --find 2", "a probability, 0 to 1"),
         ("-p 45 -q 5 --find cheap", "--find cheap: a probability, or a limit such as overhead=3%"),
         ("-p 45 -q 5 --find 0.1 0.2", "--find takes one probability"),
-        ("-p 45 -q 5 --find price=3", "there is no price; there are overhead, named, liars, bad"),
+        ("-p 45 -q 5 --find price=3", "there is no price; there are overhead, named, byzantine, bad"),
         ("-p 45 -q 5 --find overhead=much", "overhead is a number from 0 on, as in overhead=3%"),
         ("-p 45 -q 5 --find named=-1", "named is a number from 0 on, as in named=100"),
         ("-p 45 -q 5 --rate 0", "--rate is above 0 and at most 1"),
@@ -236,7 +236,7 @@ def test_the_first_thing_it_says_is_what_to_take(capsys):
     facts = json.loads(capsys.readouterr().out)
     assert plan(["-p", "15", "-q", "2", "--no-measure", "--runs", "5"]) == 0
     first = capsys.readouterr().out.split("\n\n")[0]
-    for name in ("hardware", "liars"):
+    for name in ("hardware", "byzantine"):
         taken = next(one for one in facts["choices"] if one["set"] == facts["advised"][name])
         assert f"{taken['set']}, for {100 * taken['overhead']:.1f} % more computation" in first
     assert plan(["-p", "15", "-q", "0", "-r", "1", *QUICKLY]) == 0
