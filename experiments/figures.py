@@ -4,11 +4,12 @@ python -m experiments.figures [--to docs/figures]
 """
 
 import csv
+import json
 from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import mean, median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from detox.aggregators import PAIRS
 from detox.reports.attack_map import attacks
@@ -17,7 +18,7 @@ from detox.reports.figures import ends, figure_of, save, seconds, time_to
 from detox.reports.forecast import Setting, forecast
 from detox.reports.plan_chart import chart
 from detox.reports.target import Target
-from experiments import sdc_figure, system_figure
+from experiments import cost_figure, mean_estimation, sdc_figure, system_figure, theory_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -122,6 +123,11 @@ def _rows(name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def _cells(name: str) -> list[dict[str, Any]]:
+    """Of an experiment without MPI: numbers, and lists of them."""
+    return [{key: json.loads(value) for key, value in row.items()} for row in _rows(name)]
+
+
 def _bars(axes: "Axes", values: Sequence[float], labels: Sequence[str], **looks: str) -> None:
     """A bar a value, from the top."""
     bars = axes.barh(range(len(values)), values, color="#3b6e8f")
@@ -188,6 +194,9 @@ FIGURES: dict[str, Callable[[], "Figure"]] = {
     "byzshield-quick": byzshield,
     "network": network,
     "cluster": cluster,
+    "mean-estimation": lambda: mean_estimation.draw(_cells("mean-estimation")),
+    "theory": lambda: theory_figure.draw(_cells("theory")),
+    "aggregation-cost": lambda: cost_figure.draw(_rows("aggregation-cost")),
     "plan-45": plan,
     "sdc-quick": lambda: sdc_figure.draw_kept(KEPT.parent / "sdc"),
     "system": system_figure.draw,

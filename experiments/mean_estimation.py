@@ -9,11 +9,10 @@ python -m experiments.mean_estimation quick|full [--no-resume]
 """
 
 import argparse
-import os
 import statistics
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,8 +20,12 @@ from benchmarks.measure import machine
 from detox.aggregators import RULES, Hierarchy
 from detox.assignment.schemes import RedrawnGroups
 from detox.assignment.seeds import stream
+from detox.reports.figures import figure_of, save
 from detox.worker.placement import Placement
 from experiments.cells import kept, markdown, write_csv
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 NORM = 100.0
 R, K = 11, 3
@@ -89,13 +92,11 @@ def table(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-def draw(results: list[dict[str, Any]], path: Path) -> None:
+def draw(results: list[dict[str, Any]]) -> "Figure":
     """Errors against d at q = p/11, and against q/p at the greatest d: medians, bars from least to greatest."""
-    os.environ["MPLBACKEND"] = "agg"  # a notebook's may not be installed here
-    from matplotlib import pyplot
-
     p, repetitions = results[0]["p"], len({result["repetition"] for result in results})
-    figure, panels = pyplot.subplots(1, 2, figsize=(12, 4.8), layout="constrained", sharey=True)
+    figure, ((*panels,),) = figure_of(1, 2, 12, 4.8)
+    panels[1].sharey(panels[0])
     for axes, x, fixed in ((panels[0], "d", {"q": p // 11}), (panels[1], "q", {"d": DIMENSIONS[-1]})):
         chosen = [result for result in results if fixed.items() <= result.items()]
         places = sorted({result[x] for result in chosen})
@@ -119,8 +120,7 @@ def draw(results: list[dict[str, Any]], path: Path) -> None:
         f"Mean estimation, p = {p:,}, r = {R}, vote groups of {K}; Byzantine vectors of norm {NORM:.0f}; "
         f"median and range of {repetitions}"
     )
-    figure.savefig(path, dpi=120)
-    pyplot.close(figure)
+    return figure
 
 
 def main() -> None:
@@ -133,7 +133,7 @@ def main() -> None:
     write_csv(results, a.output / f"{a.size}.csv")
     text = f"{machine()}\n\n{markdown(table(results))}"
     (a.output / f"{a.size}.md").write_text(text, encoding="utf-8")
-    draw(results, a.output / f"{a.size}.png")
+    save(draw(results), a.output / f"{a.size}.png")
     print(text)
 
 

@@ -21,9 +21,10 @@ from benchmarks.measure import machine
 from detox.assignment.schemes import RandomGroups, RedrawnGroups, worst_case
 from detox.assignment.seeds import stream
 from detox.assignment.theory import bad_votes, enough_redundancy, expected_bad_votes, tail_bound
+from detox.reports.figures import save
 from detox.worker.placement import Placement
 from experiments.cells import kept, markdown, write_csv
-from experiments.theory_figure import draw, tail
+from experiments.theory_figure import DRAWN, draw, tail
 
 WORKERS = (45, 225, 1125)
 RATIOS = (15, 9, 5, 3)  # p/q
@@ -144,7 +145,8 @@ def main() -> None:
     write_csv([{key: row[key] for key in columns} for row in rows], a.output / f"{a.size}.csv")
     text = f"{machine()}\n\n{markdown(table(rows))}\n{summary(rows)}\n"
     (a.output / f"{a.size}.md").write_text(text, encoding="utf-8")
-    draw(results, a.output / f"{a.size}.png")
+    write_csv([{key: cell[key] for key in DRAWN} for cell in results], a.output / f"{a.size}-figure.csv")
+    save(draw(results), a.output / f"{a.size}.png")
     print(text)
 
 

@@ -1,14 +1,18 @@
 """The picture of `experiments.theory`."""
 
 import math
-import os
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from detox.assignment.theory import enough_redundancy, expected_bad_votes, tail_bound
+from detox.assignment.theory import bad_votes, enough_redundancy, expected_bad_votes, tail_bound
+from detox.reports.figures import figure_of
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DRAWN = ("p", "q", "r", "system", "draws")
+"""Of a cell, what the picture takes; of the simulations, how often q_e was 0, 1, ..."""
 FEWEST = 1e-6  # the least probability or expectation shown
 COLOURS = {15: "C0", 9: "C1", 5: "C2", 3: "C3", 7: "C4", 6: "C5"}  # of p/q
 
@@ -24,15 +28,13 @@ def least_r(q: int) -> int:
     return r + 1 - r % 2
 
 
-def draw(results: list[dict[str, Any]], path: Path) -> None:
+def draw(results: list[dict[str, Any]]) -> "Figure":
     """Above E[q_e] against r for three p; below the tail at two, and E[q_e] at the paper's least r against p."""
-    os.environ["MPLBACKEND"] = "agg"  # a notebook's may not be installed here
-    from matplotlib import pyplot
     from matplotlib.lines import Line2D
     from matplotlib.ticker import MaxNLocator
 
     workers = sorted({cell["p"] for cell in results})
-    figure, ((*above,), (*below, growth)) = pyplot.subplots(2, 3, figsize=(14, 9), layout="constrained")
+    figure, ((*above,), (*below, growth)) = figure_of(2, 3, 14, 9)
     for axes, p in zip(above, workers, strict=True):
         _expectations(axes, [cell for cell in results if cell["p"] == p])
         axes.set(title=f"p = {p:,}", xlabel="group size r (workers)", ylabel="E[q_e] (bad votes per step)")
@@ -53,8 +55,7 @@ def draw(results: list[dict[str, Any]], path: Path) -> None:
     ]
     figure.legend(handles=marks, loc="outside lower center", ncols=5, frameon=False)
     figure.suptitle("Bad votes q_e of p workers in groups of r, q of them Byzantine at random")
-    figure.savefig(path, dpi=110)
-    pyplot.close(figure)
+    return figure
 
 
 def _expectations(axes: Any, cells: list[dict[str, Any]]) -> None:
@@ -76,7 +77,7 @@ def _expectations(axes: Any, cells: list[dict[str, Any]]) -> None:
 def _tails(axes: Any, cells: list[dict[str, Any]]) -> None:
     longest = 1
     for i, cell in enumerate(cells):
-        exact = tail(cell["exact"])
+        exact = tail(np.array(bad_votes(cell["p"], cell["q"], cell["r"]), float))
         shown = np.flatnonzero(exact[1:] > FEWEST) + 1
         if not len(shown):
             continue
