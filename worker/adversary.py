@@ -49,8 +49,8 @@ class Adversary:
 
     Where the attack colludes, each Byzantine worker's honest vector goes to all ranks with Byzantine workers, or to all
     ranks if the attack remembers; where it is omniscient, every honest worker's goes there too. A rank answers when it
-    has heard of all their files. After `wait` seconds it goes on with what it knows, and from then on does not wait for
-    what was missing until it hears of it again. It takes of a rank what that one's workers can hold, of two steps at a
+    has heard of all their files. After `wait` seconds, or when the PS is two steps further, it goes on with what it
+    knows, and from then on does not wait for what was missing until it hears of it again. It takes of a rank what that one's workers can hold, of two steps at a
     time: so no rank fills another's memory.
 
     Args:
@@ -129,7 +129,7 @@ class Adversary:
             vector: (d + b,) float32.
         """
         for old in [step for step in self._plots if step < header.step - 1]:
-            del self._plots[old]
+            self._give_up(self._plots.pop(old))
         self._plot(header.step).waiting.append((ticket, header.file, vector))
         if self._agrees:
             self._share(header, vector)
@@ -222,14 +222,22 @@ class Adversary:
 
     def _ready(self, plot: _Plot) -> bool:
         """Whether nothing more is waited for."""
-        heard = Counter(worker for worker, _ in plot.heard)
-        missing = [w for w in plot.awaited if heard[w] < self._expected.get(w, self._files)]
-        if not missing:
+        if not self._missing(plot):
             return True
         if time.monotonic() - plot.since <= self._wait:
             return False
-        self._expected |= {worker: heard[worker] for worker in missing}
+        self._give_up(plot)
         return True
+
+    def _missing(self, plot: _Plot) -> dict[int, int]:
+        """Files that have been heard of, of each worker of whom more are awaited."""
+        heard = Counter(worker for worker, _ in plot.heard)
+        return {w: heard[w] for w in plot.awaited if heard[w] < self._expected.get(w, self._files)}
+
+    def _give_up(self, plot: _Plot) -> None:
+        """Awaits no more, from now on, of those with whom something is missing in this step."""
+        if not plot.ready:
+            self._expected |= self._missing(plot)
 
     def _attack(self, step: int, plot: _Plot, honest: dict[int, np.ndarray]) -> np.ndarray:
         """The attack on what is known, by file in ascending order."""

@@ -160,6 +160,17 @@ def test_who_was_missing_once_is_not_waited_for_again_until_it_is_heard(monkeypa
     assert _answers(adversaries) == {}
 
 
+def test_who_is_gone_holds_nobody_up_where_steps_are_shorter_than_the_wait():
+    adversaries = _adversaries("ipm", 1.0, Everyone(), wait=1e9)
+    answers = {}
+    for step in range(1, 6):  # worker 4 is in quarantine, and the parameter server waits for nobody
+        for worker in (0, 1, 2):
+            _take(adversaries, worker, np.ones(2, np.float32), step)
+        answers[step] = _answers(adversaries).keys() | _answers(adversaries).keys()  # what one sends, the next one hears
+    assert not answers[1]
+    assert answers[4] == answers[5] == {0, 1, 2}
+
+
 def test_a_worker_with_several_files_is_waited_for_until_it_has_computed_all(monkeypatch):
     clock = Clock(monkeypatch)
     adversaries = _adversaries("ipm", 1.0, Everyone(), wait=10.0, files=2)
