@@ -1,4 +1,4 @@
-"""A task to choose by: Fashion-MNIST whose last 10,000 training samples are what is tested on, and the test data unseen."""
+"""A task to choose by: Fashion-MNIST, tested on the last 10,000 training samples, which are not trained on."""
 
 from dataclasses import replace
 

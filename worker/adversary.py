@@ -50,8 +50,8 @@ class Adversary:
     Where the attack colludes, each Byzantine worker's honest vector goes to all ranks with Byzantine workers, or to all
     ranks if the attack remembers; where it is omniscient, every honest worker's goes there too. A rank answers when it
     has heard of all their files. After `wait` seconds, or when the PS is two steps further, it goes on with what it
-    knows, and from then on does not wait for what was missing until it hears of it again. It takes of a rank what that one's workers can hold, of two steps at a
-    time: so no rank fills another's memory.
+    knows, and from then on does not wait for what was missing until it hears of it again. It takes of a rank what that
+    one's workers can hold, of two steps at a time: so no rank fills another's memory.
 
     Args:
         kind: the attack's name in ATTACKS.

@@ -166,7 +166,8 @@ def test_who_is_gone_holds_nobody_up_where_steps_are_shorter_than_the_wait():
     for step in range(1, 6):  # worker 4 is in quarantine, and the parameter server waits for nobody
         for worker in (0, 1, 2):
             _take(adversaries, worker, np.ones(2, np.float32), step)
-        answers[step] = _answers(adversaries).keys() | _answers(adversaries).keys()  # what one sends, the next one hears
+        # What one sends, the next one hears.
+        answers[step] = _answers(adversaries).keys() | _answers(adversaries).keys()
     assert not answers[1]
     assert answers[4] == answers[5] == {0, 1, 2}
 
