@@ -3,11 +3,10 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import suppress
-from dataclasses import dataclass, field
-from enum import Enum
 
 from detox.config import Config
 from detox.errors.words import counted
+from detox.launch.guest import Guest, Stage
 from detox.launch.ranks import READY_LIMIT, read_facts, start_message
 from detox.ps.events import Event, EventKind
 from detox.ps.model import GlobalModel
@@ -18,31 +17,6 @@ from detox.wire import DIGEST_BYTES, LIFE_BYTES, PROBE, Header, Kind, Message, S
 from detox.wire.directory import SAID_LIMIT, Directory, Talk, heard
 
 _GRACE = 5.0  # seconds for the others, once enough have come
-
-
-class _Stage(Enum):
-    """How far a rank is."""
-
-    LOADS = "loads data and model"
-    COMPUTES = "computes the self-test"
-    PASSED = "has passed"
-    REFUSED = "is refused"
-
-
-@dataclass
-class _Guest:
-    """A rank that has come, in one life of its process."""
-
-    life: bytes
-    stage: _Stage = _Stage.LOADS
-    refused: str = ""  # why; of what it says itself nothing else follows
-    facts: dict[str, str] = field(default_factory=dict)
-    digests: dict[int, bytes] = field(default_factory=dict)
-
-    @property
-    def in_words(self) -> str:
-        """How far it is."""
-        return self.refused or self.stage.value
 
 
 class Admission:
@@ -104,7 +78,7 @@ class Admission:
         self._weights = bytes(model.weights.data.cast("B"))
         self._work = probe_work(model, files)
         self._compares = config.compares_bits
-        self._guests: dict[int, _Guest] = {}
+        self._guests: dict[int, Guest] = {}
         self._by_class = config.groups_within == "class"
         self._references: dict[int, bytes] | None = None  # by worker, the answer that is right; None: not known yet
         self._news: dict[tuple[int, EventKind], str] = {}
@@ -127,7 +101,7 @@ class Admission:
         guest = self._guests.get(rank)
         if rank not in self.outside or guest is None:
             return rank in self.outside
-        if header is not None and header.kind == Kind.READY and guest.stage == _Stage.LOADS:
+        if header is not None and header.kind == Kind.READY and guest.stage == Stage.LOADS:
             self._hear(rank, guest, bytes(message.payload))
         elif header == Header(Kind.PEERS):
             self._enter(rank, guest, message.payload)
@@ -144,10 +118,11 @@ class Admission:
             self._tell(rank, EventKind.JOINED, f"is back, from {self._addresses.get(rank, '')}")
         elif not self._session.sending(rank):  # or it asks faster than it listens
             self.outside.add(rank)
-            self._guests[rank] = _Guest(life)
+            self._guests[rank] = Guest(life)
+            self._directory.enter(rank, {})  # where it listened in another life
             self._session.channel.send([rank], Header(Kind.START), self._starts[rank])
 
-    def _hear(self, rank: int, guest: _Guest, payload: bytes) -> None:
+    def _hear(self, rank: int, guest: Guest, payload: bytes) -> None:
         """How far a rank is with loading; when it is done, the self-test begins."""
         try:
             facts = read_facts(rank, payload)
@@ -156,30 +131,30 @@ class Admission:
         if "error" in facts:
             self._refuse(rank, guest, facts["error"])
         elif "loading" not in facts:
-            guest.facts, guest.stage = facts, _Stage.COMPUTES
+            guest.facts, guest.stage = facts, Stage.COMPUTES
             send = self._session.channel.send
             if self._workers[rank]:
                 send([rank], Header(Kind.WEIGHTS, PROBE), self._weights)
             for worker in self._workers[rank]:
                 send([rank], Header(Kind.WORK, PROBE, worker), self._work)
 
-    def _enter(self, rank: int, guest: _Guest, payload: memoryview) -> None:
+    def _enter(self, rank: int, guest: Guest, payload: memoryview) -> None:
         """Where a rank listens; a further server, which computes nothing, takes part from then on."""
         with suppress(WireError):
             self._directory.enter(rank, heard(payload))
-            if not self._workers[rank] and guest.stage == _Stage.COMPUTES:
-                guest.stage = _Stage.PASSED
+            if not self._workers[rank] and guest.stage == Stage.COMPUTES:
+                guest.stage = Stage.PASSED
 
-    def _compare(self, rank: int, guest: _Guest, worker: int, digest: bytes) -> None:
+    def _compare(self, rank: int, guest: Guest, worker: int, digest: bytes) -> None:
         """A worker's answer to the self-test."""
-        if worker in self._workers[rank] and guest.stage == _Stage.COMPUTES:
+        if worker in self._workers[rank] and guest.stage == Stage.COMPUTES:
             guest.digests[worker] = digest if self._compares else b""
             if len(guest.digests) == len(self._workers[rank]):
-                guest.stage = _Stage.PASSED
+                guest.stage = Stage.PASSED
                 if self._references is not None:
                     self._decide(rank, guest)
 
-    def _decide(self, rank: int, guest: _Guest) -> None:
+    def _decide(self, rank: int, guest: Guest) -> None:
         """Lets a rank take part whose answers are what the others' were, or with classes its own at the start."""
         assert self._references is not None
         if guest.digests.items() - self._references.items():
@@ -193,10 +168,10 @@ class Admission:
         says = " ".join(guest.facts.get(name, "") for name in ("host", "machine", "cpu_capability", "gpu")).strip()
         self._tell(rank, EventKind.JOINED, f"key {self._keys[rank]}, from {self.hosts[rank]}, and says it is {says}")
 
-    def _refuse(self, rank: int, guest: _Guest, why: str) -> None:
+    def _refuse(self, rank: int, guest: Guest, why: str) -> None:
         if not self._workers[rank]:
             raise StartError(f"server {rank}: {why}")
-        guest.stage, guest.refused = _Stage.REFUSED, why
+        guest.stage, guest.refused = Stage.REFUSED, why
         self._tell(rank, EventKind.LEFT_OUT, why)
 
     def _tell(self, rank: int, kind: EventKind, why: str) -> None:
@@ -260,7 +235,7 @@ class Admission:
             return False
 
         def settled() -> bool:
-            return all(guest.stage == _Stage.PASSED for guest in self._guests.values()) and not self._awaited()
+            return all(guest.stage == Stage.PASSED for guest in self._guests.values()) and not self._awaited()
 
         def complete() -> bool:
             return alike()[1] >= enough and all(
@@ -284,7 +259,7 @@ class Admission:
                 self._tell(rank, EventKind.LEFT_OUT, self._how_far(rank))
 
     def _passed(self, rank: int) -> bool:
-        return rank in self._guests and self._guests[rank].stage == _Stage.PASSED
+        return rank in self._guests and self._guests[rank].stage == Stage.PASSED
 
     def _how_far(self, rank: int) -> str:
         return self._guests[rank].in_words if rank in self._guests else "has not come"

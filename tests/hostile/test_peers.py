@@ -186,6 +186,26 @@ def test_slices_that_ranks_pass_on_over_tcp_make_the_same_bits(job_folder, basel
     assert {rank for rank, size in got.items() if size < whole / 2} == set(listens), got
 
 
+def test_who_comes_back_in_a_process_that_does_not_listen_gets_whole_weights(start):
+    moves = [(60, lambda network: network.come(5, P + 1)), (3, lambda network: network.go(5))]
+
+    def act(network):
+        if moves and network.step >= moves[-1][0]:
+            network.listens = set(range(1, P + 1)) - {5}
+            moves.pop()[1](network)
+
+    def begin(network):
+        prepare()(network)
+        network.actors.append(lambda: act(network))
+
+    job = start("--steps", "120", prepare=begin)
+    assert job.status == 0, job.text
+    told = [(line["step"], line["kind"]) for line in job.ledger if line["worker"] == 4]
+    back = max(step for step, kind in told if kind == "joined")
+    assert 60 < back < 110
+    assert {kind for step, kind in told if step > back + 1} == set()
+
+
 @pytest.mark.parametrize("kind", [Floods, Announces, Garbage, StopsInTheMiddle], ids=lambda kind: kind.__name__)
 def test_what_hostile_relays_send_changes_no_bit(job_folder, baseline, kind):
     survived(train(job_folder, *OPTIONS, prepare=prepare(sends(kind))), baseline, HONEST, kind.__name__)
