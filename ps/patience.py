@@ -157,13 +157,13 @@ class Patience:
         elapsed, self._turned = min(now - self._turned, _TURN), now
         if not waits:
             return []
-        of_claims, half = self.pace.late(claims), self.deadline(claims) / 2
+        of_claims, half, credit = self.pace.late(claims), self.deadline(claims) / 2, self._credit
         events = []
         for wait in waits:
             worker, waited = wait.worker, now - wait.since
             late = of_claims if wait.late is None else wait.late
             over = self._given_up if wait.needed else self._late
-            if worker in over or not self._is_over(wait, waited, late, elapsed, half):
+            if worker in over or not self._is_over(wait, waited, late, elapsed, half, credit):
                 continue
             over.add(worker)
             if math.isinf(late):
@@ -177,14 +177,14 @@ class Patience:
                 self._behind[worker] = _KEEPS_UP
         return events
 
-    def _is_over(self, wait: Wait, waited: float, late: float, elapsed: float, half: float) -> bool:
+    def _is_over(self, wait: Wait, waited: float, late: float, elapsed: float, half: float, credit: float) -> bool:
         if wait.needed and self._given is not None:
             return False
         if wait.late is None and wait.worker in self._before & self._behind.keys():  # and has not caught up meanwhile
             return not wait.needed or wait.worker in self._mute & self._unheard or waited > late / 2
         if waited > late:
             self._spent[wait.worker] += min(elapsed, waited - late)
-        left = max(0.0, self._credit - self._spent[wait.worker])
+        left = max(0.0, credit - self._spent[wait.worker])
         if wait.needed:
             return waited > late and not left
         return waited > min(late + min(_SPARE, left), half)

@@ -38,7 +38,7 @@ class Tally:
         self.claims: dict[int, Hashable | None] = {}
         self.truth: Hashable | None = None
         self._counts: Counter[Hashable] = Counter()
-        self._leading: tuple[Hashable | None, int] = None, 0
+        self._leading: tuple[Hashable | None, int] = None, 0  # the value that most holders claim, and how many they are
 
     def defer(self, first: int) -> None:
         """Only the first holders have been asked; the others wait until they are called."""
@@ -56,7 +56,7 @@ class Tally:
         if self.majority is not None:
             return 0
         coming = sum(1 for w in self.called if w not in self.claims and w not in out)
-        return max(0, len(self.holders) // 2 + 1 - self._most()[1] - coming)
+        return max(0, len(self.holders) // 2 + 1 - self._leading[1] - coming)
 
     def claim(self, worker: int, value: Hashable | None) -> None:
         """Counts the claim of a holder; None for one that can agree with nobody, itself included.
@@ -81,7 +81,7 @@ class Tally:
         """The value that a strict majority claims, None while there is none; or what has been decided."""
         if self.truth is not None:
             return self.truth
-        value, count = self._most()
+        value, count = self._leading
         return value if 2 * count > len(self.holders) else None
 
     @property
@@ -95,11 +95,7 @@ class Tally:
         if self.majority is not None:
             return False
         missing = sum(1 for w in self.holders if w not in self.claims and w not in gone)
-        return 2 * (self._most()[1] + missing) <= len(self.holders)
-
-    def _most(self) -> tuple[Hashable | None, int]:
-        """The value that most holders claim, and how many they are."""
-        return self._leading
+        return 2 * (self._leading[1] + missing) <= len(self.holders)
 
     @property
     def outcome(self) -> Outcome:
