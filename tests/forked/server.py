@@ -77,6 +77,9 @@ def serve(listener: socket.socket) -> socket.socket:
             os.close(ended)
         if listener in ready:
             connection, _ = listener.accept()
+            if struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1] != os.getuid():
+                connection.close()  # any user of this machine can dial it
+                continue
             pid = os.fork()
             if pid == 0:
                 for other, (_, its) in children.items():

@@ -20,7 +20,10 @@ def _decisive(environment: dict[str, str]) -> dict[str, str]:
 def _stand_in(connection: socket.socket) -> None:
     """Ends as the child does that is asked for; returns where this process has to be the rank itself."""
     with connection.makefile("rb") as words:
-        pid, environment = json.loads(words.readline())
+        line = words.readline()
+        if not line:  # it serves another user
+            return
+        pid, environment = json.loads(line)
         if _decisive(environment) != _decisive(dict(os.environ)):
             return
         rank = {

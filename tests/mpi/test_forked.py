@@ -46,3 +46,14 @@ def test_a_forked_process_says_and_returns_what_another_does(forks, arguments):
 def test_without_the_process_that_forks_them_ranks_start_all_the_same(forks):
     gone = forks.variables | {"DETOX_TESTS_FORK": "nobody-listens"}
     assert _rank("--version", **gone).stdout == _rank("--version").stdout != ""
+
+
+def test_another_user_of_the_machine_is_told_nothing(forks):
+    if os.getuid():
+        pytest.skip("takes root, to be somebody else")
+    dial = "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(chr(0) + sys.argv[1]); print(s.recv(1))"
+    name = forks.variables["DETOX_TESTS_FORK"]
+    for user, told in ((None, b"["), (65534, b"")):
+        line = ["python3", "-S", "-c", dial, name]
+        done = subprocess.run(line, user=user, cwd="/", capture_output=True, text=True, check=True)
+        assert done.stdout == f"{told!r}\n"
