@@ -153,7 +153,8 @@ def of_memory(patients: Sequence[Patient], config: Config, gradient: int, ps_hos
     further = range(1, config.servers)
     workers = config.workers_per_rank or -(-config.p // max(1, len(patients) - len(further)))
     state = kept_by(config.optimizer.name, config.optimizer.arguments)
-    votes = gradient * of_server(config, ranks=len(patients) - len(further), state=state)
+    ranks = len(patients) - len(further)
+    votes, part = (gradient * of_server(config, ranks=ranks, state=state, further=other) for other in (False, True))
     call = 0
     if config.compute == "batched":  # on a GPU only what comes off it; else autograd's, without -0.0, and all in one
         call = gradient * FILES * (3 if config.device == "cpu" else 1)
@@ -161,7 +162,7 @@ def of_memory(patients: Sequence[Patient], config: Config, gradient: int, ps_hos
     needed: Counter[str] = Counter({ps_host: round(own)})
     for patient in patients:
         claimed = gradient * of_rank(config, workers) + call
-        needed[patient.host] += round(votes) if patient.rank in further else claimed
+        needed[patient.host] += round(part) if patient.rank in further else claimed
     short = [
         f"{host} has {memory / 1e9:.1f} GB and needs about {needed[host] / 1e9:.1f}"
         for host, memory in available.items()

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from detox.aggregators import AggregatorError, Share, shares
@@ -35,6 +35,19 @@ def test_more_servers_than_blocks_are_refused_with_how_many_can_be(d, most):
 @given(LONG, st.sampled_from([2, 3, 4, 6, 8, 12]))
 def test_the_usual_numbers_of_servers_have_shares_that_are_equal_to_a_percent(d, servers):
     assert max(share.d for share in shares(d, 0, servers)) <= 1.01 * d / servers
+
+
+@given(st.integers(2**16, 2 * 10**8), st.integers(2, 256))
+@example(766_187, 12)
+@example(29_975_377, 104)
+@example(604_576_841, 192)
+def test_shares_differ_by_a_block_and_a_half_and_from_an_equal_one_by_a_block(d, servers):
+    try:
+        found = np.array([share.d for share in shares(d, 0, servers)])
+    except AggregatorError:
+        return  # more servers than blocks
+    assert np.ptp(found) <= 1.5 * block_of(d)
+    assert np.abs(found - d / servers).max() <= block_of(d)
 
 
 @given(LONG)

@@ -128,6 +128,15 @@ def test_a_ps_that_has_no_room_for_every_copy_is_red():
         assert of_memory(patients, config, size, "ps", 10**9)[0].level == level
 
 
+def test_another_server_than_the_ps_needs_its_part_of_the_votes_and_no_checkpoint():
+    config = Config(p=9, q=0, r=3, servers=4, optimizer={"name": "Adam"})
+    size, vectors = 4 * 10**6, (2 + 3) / 4 + 3 / 4  # state, votes, and as many gradients on their way
+    workers = [_patient(rank, f"h{rank}", memory=10**11) for rank in range(4, 13)]
+    for memory, level in ((size * vectors, "green"), (size * vectors / 2, "red")):
+        servers = [_patient(rank, f"h{rank}", memory=round(memory)) for rank in (1, 2, 3)]
+        assert of_memory([*servers, *workers], config, size, "ps", 10**11)[0].level == level
+
+
 @pytest.mark.parametrize(("device", "gradients"), [("cpu", 48), ("cuda", 16)])
 def test_a_batched_call_takes_the_memory_of_its_16_files(device, gradients):
     size = 4 * 11_000_000
