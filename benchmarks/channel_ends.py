@@ -185,7 +185,7 @@ def server_ends(world, folder, limit, with_zmq):
         name, rank = stream.recv(16, socket.MSG_WAITALL).decode().split()
         tune(stream, 600_000)
         if name == "bio":
-            stream = BioStream(stream, own.context(ssl.Purpose.CLIENT_AUTH), True)
+            stream = BioStream(stream, own.listening, True)
             stream.shake()
         found[name].append(Connection(stream, int(rank)))
     ends |= {name: Channel(Given(connections), peers) for name, connections in found.items()}
@@ -208,7 +208,7 @@ def peer_ends(world, folder, limit, with_zmq):
         stream.sendall(f"{name} {world.rank}".ljust(16).encode())
         tune(stream, 600_000)
         if name == "bio":
-            stream = BioStream(stream, own.context(ssl.Purpose.SERVER_AUTH), False)
+            stream = BioStream(stream, own.dialling[0], False)
             stream.shake()
         ends[name] = Channel(Given([Connection(stream, 0)]), [0])
         list(ends[name].receive())

@@ -25,7 +25,7 @@ class Dialer:
         address: host and port.
         keys: of this end.
         clock: seconds, monotonic.
-        peer: the rank that is to answer there.
+        peer: the rank that is to answer there: the PS, or one below this end's.
 
     Attributes:
         why: what became of the last attempt.
@@ -38,7 +38,7 @@ class Dialer:
         self._address = address
         self._keys = keys
         self._peer = peer
-        self._context = keys.context(ssl.Purpose.SERVER_AUTH, [peer])
+        self._context = keys.dialling[peer]
         self._clock = clock
         self._stream: socket.socket | None = None
         self._until = 0.0

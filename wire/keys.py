@@ -11,7 +11,6 @@ import re
 import ssl
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 from detox.errors import UserError
 
@@ -47,18 +46,19 @@ class Keys:
         peers: certificates of all ends (DER), by rank: the parameter server is 0, worker w is w + 1.
         rank: of this end.
         fingerprint: of its own certificate.
+        listening: TLS 1.3 of the end that listens, in which both ends prove themselves; `whose` says who the other is.
+        dialling: likewise of the end that dials the PS, or a rank below its own, by rank. It proves itself to that
+            rank alone.
 
     Raises:
-        KeysError: there are none, or others than the owner can read the secret.
+        KeysError: there are none, they cannot be used, or others than the owner can read the secret.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
         try:
             found = _CERTIFICATE.findall((folder / PEERS).read_text())
             self.peers = [ssl.PEM_cert_to_DER_cert(text) for text in found]
-            self._secret = (folder / SECRET).read_text()
-            own = _CERTIFICATE.search(self._secret)
+            own = _CERTIFICATE.search((folder / SECRET).read_text())
             mode = (folder / SECRET).stat().st_mode
         except OSError as error:
             raise KeysError(f"{error.filename}: {error.strerror}; detox-ps keys makes keys") from None
@@ -73,36 +73,33 @@ class Keys:
             raise KeysError(f"{folder}: the certificate in {SECRET} is not in {PEERS}; detox-ps keys makes keys")
         self.rank = self.peers.index(certificate)
         self.fingerprint = fingerprint(certificate)
-
-    def context(self, purpose: ssl.Purpose, others: Iterable[int]) -> ssl.SSLContext:
-        """TLS 1.3 in which both ends prove themselves; `whose` says who the other one is.
-
-        Args:
-            purpose: CLIENT_AUTH for the end that listens, SERVER_AUTH for the one that dials.
-            others: ranks that the other one may be.
-        """
-        listens = purpose == ssl.Purpose.CLIENT_AUTH
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if listens else ssl.PROTOCOL_TLS_CLIENT)
-        context.minimum_version = ssl.TLSVersion.TLSv1_3
-        context.check_hostname = False  # a known certificate says more than a name
-        context.verify_mode = ssl.CERT_REQUIRED
-        context.options |= ssl.OP_NO_TICKET
-        if listens:
-            context.num_tickets = 0  # no session is resumed, so none can be replayed
+        # All of them now, when what is wrong can be told, and while there is a file: ssl takes a key from nowhere else.
         try:
-            with NamedTemporaryFile("w", prefix="detox-ps-") as file:  # the folder may be gone by now
-                file.write(self._secret)
-                file.flush()
-                context.load_cert_chain(file.name)
-            context.load_verify_locations(cadata=b"".join(self.peers[rank] for rank in others))
-        except ssl.SSLError as error:
-            raise KeysError(f"{self._folder}: {error.reason}; detox-ps keys makes keys") from None
-        return context
+            self.listening = _context(ssl.PROTOCOL_TLS_SERVER, folder, self.peers)
+            below = self.peers[: max(1, self.rank)]
+            self.dialling = [_context(ssl.PROTOCOL_TLS_CLIENT, folder, [peer]) for peer in below]
+        except OSError as error:
+            why = getattr(error, "reason", None) or error.strerror
+            raise KeysError(f"{folder}: {why}; detox-ps keys makes keys") from None
 
     def whose(self, stream: ssl.SSLSocket) -> int | None:
         """The rank at the other end of a connection; None where it is none of those that are known."""
         certificate = stream.getpeercert(binary_form=True)
         return self.peers.index(certificate) if certificate in self.peers else None
+
+
+def _context(protocol: int, folder: Path, known: Iterable[bytes]) -> ssl.SSLContext:
+    """TLS for the owner of a folder, towards those with one of these certificates; raises OSError."""
+    context = ssl.SSLContext(protocol)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.check_hostname = False  # a known certificate says more than a name
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.options |= ssl.OP_NO_TICKET
+    if protocol == ssl.PROTOCOL_TLS_SERVER:
+        context.num_tickets = 0  # no session is resumed, so none can be replayed
+    context.load_cert_chain(folder / SECRET)
+    context.load_verify_locations(cadata=b"".join(known))
+    return context
 
 
 def make(folder: Path, workers: Sequence[int]) -> dict[str, str]:

@@ -47,7 +47,7 @@ class Listener:
     def __init__(self, address: tuple[str, int], keys: Keys, clock: Callable[[], float] = time.monotonic) -> None:
         self.refused = 0
         self._keys = keys
-        self._context = keys.context(ssl.Purpose.CLIENT_AUTH, range(len(keys.peers)))
+        self._context = keys.listening
         self._clock = clock
         self._guests: dict[ssl.SSLSocket, _Guest] = {}
         host, port = address

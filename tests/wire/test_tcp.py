@@ -2,9 +2,11 @@
 
 import contextlib
 import select
+import shutil
 import socket
 import ssl
 import stat
+import tempfile
 import time
 
 import pytest
@@ -98,7 +100,30 @@ def test_keys_that_others_can_read_are_none_or_are_there_already_are_told(folder
     (own / keys.SECRET).chmod(0o600)
     (own / keys.PEERS).write_text("-----BEGIN CERTIFICATE-----\nno\n-----END CERTIFICATE-----\n")
     with pytest.raises(KeysError, match="detox-ps keys makes keys"):
-        Keys(own).context(ssl.Purpose.SERVER_AUTH, [0])
+        Keys(own)
+
+
+def test_once_keys_are_read_no_file_is_needed_to_dial_or_to_listen(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    shutil.copytree(folder / "keys" / "worker-1", tmp_path / "own")
+    own = Keys(tmp_path / "own")
+    shutil.rmtree(tmp_path / "own")
+    listener = Listener(("127.0.0.1", 0), own)
+    for peer in (0, 1):
+        Dialer(("127.0.0.1", listener.port), own, peer=peer)
+    listener.close()
+
+
+def test_a_rank_cannot_answer_as_another_and_learns_not_even_who_dials(folder, clock):
+    other = Listener(("127.0.0.1", 0), Keys(folder / "keys" / "worker-0"), clock)  # rank 1, which has a key too
+    dialer = Dialer(("127.0.0.1", other.port), Keys(folder / "keys" / "worker-1"), clock)
+    ends = Channel(other, [0, 2]), Channel(dialer, [0])
+    with pytest.raises(EntranceError, match="is not the parameter server of these keys"):
+        until(lambda: False, *ends)
+    until(lambda: other.refused, ends[0])
+    assert not ends[0].hosts
+    for end in ends:
+        end.close()
 
 
 def test_each_key_is_its_workers_rank_and_a_strangers_is_nobodys(ps, dial, listener):
