@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from detox.tasks import Task
 
 
-_STEPS = 2  # of which a rank's word is kept
+_STEPS = 2  # of which a rank's word is kept, or on its way to another
 
 
 @dataclass
@@ -51,7 +51,8 @@ class Adversary:
     ranks if the attack remembers; where it is omniscient, every honest worker's goes there too. A rank answers when it
     has heard of all their files. After `wait` seconds, or when the PS is two steps further, it goes on with what it
     knows, and from then on does not wait for what was missing until it hears of it again. It takes of a rank what that
-    one's workers can hold, of two steps at a time: so no rank fills another's memory.
+    one's workers can hold, of two steps at a time, and tells a rank that takes nothing no more than that: so no rank
+    fills another's memory.
 
     Args:
         kind: the attack's name in ATTACKS.
@@ -182,7 +183,9 @@ class Adversary:
         if self._rank in audience:
             self._learn(header, vector)
         share = Header(Kind.COLLUDE, header.step, header.worker, header.file)
-        self._fellows.send(sorted(audience - {self._rank}), share, vector.data.cast("B"))
+        most = _STEPS * self._files * self._ranks.count(self._rank)
+        listening = [rank for rank in sorted(audience - {self._rank}) if self._fellows.sending(rank) < most]
+        self._fellows.send(listening, share, vector.data.cast("B"))
 
     def _admits(self, source: int, header: Header, message: Message) -> bool:
         """Whether a rank may tell of this: it is about a worker of its own, and as long as a vector."""

@@ -1,6 +1,7 @@
 import tracemalloc
 from collections import deque
 from dataclasses import replace
+from itertools import product
 from types import SimpleNamespace
 
 import numpy as np
@@ -35,7 +36,10 @@ class Everyone:
             while self.boxes[rank]:
                 yield self.boxes[rank].popleft()
 
-        return SimpleNamespace(send=send, receive=receive)
+        def sending(peer):
+            return sum(message.source == rank for message in self.boxes[peer])
+
+        return SimpleNamespace(send=send, receive=receive, sending=sending)
 
 
 def _adversaries(kind, scale, mail, wait=60.0, placement=None, **options):
@@ -75,6 +79,19 @@ def test_colluders_go_on_without_those_that_never_come():
     _take(adversaries, 0, np.array([1, 2], np.float32))
     sent = _answers(adversaries)
     assert sent[0].tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("files", [1, 3])
+def test_of_what_a_rank_never_takes_two_steps_messages_are_under_way(files):
+    mail, heard = Everyone(), []
+    adversaries = _adversaries("alie", 1.0, mail, files=files)
+    for step in range(9):
+        for worker, file in product((0, 1), range(files)):
+            adversaries[1].take(worker, Header(Kind.WORK, step, worker, file), np.zeros(2, np.float32))
+        heard += [message.header.step for message in mail.boxes[2]]
+        mail.boxes[2].clear()
+    assert heard == [step for step in range(9) for _ in range(2 * files)]
+    assert [message.header.step for message in mail.boxes[3]] == [0] * 2 * files + [1] * 2 * files
 
 
 def test_an_attack_without_collusion_answers_at_once_and_tells_nobody():
