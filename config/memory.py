@@ -2,12 +2,20 @@
 
 from detox.config.derived import Config
 
-LOADED = 3
-"""Of a loaded model: the weights, their gradient, and a copy of the weights around what might change them."""
+LEAST = 0.75
+"""Of what is said here a process has taken at least so much, beside its program, wherever it was measured."""
 SERVER_PROGRAM, RANK_PROGRAM = 530_000_000, 300_000_000
 """Bytes of Python, torch and kernels, without the task's data."""
 _AT_A_TIME = 4
 """Messages of one rank that are received at a time."""
+
+
+def of_model(config: Config) -> int:
+    """Vectors of a loaded model: the weights, their gradient, and a copy of the weights around what might change them.
+
+    Of one on a GPU the weights as they come from it or go there; its other vectors are in the GPU's memory.
+    """
+    return 3 if config.device == "cpu" else 1
 
 
 def of_server(config: Config, *, ranks: int | None = None, state: int = 0, further: bool = False) -> float:

@@ -18,7 +18,7 @@ from detox.launch.patients import table
 from detox.launch.ranks import dismiss
 from detox.launch.train import config_first
 from detox.wire import Session
-from detox.worker.rank import available_memory
+from detox.worker.memory import available_memory
 
 
 def examine(session: Session, argv: list[str]) -> tuple[int, bool]:

@@ -4,14 +4,15 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from detox.config import Config, ConfigError
-from detox.config.memory import LOADED, of_rank, of_server
+from detox.config.memory import LEAST, of_model, of_rank, of_server
 from detox.config.messages import check_weights
 from detox.ps.optimizers import kept_by
 
 Admit = Callable[[int, int], None]
+Warn = Callable[[str], object]
 
 
-def room_for_server(config: Config, ranks: Sequence[int], *, available: int, all_here: bool) -> Admit:
+def room_for_server(config: Config, ranks: Sequence[int], *, available: int, all_here: bool, warn: Warn) -> Admit:
     """What a PS's model is admitted by, see FlatModel.
 
     Args:
@@ -19,33 +20,37 @@ def room_for_server(config: Config, ranks: Sequence[int], *, available: int, all
         ranks: rank of each worker.
         available: bytes on this host, before any rank has loaded anything; 0: not known.
         all_here: whether all ranks are on this host.
+        warn: told where it may be too little; where it is in any case, the model is refused.
     """
-    workers = Counter(ranks)
+    workers, loaded = Counter(ranks), of_model(config)
 
     def vectors() -> float:
-        own = LOADED + _of_server(config, len(workers), further=False)
+        own = loaded + _of_server(config, len(workers), further=False)
         if not all_here:
             return own
-        others = (config.servers - 1) * (LOADED + _of_server(config, len(workers), further=True))
-        return own + others + sum(LOADED + of_rank(config, count) for count in workers.values())
+        others = (config.servers - 1) * (loaded + _of_server(config, len(workers), further=True))
+        return own + others + sum(loaded + of_rank(config, count) for count in workers.values())
 
     if all_here:
-        return _admit(vectors, available, "the run", "take more hosts, fewer workers, or a smaller model")
-    return _admit(vectors, available, "the PS", "take a host with more memory, several servers, or a smaller model")
+        return _admit(vectors, available, "the run", "take more hosts, fewer workers, or a smaller model", warn)
+    return _admit(
+        vectors, available, "the PS", "take a host with more memory, several servers, or a smaller model", warn
+    )
 
 
-def room_for_rank(config: Config, rank: int, ranks: Sequence[int], *, available: int) -> Admit:
+def room_for_rank(config: Config, rank: int, ranks: Sequence[int], *, available: int, warn: Warn) -> Admit:
     """The same for the model of another rank, by what that one takes itself."""
-    workers = Counter(ranks)
+    workers, loaded = Counter(ranks), of_model(config)
     if rank < config.servers:
         return _admit(
-            lambda: LOADED + _of_server(config, len(workers), further=True),
+            lambda: loaded + _of_server(config, len(workers), further=True),
             available,
             f"server {rank}",
             "take more servers, or a smaller model",
+            warn,
         )
     advice = "take fewer workers a rank, share_compute = true, or a smaller model"
-    return _admit(lambda: LOADED + of_rank(config, workers[rank]), available, f"rank {rank}", advice)
+    return _admit(lambda: loaded + of_rank(config, workers[rank]), available, f"rank {rank}", advice, warn)
 
 
 def _of_server(config: Config, ranks: int, *, further: bool) -> float:
@@ -53,14 +58,18 @@ def _of_server(config: Config, ranks: int, *, further: bool) -> float:
     return of_server(config, ranks=ranks, state=state, further=further)
 
 
-def _admit(vectors: Callable[[], float], available: int, who: str, advice: str) -> Admit:
+def _admit(vectors: Callable[[], float], available: int, who: str, advice: str, warn: Warn) -> Admit:
     def check(d: int, b: int) -> None:
         check_weights(d, b)
         needed = 4 * (d + b) * vectors()
-        if available and needed > available:
-            raise ConfigError(
-                f"{who} takes {vectors():.3g} vectors of {d + b} numbers, {needed / 1e9:.1f} GB beside its data, and "
-                f"this host has {available / 1e9:.1f} GB: {advice}"
-            )
+        if not available or needed <= available:
+            return
+        found = (
+            f"{who} takes {vectors():.3g} vectors of {d + b} numbers, {needed / 1e9:.1f} GB beside its data, and "
+            f"this host has {available / 1e9:.1f} GB"
+        )
+        if LEAST * needed > available:
+            raise ConfigError(f"{found}: {advice}")
+        warn(f"{found}, which may be too little: {advice}")
 
     return check

@@ -32,7 +32,7 @@ from detox.ps.shared import SharedModel
 from detox.ps.trial import try_out
 from detox.tasks.samples import Files
 from detox.wire import Session
-from detox.worker.rank import available_memory
+from detox.worker.memory import available_memory
 
 _STATE = 24  # bytes per entry of a share in a checkpoint, at most: its weight, last update, and four of the optimizer's
 
@@ -67,7 +67,9 @@ def run_training(
     reporter = Reporter(options.progress, config.steps)
     callback = Callback(config.metrics, reporter.warn) if config.metrics is not None else None
     session.poll = config.transport.poll
-    admitted = room_for_server(config, ranks, available=available_memory(), all_here=bool(all_here()))
+    admitted = room_for_server(
+        config, ranks, available=available_memory(), all_here=bool(all_here()), warn=reporter.warn
+    )
     if admit is None:
         send_start(session, config, ranks)
     task = config.create_task()  # while the ranks load theirs

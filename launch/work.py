@@ -17,8 +17,9 @@ from detox.ps.further import FurtherServer
 from detox.tasks import FlatModel, Task
 from detox.wire import BYE_LIMIT, Header, Kind, Message, Session, Work
 from detox.wire.evidence import Question
+from detox.worker.memory import available_memory
 from detox.worker.momentum import Momentum
-from detox.worker.rank import ECHO_LIMIT, PS, WorkerRank, available_memory
+from detox.worker.rank import ECHO_LIMIT, PS, WorkerRank
 from detox.worker.relay import Relay
 from detox.worker.servers import Servers
 from detox.worker.strangers import Strangers
@@ -116,8 +117,12 @@ def _ready(session: Session, **facts: str | int) -> None:
     session.send([PS], Header(Kind.READY), json.dumps(told).encode())
 
 
+def _warn(text: str) -> None:
+    failure.say(f"warning: {text}")
+
+
 def _load(config: Config, rank: int, ranks: list[int]) -> tuple[Task, FlatModel]:
-    admitted = room_for_rank(config, rank, ranks, available=available_memory())
+    admitted = room_for_rank(config, rank, ranks, available=available_memory(), warn=_warn)
     task = config.create_task()
     model = FlatModel.build(task, config.seed, config.computing, admitted)
     shares(model.d, model.b, config.servers)  # which says so where it is too small

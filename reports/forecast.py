@@ -14,7 +14,7 @@ from detox.aggregators import AggregatorError, create_hierarchy, shares
 from detox.assignment.schemes import worst_case
 from detox.assignment.theory import bad_votes, effort, exceeds
 from detox.config import Config, ConfigError, check_sizes
-from detox.config.memory import LOADED, RANK_PROGRAM, SERVER_PROGRAM, of_rank, of_server
+from detox.config.memory import RANK_PROGRAM, SERVER_PROGRAM, of_model, of_rank, of_server
 from detox.wire import DIGEST_BYTES, claim_of
 from detox.wire.messages import HEADER_BYTES
 
@@ -189,8 +189,8 @@ def memory_of(setting: Setting, d: int, servers: int) -> dict[str, int]:
     """
     config = Config(p=setting.p, q=setting.q, r=setting.r, servers=servers)
     return {
-        "server": round(4 * d * (LOADED + of_server(config))) + SERVER_PROGRAM,
-        "rank": 4 * d * (LOADED + of_rank(config, 1)) + RANK_PROGRAM,
+        "server": round(4 * d * (of_model(config) + of_server(config))) + SERVER_PROGRAM,
+        "rank": 4 * d * (of_model(config) + of_rank(config, 1)) + RANK_PROGRAM,
     }
 
 

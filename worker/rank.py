@@ -4,7 +4,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from detox.wire import PROBE, Codec, Computed, Header, Kind, Message, Pulse, Ses
 from detox.wire.evidence import Evidence, Question
 from detox.worker.adversary import Adversary
 from detox.worker.gradients import Gradients, Wanted
+from detox.worker.memory import available_memory
 from detox.worker.momentum import Momentum
 from detox.worker.relay import Relay
 from detox.worker.servers import Servers
@@ -22,15 +22,6 @@ from detox.worker.strangers import Strangers
 
 PS = 0  # the rank of the parameter server
 ECHO_LIMIT = 2**22  # bytes
-
-
-def available_memory() -> int:
-    """Bytes of main memory that a new process could have; 0 where the system does not say."""
-    meminfo = Path("/proc/meminfo")
-    for line in meminfo.read_text().splitlines() if meminfo.exists() else ():
-        if line.startswith("MemAvailable:"):
-            return 1024 * int(line.split()[1])
-    return 0
 
 
 class WorkerRank:

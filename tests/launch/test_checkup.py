@@ -141,15 +141,26 @@ def test_another_server_than_the_ps_needs_its_part_of_the_votes_and_no_checkpoin
 def test_a_batched_call_takes_the_memory_of_its_16_files(device, gradients):
     size = 4 * 11_000_000
     each, batched = (Config(p=3, q=0, r=3, compute=compute, device=device) for compute in ("each", "batched"))
-    for more, level in ((0, "green"), (gradients, "green"), (gradients - 1, "red")):
-        ranks = [_patient(1, memory=size * (10 + more))]
+    for more, level in (
+        (0, "green"),
+        (gradients, "green"),
+        (gradients - 1, "yellow"),
+        (3 * (10 + gradients) / 4 - 11, "red"),
+    ):
+        ranks = [_patient(1, memory=int(size * (10 + more)))]
         config = batched if more else each
         assert of_memory(ranks, config, size, "ps", 10**10)[0].level == level
 
 
 def test_a_ps_that_recomputes_batched_needs_room_beside_its_votes():
     size = 4 * 11_000_000
-    for on_tie, gradients, level in (("drop", 48, "green"), ("drop", 47, "red"), ("recompute", 48, "red")):
+    for on_tie, gradients, level in (
+        ("drop", 48, "green"),
+        ("drop", 47, "yellow"),
+        ("drop", 35, "red"),
+        ("recompute", 48, "yellow"),
+        ("recompute", 37, "red"),
+    ):
         config = Config(p=3, q=0, r=3, compute="batched", on_tie=on_tie)
         assert of_memory([_patient(1, memory=10**11)], config, size, "ps", size * gradients)[0].level == level
 

@@ -1,9 +1,11 @@
 """A model that a host has no memory for is refused, with what to do, before anything long is made of it."""
 
+from functools import partial
+
 import pytest
 
 from detox.config import Config, ConfigError
-from detox.config.memory import LOADED, of_rank, of_server
+from detox.config.memory import LEAST, of_model, of_rank, of_server
 from detox.launch.room import room_for_rank, room_for_server
 from detox.ps.optimizers import kept_by
 from detox.tasks import FlatModel, create_task
@@ -43,28 +45,44 @@ def test_what_an_optimizer_keeps_is_counted(name, arguments, vectors):
     assert kept_by(name, arguments) == vectors
 
 
-def test_a_host_that_has_just_enough_admits_a_model_and_one_with_less_says_so():
-    needed = 4 * D * round(LOADED + of_server(CONFIG))
-    ranks = list(range(1, 10))
-    room_for_server(CONFIG, ranks, available=needed, all_here=False)(D, 0)
-    with pytest.raises(ConfigError, match=r"the PS takes 9 vectors of 1000000 numbers, .* several servers"):
-        room_for_server(CONFIG, ranks, available=needed - 1, all_here=False)(D - 10, 10)
-    needed = 4 * D * (LOADED + of_rank(CONFIG, 1))
-    room_for_rank(CONFIG, 1, ranks, available=needed)(D, 0)
-    with pytest.raises(ConfigError, match=r"rank 1 takes 9 vectors .* fewer workers a rank"):
-        room_for_rank(CONFIG, 1, ranks, available=needed - 1)(D, 0)
+def _said(admit, available):
+    """What is said of a model of so many entries; an error where it is refused."""
+    said = []
+    admit(available=available, warn=said.append)(D - 10, 10)
+    return said
 
 
-def test_ranks_that_share_the_hosts_memory_with_the_ps_are_counted_with_it():
-    ranks = [1] * 5 + [2] * 4
-    together = 4 * D * (round(LOADED + of_server(CONFIG)) + 2 * LOADED + of_rank(CONFIG, 5) + of_rank(CONFIG, 4))
-    room_for_server(CONFIG, ranks, available=together, all_here=True)(D, 0)
-    with pytest.raises(ConfigError, match=r"the run takes 41 vectors .* more hosts, fewer workers"):
-        room_for_server(CONFIG, ranks, available=together - 1, all_here=True)(D, 0)
+@pytest.mark.parametrize(
+    ("admit", "vectors", "words"),
+    [
+        (partial(room_for_server, CONFIG, list(range(1, 10)), all_here=False), 9, "the PS .* several servers"),
+        (partial(room_for_rank, CONFIG, 1, list(range(1, 10))), 9, "rank 1 .* fewer workers a rank"),
+        (  # whose ranks share the host's memory with the PS
+            partial(room_for_server, CONFIG, [1] * 5 + [2] * 4, all_here=True),
+            9 + (3 + 4 + 5 + 5) + (3 + 4 + 4 + 4),
+            "the run .* more hosts, fewer workers",
+        ),
+    ],
+)
+def test_a_host_with_less_is_warned_of_and_one_with_far_too_little_is_refused(admit, vectors, words):
+    who, advice = words.split(" .* ")
+    enough = 4 * D * vectors
+    assert _said(admit, enough) == []
+    for little in (enough - 1, round(LEAST * enough)):
+        (said,) = _said(admit, little)
+        assert f"{who} takes {vectors} vectors of 1000000 numbers" in said
+        assert advice in said
+    with pytest.raises(ConfigError, match=rf"{who} takes {vectors} vectors of 1000000 numbers, .* {advice}"):
+        _said(admit, round(LEAST * enough) - 1)
 
 
 def test_memory_that_is_not_known_refuses_nothing():
-    room_for_server(CONFIG, [1] * 9, available=0, all_here=True)(D, 0)
+    assert _said(partial(room_for_server, CONFIG, [1] * 9, all_here=True), 0) == []
+
+
+def test_of_a_model_on_a_gpu_less_is_in_the_hosts_memory():
+    assert of_model(CONFIG) == 3  # weights, gradient, and a copy of the weights
+    assert of_model(CONFIG.model_copy(update={"device": "cuda"})) == 1
 
 
 def test_a_model_is_refused_before_its_vectors_are_made():
