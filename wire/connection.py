@@ -19,6 +19,7 @@ _PIECE = 2**18  # bytes that are offered to the socket at a time; TLS takes 16 K
 _QUEUED = 1024  # messages on their way out; a peer that lets more pile up is given up
 _NOWHERE = memoryview(bytearray(2**16))
 _BUFFERS = 2**20  # bytes that the kernel may hold of a connection, each way
+_MUTE = 60_000  # milliseconds; a rank of workers reads nothing while it computes
 _IDLE = 5  # seconds without a word until the kernel asks the other host whether it is there
 _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
@@ -27,7 +28,7 @@ class EntranceError(UserError):
     """No connection can come about; the message says why, and what to do."""
 
 
-def tune(stream: socket.socket, mute: int) -> None:
+def tune(stream: socket.socket, mute: int = _MUTE) -> None:
     """Makes a socket of TCP non-blocking, quick and bounded.
 
     Args:

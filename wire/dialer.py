@@ -10,9 +10,10 @@ from collections.abc import Callable, Collection, Iterator
 from detox.wire.connection import Connection, EntranceError, tune
 from detox.wire.keys import Keys
 
+_PS = 0
 _TRY, _SHAKE = 3.0, 30.0  # seconds until the other host answers, and until the other process does, which may compute
 _PAUSES = (0.1, 2.0)  # seconds between two attempts, the first and the longest
-_MUTE = 10_000  # milliseconds without a sign of life from the other host, after which it dials again
+_PS_MUTE = 10_000  # milliseconds without a sign of life from the PS's host, which always reads, until it dials again
 
 
 class Dialer:
@@ -32,7 +33,7 @@ class Dialer:
     """
 
     def __init__(
-        self, address: tuple[str, int], keys: Keys, clock: Callable[[], float] = time.monotonic, peer: int = 0
+        self, address: tuple[str, int], keys: Keys, clock: Callable[[], float] = time.monotonic, peer: int = _PS
     ) -> None:
         self.why = ""
         self._address = address
@@ -71,7 +72,7 @@ class Dialer:
             self._fail(error.reason or str(error))
             if not self._known and isinstance(error, ssl.SSLCertVerificationError):
                 host, port = self._address
-                wanted = "the parameter server" if self._peer == 0 else f"rank {self._peer}"
+                wanted = "the parameter server" if self._peer == _PS else f"rank {self._peer}"
                 raise EntranceError(f"{host}:{port} is not {wanted} of these keys: {error.verify_message}") from None
         except OSError as error:
             self._fail(error.strerror or str(error))
@@ -82,7 +83,10 @@ class Dialer:
         host, port = self._address
         family, kind, protocol, _, found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         self._stream = socket.socket(family, kind, protocol)
-        tune(self._stream, _MUTE)
+        if self._peer == _PS:
+            tune(self._stream, _PS_MUTE)
+        else:
+            tune(self._stream)
         code = self._stream.connect_ex(found)
         if code not in (0, errno.EINPROGRESS):
             raise OSError(code, errno.errorcode[code])

@@ -16,7 +16,6 @@ _PATIENCE = 5.0  # seconds, from when it is let in, for a guest to prove itself
 _GUESTS = 128  # that have not yet proven themselves
 _ACCEPTED = 16  # at a time
 _BACKLOG = 128
-_MUTE = 60_000  # milliseconds without a sign of life from the other host, after which a connection is over
 
 
 class _Guest(NamedTuple):
@@ -60,7 +59,7 @@ class Listener:
             raise EntranceError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            tune(self._socket, _MUTE)  # before connections have their buffers
+            tune(self._socket)  # before connections have their buffers
             self._socket.bind(found)
             self._socket.listen(_BACKLOG)
         except OSError as error:
@@ -100,7 +99,7 @@ class Listener:
                 self._refuse(next(iter(self._guests.values())))
             return False
         try:
-            tune(stream, _MUTE)
+            tune(stream)
             wrapped = self._context.wrap_socket(stream, server_side=True, do_handshake_on_connect=False)
         except OSError:  # it is gone already
             stream.close()

@@ -1,6 +1,7 @@
 """What the channel over TCP adds to the contract of channels: who may come in, who may stay, and who comes back."""
 
 import contextlib
+import os
 import select
 import shutil
 import socket
@@ -124,6 +125,24 @@ def test_a_rank_cannot_answer_as_another_and_learns_not_even_who_dials(folder, c
     assert not ends[0].hosts
     for end in ends:
         end.close()
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="Linux has it")
+@pytest.mark.parametrize(("answers", "peer", "seconds"), [(keys.PS, 0, 10), ("worker-0", 1, 60)], ids=["ps", "rank"])
+def test_a_rank_that_computes_may_take_nothing_for_longer_than_the_ps(folder, answers, peer, seconds):
+    listener = Listener(("127.0.0.1", 0), Keys(folder / "keys" / answers))
+    dialer = Dialer(("127.0.0.1", listener.port), Keys(folder / "keys" / "worker-1"), peer=peer)
+    dialled, accepted = [], []
+    while not dialled or not accepted:
+        dialled += dialer.arrivals([peer])
+        accepted += listener.arrivals([2])
+    options = []
+    for connection in (*dialled, *accepted):
+        with socket.socket(fileno=os.dup(connection.fileno())) as stream:
+            options.append(stream.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT))
+        connection.end("enough")
+    assert options == [1000 * seconds, 60_000]
+    listener.close()
 
 
 def test_each_key_is_its_workers_rank_and_a_strangers_is_nobodys(ps, dial, listener):
