@@ -13,6 +13,7 @@ from detox.wire.keys import Keys
 _PS = 0
 _TRY, _SHAKE = 3.0, 30.0  # seconds until the other host answers, and until the other process does, which may compute
 _PAUSES = (0.1, 2.0)  # seconds between two attempts, the first and the longest
+_LASTED = 10.0  # seconds of a connection, after which the first pause comes again
 _PS_MUTE = 10_000  # milliseconds without a sign of life from the PS's host, which always reads, until it dials again
 
 
@@ -46,6 +47,7 @@ class Dialer:
         self._next = 0.0
         self._pause = _PAUSES[0]
         self._known = False  # whether there has been a connection
+        self._since: float | None = None  # of a connection, until it is dialled again
 
     def arrivals(self, missing: Collection[int]) -> Iterator[Connection]:
         """The connection, when it has come about.
@@ -59,12 +61,15 @@ class Dialer:
             if self._stream is None:
                 if self._clock() < self._next:
                     return
+                if self._since is not None and self._clock() - self._since > _LASTED:
+                    self._pause = _PAUSES[0]
+                self._since = None
                 self._dial()
             if self._agreed():
                 assert isinstance(self._stream, ssl.SSLSocket)
                 connection, self._stream = Connection(self._stream, self._peer), None
-                self._known, self._pause, self.why = True, _PAUSES[0], ""
-                self._next = self._clock() + self._pause
+                self._known, self._since, self.why = True, self._clock(), ""
+                self._put_off()
                 yield connection
             elif self._clock() > self._until:
                 self._fail("no answer")
@@ -112,9 +117,13 @@ class Dialer:
         return True
 
     def _fail(self, why: str) -> None:
-        """Ends the attempt; the next one comes after a pause, which grows."""
+        """Ends the attempt."""
         self.why = why
         self.close()
+        self._put_off()
+
+    def _put_off(self) -> None:
+        """The next attempt comes after a pause, which grows until a connection lasts."""
         self._next = self._clock() + self._pause
         self._pause = min(2 * self._pause, _PAUSES[1])
 

@@ -42,12 +42,15 @@ class Crossing:
         self._dialers: dict[int, tuple[tuple[str, int], Dialer]] = {}
 
     def learn(self, addresses: Mapping[int, tuple[str, int]]) -> None:
-        """Where ranks listen now."""
+        """Where ranks listen now; one that is not among them is dialled no more."""
         for rank in self._below:
             address, (known, dialer) = addresses.get(rank), self._dialers.get(rank, (None, None))
-            if address is not None and address != known:
-                if dialer is not None:
-                    dialer.close()
+            if address == known:
+                continue
+            if dialer is not None:
+                dialer.close()
+                del self._dialers[rank]
+            if address is not None:
                 self._dialers[rank] = address, self._create_dialer(rank, address)
 
     def arrivals(self, missing: Collection[int]) -> Iterator[Connection]:

@@ -94,3 +94,25 @@ def test_a_rank_is_dead_while_its_connection_is_lost_and_then_nothing_waits_for_
     until(lambda _: not one.dead and not other.dead, one, other)
     one.send([2], Header(Kind.SLICE, 3))
     assert until(lambda came: came, one, other) == [(1, 3)]
+
+
+def test_a_rank_of_which_nothing_is_told_any_more_is_dialled_no_more():
+    dialled = []
+
+    class Dials:
+        def __init__(self, rank, address):
+            self.name = rank, address
+            dialled.append(self.name)
+
+        def close(self):
+            dialled.remove(self.name)
+
+    crossing = Crossing(None, Dials, [1, 2], 0)
+    for addresses in (
+        {1: ("10.0.0.1", 4000), 2: ("10.0.0.2", 5000)},
+        {2: ("10.0.0.2", 5000)},
+        {1: ("10.0.0.1", 4001), 2: ("10.0.0.2", 5000)},
+        {},
+    ):
+        crossing.learn(addresses)
+        assert sorted(dialled) == sorted(addresses.items())

@@ -145,6 +145,27 @@ def test_a_rank_that_computes_may_take_nothing_for_longer_than_the_ps(folder, an
     listener.close()
 
 
+def test_who_answers_and_hangs_up_at_once_is_dialled_ever_more_seldom(folder, listener, clock):
+    dialer = Dialer(("127.0.0.1", listener.port), Keys(folder / "keys" / "worker-0"), clock)
+
+    def dialled():
+        """When the next connection comes about."""
+        came = []
+        while not came:
+            clock.now += 0.01
+            came += dialer.arrivals([0])
+            for guest in listener.arrivals([1]):
+                guest.end("no")
+        came[0].end("it is lost")
+        return clock.now
+
+    times = [dialled() for _ in range(20)]
+    assert times[-1] - times[-2] > 1.9
+    clock.now = lost = times[-1] + 11  # that one has lasted
+    assert dialled() - lost < 1
+    assert dialled() - lost < 1
+
+
 def test_each_key_is_its_workers_rank_and_a_strangers_is_nobodys(ps, dial, listener):
     second, stranger = dial(1), dial(0, "strangers")
     with pytest.raises(EntranceError, match="is not the parameter server of these keys"):
