@@ -201,9 +201,9 @@ class Admission:
         ranks = sorted(self._workers.keys() - self.outside)
         if came and (addresses := self._directory.tell(ranks)):
             self._session.send(ranks, Header(Kind.PEERS), addresses)
-        near = {rank for rank in ranks if self._directory.takes_part(rank, Talk.NEAR)}
+        near = self._directory.parties(ranks, Talk.NEAR)
         self.apart.clear()
-        self.apart.update(self._workers.keys() - near | came)
+        self.apart.update(self._workers.keys() - near.keys() | came)
 
     def gather(self, enough: int, deadline: float, say: Callable[[str], object]) -> None:
         """Waits until so many workers have passed the self-test with equal bits, or any where these make classes, and

@@ -4,6 +4,7 @@ import json
 import struct
 from collections.abc import Collection, Mapping
 from enum import IntEnum
+from ipaddress import ip_address
 
 from detox.wire.messages import WireError
 
@@ -44,7 +45,8 @@ def heard(payload: bytes | memoryview) -> Ports:
 
 
 class Directory:
-    """What the PS knows of it. The host is where the rank's connection comes from: nobody is sent elsewhere by a rank.
+    """What the PS knows of it. The host is where a rank's connection comes from: it sends others to no address than its
+    own. A loopback address means something else on each host, so it is told only where all ranks come from one.
 
     Args:
         hosts: by rank, as the channel knows.
@@ -58,19 +60,30 @@ class Directory:
         """Where a rank listens now."""
         self._ports[rank] = ports
 
-    def takes_part(self, rank: int, talk: Talk) -> bool:
-        """Whether the rank takes part in a conversation."""
-        return talk in self._ports.get(rank, {})
+    def parties(self, ranks: Collection[int], talk: Talk) -> dict[int, int]:
+        """Port of each of these ranks that takes part in a conversation and that all the others can reach."""
+        local = {rank for rank in ranks if _is_loopback(self._hosts.get(rank, ""))}
+        unreachable = local if len(local) < len(ranks) else set()
+        found = {rank: self._ports[rank][talk] for rank in ranks if talk in self._ports.get(rank, {})}
+        return {rank: port for rank, port in found.items() if not port or rank not in unreachable}
 
     def tell(self, ranks: Collection[int]) -> bytes:
         """Payload of PEERS of the PS, of these ranks; empty where none of them listens."""
         found = [
             [talk, rank, self._hosts[rank], port]
-            for rank in ranks
-            for talk, port in self._ports.get(rank, {}).items()
+            for talk in Talk
+            for rank, port in self.parties(ranks, talk).items()
             if port
         ]
         return json.dumps(found).encode() if found else b""
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        address = ip_address(host)
+    except ValueError:  # nobody knows where it came from
+        return False
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 def told(payload: bytes | memoryview) -> Addresses:

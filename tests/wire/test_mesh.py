@@ -41,8 +41,18 @@ def test_ranks_are_told_of_those_that_listen_at_the_hosts_that_they_come_from():
         Talk.AMONG: {1: ("10.0.0.1", 4001)},
     }
     assert told(directory.tell([2, 3])) == {Talk.NEAR: {2: ("fd00::2", 5000)}, Talk.AMONG: {}}
-    assert directory.takes_part(3, Talk.NEAR)
-    assert not directory.takes_part(2, Talk.AMONG)
+    assert directory.parties([1, 2, 3], Talk.NEAR) == {1: 4000, 2: 5000, 3: 0}
+    assert directory.parties([1, 2, 3], Talk.AMONG) == {1: 4001}
+
+
+@pytest.mark.parametrize("loopback", ["127.0.0.1", "::1", "::ffff:127.0.0.1"])
+def test_a_loopback_address_is_told_only_where_all_ranks_come_from_one(loopback):
+    directory = Directory({1: loopback, 2: "10.0.0.2", 3: loopback})
+    for rank, port in {1: 4000, 2: 5000, 3: 0}.items():
+        directory.enter(rank, {Talk.NEAR: port})
+    assert told(directory.tell([1, 2, 3]))[Talk.NEAR] == {2: ("10.0.0.2", 5000)}
+    assert directory.parties([1, 2, 3], Talk.NEAR) == {2: 5000, 3: 0}
+    assert told(directory.tell([1, 3]))[Talk.NEAR] == {1: (loopback, 4000)}
 
 
 @pytest.fixture
