@@ -1,8 +1,10 @@
 """What memory a run takes at its most, in vectors as long as the weights; measured in docs/experiments/cluster.md."""
 
 from detox.config.derived import Config
+from detox.tasks.computing import FILES
+from detox.worker.attacks import ATTACKS
 
-LEAST = 0.75
+LEAST = 0.72
 """Of what is said here a process has taken at least so much, beside its program, wherever it was measured."""
 SERVER_PROGRAM, RANK_PROGRAM = 530_000_000, 300_000_000
 """Bytes of Python, torch and kernels, without the task's data."""
@@ -18,32 +20,64 @@ def of_model(config: Config) -> int:
     return 3 if config.device == "cpu" else 1
 
 
-def of_server(config: Config, *, ranks: int | None = None, state: int = 0, further: bool = False) -> float:
+def of_call(config: Config) -> int:
+    """Vectors of a batched call: on a GPU only what comes off it; else autograd's, without -0.0, and all in one."""
+    return FILES * (3 if config.device == "cpu" else 1) if config.compute == "batched" else 0
+
+
+def of_server(
+    config: Config, *, ranks: int | None = None, state: int = 0, further: bool = False, admits: bool = False
+) -> float:
     """Vectors that a server takes at its most beside a loaded model.
 
-    The optimizer's state, and the votes: one a file by digests, else every copy. Then whichever is more: gradients on
-    their way in, or copies of the newest and the best weights as they are written, and the mean of them if one is kept.
-    Of several servers each has a part of all that, and the PS puts a checkpoint together.
+    The votes, one a file by digests, else every copy, and what is kept from step to step. Then whichever is more:
+    gradients on their way in, or copies of the newest and the best weights as they are written, and two of the mean of
+    them if one is kept. Of several servers each has a part of all that, and the PS puts a checkpoint together. A
+    batched call comes before there are votes, but where the PS recomputes.
 
     Args:
         config: the run's.
         ranks: of workers; None: one a worker.
         state: vectors that the optimizer keeps.
         further: whether it is another one than the PS, which has neither evaluations nor checkpoints.
+        admits: whether ranks come by themselves, for whom the PS keeps the weights of the self-test.
     """
     share = 1 / config.servers
-    kept = config.votes if config.vote == "digest" else config.p * config.files_per_worker
-    arriving = min(kept, _AT_A_TIME * (config.p if ranks is None else ranks))
-    copies = 2 + bool(config.optimizer.ema) + (0 if config.servers == 1 else 2 * (1 + state))
-    return (state + kept) * share + max(arriving * share, 0 if further else copies)
+    mean = bool(config.optimizer.ema)
+    votes = config.votes if config.vote == "digest" else config.p * config.files_per_worker
+    kept: int = state + mean + config.hierarchy.uses("previous")
+    if config.device != "cpu":  # then it is in the GPU's memory
+        kept = 0
+    arriving = min(votes, _AT_A_TIME * (config.p if ranks is None else ranks)) * share
+    if further:
+        return (kept + votes) * share + arriving
+    copies = 2 + 2 * mean + (0 if config.servers == 1 else 2 * (1 + state))
+    stepping, call = (kept + votes) * share + max(arriving, copies), of_call(config)
+    return admits + (stepping + call if config.recomputes else max(stepping, call))
 
 
 def of_rank(config: Config, workers: int) -> int:
     """Vectors that a rank of so many workers takes at its most beside a loaded model.
 
-    Weights of two steps as they came, one gradient that is being made and one of the step before; then what the workers
-    have claimed, once for all of them that share it, and what of that is on its way out.
+    Weights of two steps as they came, one gradient that is being made and one of the step before, or those of a batched
+    call; then what the workers have claimed, once for all of them that share it, and what of that is on its way out;
+    and each worker's momentum, and two on the way to the next.
+
+    Where Byzantine workers agree on what they send, their ranks have what they tell each other. One that makes an
+    attack of it has that of two steps, the newer in one piece and how far each is from their mean, and two vectors.
     """
     claimed = workers * config.files_per_worker
     shared = min(claimed, config.votes) if config.share_compute else claimed
-    return 4 + shared + (shared if config.vote == "digest" else claimed)
+    own = config.worker_momentum > 0 or config.compression.kind != "float32"  # each makes a vector of its own of it
+    kept = (claimed if own else shared) + (workers + 2 if config.worker_momentum else 0)
+    leaving = shared if config.vote == "digest" else claimed
+    return 4 + of_call(config) + kept + leaving + _told(config)
+
+
+def _told(config: Config) -> int:
+    """Of other files' honest vectors, see detox.worker.adversary."""
+    if not config.colludes:
+        return 0
+    omniscient = config.attack.knowledge == "omniscient"
+    known = config.votes if omniscient else min(config.votes, config.q * config.files_per_worker)
+    return known + (3 * known + 2 if ATTACKS[config.attack.kind].colludes else 0)

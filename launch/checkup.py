@@ -20,7 +20,6 @@ from detox.launch.mpirun import assign_ranks
 from detox.launch.patients import Patient
 from detox.ps.ballots.tolerance import distance
 from detox.ps.optimizers import kept_by
-from detox.tasks.batched import FILES
 
 Level = Literal["green", "yellow", "red"]
 
@@ -154,15 +153,13 @@ def of_memory(patients: Sequence[Patient], config: Config, gradient: int, ps_hos
     workers = config.workers_per_rank or -(-config.p // max(1, len(patients) - len(further)))
     state = kept_by(config.optimizer.name, config.optimizer.arguments)
     ranks = len(patients) - len(further)
-    votes, part = (gradient * of_server(config, ranks=ranks, state=state, further=other) for other in (False, True))
-    call = 0
-    if config.compute == "batched":  # on a GPU only what comes off it; else autograd's, without -0.0, and all in one
-        call = gradient * FILES * (3 if config.device == "cpu" else 1)
-    own = votes + call if config.recomputes else max(votes, call)  # the trial is over before there are votes
+    admits = config.transport.channel == "tcp"
+    own, part = (
+        gradient * of_server(config, ranks=ranks, state=state, further=other, admits=admits) for other in (False, True)
+    )
     needed: Counter[str] = Counter({ps_host: round(own)})
     for patient in patients:
-        claimed = gradient * of_rank(config, workers) + call
-        needed[patient.host] += round(part) if patient.rank in further else claimed
+        needed[patient.host] += round(part) if patient.rank in further else gradient * of_rank(config, workers)
     short = [
         f"{host} has {memory / 1e9:.1f} GB and needs about {needed[host] / 1e9:.1f}"
         for host, memory in available.items()

@@ -12,7 +12,9 @@ Admit = Callable[[int, int], None]
 Warn = Callable[[str], object]
 
 
-def room_for_server(config: Config, ranks: Sequence[int], *, available: int, all_here: bool, warn: Warn) -> Admit:
+def room_for_server(
+    config: Config, ranks: Sequence[int], *, available: int, all_here: bool, admits: bool, warn: Warn
+) -> Admit:
     """What a PS's model is admitted by, see FlatModel.
 
     Args:
@@ -20,12 +22,13 @@ def room_for_server(config: Config, ranks: Sequence[int], *, available: int, all
         ranks: rank of each worker.
         available: bytes on this host, before any rank has loaded anything; 0: not known.
         all_here: whether all ranks are on this host.
+        admits: whether ranks come by themselves.
         warn: told where it may be too little; where it is in any case, the model is refused.
     """
     workers, loaded = Counter(ranks), of_model(config)
 
     def vectors() -> float:
-        own = loaded + _of_server(config, len(workers), further=False)
+        own = loaded + _of_server(config, len(workers), admits=admits)
         if not all_here:
             return own
         others = (config.servers - 1) * (loaded + _of_server(config, len(workers), further=True))
@@ -53,9 +56,9 @@ def room_for_rank(config: Config, rank: int, ranks: Sequence[int], *, available:
     return _admit(lambda: loaded + of_rank(config, workers[rank]), available, f"rank {rank}", advice, warn)
 
 
-def _of_server(config: Config, ranks: int, *, further: bool) -> float:
+def _of_server(config: Config, ranks: int, *, further: bool = False, admits: bool = False) -> float:
     state = kept_by(config.optimizer.name, config.optimizer.arguments)
-    return of_server(config, ranks=ranks, state=state, further=further)
+    return of_server(config, ranks=ranks, state=state, further=further, admits=admits)
 
 
 def _admit(vectors: Callable[[], float], available: int, who: str, advice: str, warn: Warn) -> Admit:

@@ -68,7 +68,12 @@ def run_training(
     callback = Callback(config.metrics, reporter.warn) if config.metrics is not None else None
     session.poll = config.transport.poll
     admitted = room_for_server(
-        config, ranks, available=available_memory(), all_here=bool(all_here()), warn=reporter.warn
+        config,
+        ranks,
+        available=available_memory(),
+        all_here=bool(all_here()),
+        admits=admit is not None,
+        warn=reporter.warn,
     )
     if admit is None:
         send_start(session, config, ranks)

@@ -185,9 +185,9 @@ def bytes_into_server(setting: Setting, d: int, servers: int) -> int:
 def memory_of(setting: Setting, d: int, servers: int) -> dict[str, int]:
     """Bytes that a server, and a rank with one worker, take at their most, beside the task's data.
 
-    By SGD without momentum, and a rank for each worker; see detox.config.memory.
+    By SGD without momentum, a rank for each worker, without simulated attacks; see detox.config.memory.
     """
-    config = Config(p=setting.p, q=setting.q, r=setting.r, servers=servers)
+    config = Config(p=setting.p, q=0, r=setting.r, servers=servers)
     return {
         "server": round(4 * d * (of_model(config) + of_server(config))) + SERVER_PROGRAM,
         "rank": 4 * d * (of_model(config) + of_rank(config, 1)) + RANK_PROGRAM,

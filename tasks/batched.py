@@ -10,12 +10,10 @@ from torch import nn
 from torch.func import functional_call, vmap
 
 from detox.tasks.checks import check_loss, kind_of
+from detox.tasks.computing import FILES
 from detox.tasks.devices import seed_torch
 from detox.tasks.task import Task, TaskError
 from detox.tasks.users import users_code
-
-FILES = 16
-"""Files of a call, always: a shorter one is filled up, for kernels, and so bits, go by a call's shape."""
 
 File = tuple[np.ndarray, int]
 """Its training samples, (file size,) int64, and the seed of augmentation."""

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     import torch
 
 
+FILES = 16
+"""Files of a batched call, always: a shorter one is filled up, for kernels, and so bits, go by a call's shape."""
+
+
 @dataclass(frozen=True)
 class Computing:
     """How the loss of a file is computed.

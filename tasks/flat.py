@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from detox.tasks.aliases import find_aliases
-from detox.tasks.batched import FILES, Batched, File
+from detox.tasks.batched import Batched, File
 from detox.tasks.checks import check_loss, check_model, kind_of, split
-from detox.tasks.computing import Computing
+from detox.tasks.computing import FILES, Computing
 from detox.tasks.devices import seed_torch, to_host
 from detox.tasks.exact import ExactBuffers
 from detox.tasks.guard import Guard, views_of

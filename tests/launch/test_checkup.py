@@ -145,7 +145,7 @@ def test_a_batched_call_takes_the_memory_of_its_16_files(device, gradients):
         (0, "green"),
         (gradients, "green"),
         (gradients - 1, "yellow"),
-        (3 * (10 + gradients) / 4 - 11, "red"),
+        (0.72 * (10 + gradients) - 11, "red"),
     ):
         ranks = [_patient(1, memory=int(size * (10 + more)))]
         config = batched if more else each
@@ -157,9 +157,9 @@ def test_a_ps_that_recomputes_batched_needs_room_beside_its_votes():
     for on_tie, gradients, level in (
         ("drop", 48, "green"),
         ("drop", 47, "yellow"),
-        ("drop", 35, "red"),
+        ("drop", 33, "red"),
         ("recompute", 48, "yellow"),
-        ("recompute", 37, "red"),
+        ("recompute", 36, "red"),
     ):
         config = Config(p=3, q=0, r=3, compute="batched", on_tie=on_tie)
         assert of_memory([_patient(1, memory=10**11)], config, size, "ps", size * gradients)[0].level == level

@@ -1,5 +1,6 @@
 """A model that a host has no memory for is refused, with what to do, before anything long is made of it."""
 
+import math
 from functools import partial
 
 import pytest
@@ -23,7 +24,11 @@ CONFIG = Config(p=9, q=1, r=3)
             {"servers": 2},
             3 / 2 + 4,
         ),  # its half of the votes; and the newest, the best, and a checkpoint being put together
-        ({"optimizer": {"ema": 0.9}, "p": 3, "q": 0}, 1 + 3),
+        ({"optimizer": {"ema": 0.9}, "p": 3, "q": 0}, 1 + 1 + 4),  # the mean, and copies as it is written
+        ({"optimizer": {"ema": 0.9}}, 3 + 1 + 4),
+        ({"aggregator": {"name": "centered_clipping"}}, 3 + 1 + 3),  # from the last update
+        ({"compute": "batched"}, 48),  # before there are votes
+        ({"compute": "batched", "on_tie": "recompute"}, 3 + 3 + 48),
     ],
 )
 def test_a_server_keeps_the_votes_and_what_is_on_its_way_or_being_written(fields, vectors):
@@ -35,6 +40,32 @@ def test_a_rank_keeps_a_claim_of_each_worker_and_what_it_sends_of_them():
     shared = CONFIG.model_copy(update={"share_compute": True})
     assert of_rank(shared, 9) == 4 + 3 + 3
     assert of_rank(shared.model_copy(update={"vote": "full"}), 9) == 4 + 3 + 9
+
+
+def test_for_ranks_that_come_by_themselves_the_ps_keeps_the_weights_of_the_self_test():
+    assert of_server(CONFIG, admits=True) == 1 + 3 + 3
+
+
+def test_what_a_server_keeps_on_a_gpu_from_step_to_step_takes_nothing_of_the_host():
+    config = Config(p=9, q=1, r=3, device="cuda", optimizer={"ema": 0.9})
+    assert of_server(config, state=2) == 3 + 4
+
+
+@pytest.mark.parametrize(
+    ("fields", "vectors"),
+    [
+        ({"worker_momentum": 0.9, "groups": "fixed"}, 9 + 9 + 2 + 3),  # claims, no longer the same arrays, and momenta
+        ({"compression": {"kind": "sign"}}, 9 + 3),
+        ({"compute": "batched"}, 48 + 3 + 3),
+        ({"q": 2, "attack": {"kind": "alie"}}, 3 + 3 + 4 * 2 + 2),  # what they tell of two steps, and the attack
+        ({"q": 2, "attack": {"kind": "alie", "knowledge": "omniscient"}}, 3 + 3 + 4 * 3 + 2),
+        ({"q": 2, "attack": {"when": "majority"}}, 3 + 3 + 2),
+        ({"q": 2}, 3 + 3),
+    ],
+)
+def test_what_the_workers_of_a_rank_keep_beside_their_claims_is_counted(fields, vectors):
+    config = Config(**{"p": 9, "q": 0, "r": 3, "share_compute": True, "quarantine": {"policy": "never"}} | fields)
+    assert of_rank(config, 9) == 4 + vectors
 
 
 @pytest.mark.parametrize(
@@ -55,10 +86,14 @@ def _said(admit, available):
 @pytest.mark.parametrize(
     ("admit", "vectors", "words"),
     [
-        (partial(room_for_server, CONFIG, list(range(1, 10)), all_here=False), 9, "the PS .* several servers"),
+        (
+            partial(room_for_server, CONFIG, list(range(1, 10)), all_here=False, admits=False),
+            9,
+            "the PS .* several servers",
+        ),
         (partial(room_for_rank, CONFIG, 1, list(range(1, 10))), 9, "rank 1 .* fewer workers a rank"),
         (  # whose ranks share the host's memory with the PS
-            partial(room_for_server, CONFIG, [1] * 5 + [2] * 4, all_here=True),
+            partial(room_for_server, CONFIG, [1] * 5 + [2] * 4, all_here=True, admits=False),
             9 + (3 + 4 + 5 + 5) + (3 + 4 + 4 + 4),
             "the run .* more hosts, fewer workers",
         ),
@@ -68,16 +103,16 @@ def test_a_host_with_less_is_warned_of_and_one_with_far_too_little_is_refused(ad
     who, advice = words.split(" .* ")
     enough = 4 * D * vectors
     assert _said(admit, enough) == []
-    for little in (enough - 1, round(LEAST * enough)):
+    for little in (enough - 1, math.ceil(LEAST * enough)):
         (said,) = _said(admit, little)
         assert f"{who} takes {vectors} vectors of 1000000 numbers" in said
         assert advice in said
     with pytest.raises(ConfigError, match=rf"{who} takes {vectors} vectors of 1000000 numbers, .* {advice}"):
-        _said(admit, round(LEAST * enough) - 1)
+        _said(admit, math.ceil(LEAST * enough) - 1)
 
 
 def test_memory_that_is_not_known_refuses_nothing():
-    assert _said(partial(room_for_server, CONFIG, [1] * 9, all_here=True), 0) == []
+    assert _said(partial(room_for_server, CONFIG, [1] * 9, all_here=True, admits=False), 0) == []
 
 
 def test_of_a_model_on_a_gpu_less_is_in_the_hosts_memory():
