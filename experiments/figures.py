@@ -16,6 +16,7 @@ from detox.reports.attack_map import attacks
 from detox.reports.drawn import read_table
 from detox.reports.figures import ends, figure_of, save, seconds, time_to
 from detox.reports.forecast import Setting, forecast
+from detox.reports.looks import Look, lines
 from detox.reports.plan_chart import chart
 from detox.reports.target import Target
 from experiments import cost_figure, mean_estimation, sdc_figure, system_figure, theory_figure
@@ -61,6 +62,27 @@ def attack_map() -> "Figure":
             found.setdefault(row["method"], {}).setdefault(kind, []).append(float(row["accuracy"]))
     table = {method: {kind: mean(seeds) for kind, seeds in row.items()} for method, row in found.items()}
     return attacks(table, "accuracy", "Fashion-MNIST, MLP, p = 45, q = 5")
+
+
+def rates() -> "Figure":
+    """Accuracy under ALIE by learning rate, a line a method; rows of experiments.simulation."""
+    rows = _rows("alie-rate-quick")
+    names = sorted(dict.fromkeys(row["method"] for row in rows), key=lambda name: _look(name).order)
+    figure, ((axes,),) = figure_of(1, 1, 9, 4.6)
+    for name, look in zip(names, lines([_look(name) for name in names]), strict=True):
+        points = [(float(row["lr"]), 100 * float(row["accuracy"])) for row in rows if row["method"] == name]
+        axes.plot(*zip(*points, strict=True), **look, markersize=5, label=name)
+    axes.set_xscale("log", base=2)
+    axes.set(xlabel="learning rate, constant", ylabel="accuracy on held-out samples at the end (%)", ylim=(0, 100))
+    axes.set_title("Fashion-MNIST, MLP, p = 45, q = 5, b = 8, ALIE, z = 1; one seed")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower left", ncols=2)
+    return figure
+
+
+def _look(method: str) -> Look:
+    rule = {"D-Med": "median", "Bulyan, scored once": "krum"}.get(method, method.removeprefix("D-").split(",")[0])
+    return Look.of(rule.lower().replace("-", "_"), 3 if method.startswith("D-") else 1)
 
 
 def network() -> "Figure":
@@ -185,6 +207,7 @@ def plan() -> "Figure":
 
 FIGURES: dict[str, Callable[[], "Figure"]] = {
     "alie-quick": lambda: accuracy("alie-quick", "Fashion-MNIST, MLP, p = 45, q = 5, b = 8, ALIE, z = 1; three seeds"),
+    "alie-rate-quick": rates,
     "signsgd-quick": lambda: accuracy("signsgd-quick", f"{_QUICK}, constant attack; two seeds"),
     "reversed-quick": lambda: accuracy("reversed-quick", f"{_QUICK}, reversed gradient; two seeds"),
     "reversed-quick-time": reached,
