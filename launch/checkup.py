@@ -13,7 +13,7 @@ from typing import Literal
 import detox.aggregators
 from detox.aggregators import shares
 from detox.config import Config
-from detox.config.memory import LEAST, of_rank, of_server
+from detox.config.memory import least, of_rank, of_server
 from detox.errors import UserError
 from detox.errors.words import counted, named
 from detox.launch.mpirun import assign_ranks
@@ -166,7 +166,7 @@ def of_memory(patients: Sequence[Patient], config: Config, gradient: int, ps_hos
         if memory < needed[host]
     ]
     if short:
-        may_do = all(memory >= LEAST * needed[host] for host, memory in available.items())
+        may_do = all(memory >= least(config) * needed[host] for host, memory in available.items())
         level: Level = "yellow" if may_do else "red"  # as a run's start warns or refuses
         return [Check(level, "memory", "; ".join(short), "fewer workers on these hosts, or a smaller model")]
     least = min(available, key=lambda host: available[host] / max(1, needed[host]))

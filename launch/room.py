@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from detox.config import Config, ConfigError
-from detox.config.memory import LEAST, of_model, of_rank, of_server
+from detox.config.memory import least, of_model, of_rank, of_server
 from detox.config.messages import check_weights
 from detox.ps.optimizers import kept_by
 
@@ -35,9 +35,16 @@ def room_for_server(
         return own + others + sum(loaded + of_rank(config, count) for count in workers.values())
 
     if all_here:
-        return _admit(vectors, available, "the run", "take more hosts, fewer workers, or a smaller model", warn)
+        return _admit(
+            vectors, least(config), available, "the run", "take more hosts, fewer workers, or a smaller model", warn
+        )
     return _admit(
-        vectors, available, "the PS", "take a host with more memory, several servers, or a smaller model", warn
+        vectors,
+        least(config),
+        available,
+        "the PS",
+        "take a host with more memory, several servers, or a smaller model",
+        warn,
     )
 
 
@@ -47,13 +54,16 @@ def room_for_rank(config: Config, rank: int, ranks: Sequence[int], *, available:
     if rank < config.servers:
         return _admit(
             lambda: loaded + _of_server(config, len(workers), further=True),
+            least(config),
             available,
             f"server {rank}",
             "take more servers, or a smaller model",
             warn,
         )
     advice = "take fewer workers a rank, share_compute = true, or a smaller model"
-    return _admit(lambda: loaded + of_rank(config, workers[rank]), available, f"rank {rank}", advice, warn)
+    return _admit(
+        lambda: loaded + of_rank(config, workers[rank]), least(config), available, f"rank {rank}", advice, warn
+    )
 
 
 def _of_server(config: Config, ranks: int, *, further: bool = False, admits: bool = False) -> float:
@@ -61,7 +71,7 @@ def _of_server(config: Config, ranks: int, *, further: bool = False, admits: boo
     return of_server(config, ranks=ranks, state=state, further=further, admits=admits)
 
 
-def _admit(vectors: Callable[[], float], available: int, who: str, advice: str, warn: Warn) -> Admit:
+def _admit(vectors: Callable[[], float], surely: float, available: int, who: str, advice: str, warn: Warn) -> Admit:
     def check(d: int, b: int) -> None:
         check_weights(d, b)
         needed = 4 * (d + b) * vectors()
@@ -71,7 +81,7 @@ def _admit(vectors: Callable[[], float], available: int, who: str, advice: str, 
             f"{who} takes {vectors():.3g} vectors of {d + b} numbers, {needed / 1e9:.1f} GB beside its data, and "
             f"this host has {available / 1e9:.1f} GB"
         )
-        if LEAST * needed > available:
+        if surely * needed > available:
             raise ConfigError(f"{found}: {advice}")
         warn(f"{found}, which may be too little: {advice}")
 

@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 
 from detox.config import Config, ConfigError
-from detox.config.memory import LEAST, of_model, of_rank, of_server
+from detox.config.memory import least, of_model, of_rank, of_server
 from detox.launch.room import room_for_rank, room_for_server
 from detox.ps.optimizers import kept_by
 from detox.tasks import FlatModel, create_task
@@ -103,12 +103,22 @@ def test_a_host_with_less_is_warned_of_and_one_with_far_too_little_is_refused(ad
     who, advice = words.split(" .* ")
     enough = 4 * D * vectors
     assert _said(admit, enough) == []
-    for little in (enough - 1, math.ceil(LEAST * enough)):
+    for little in (enough - 1, math.ceil(least(CONFIG) * enough)):
         (said,) = _said(admit, little)
         assert f"{who} takes {vectors} vectors of 1000000 numbers" in said
         assert advice in said
     with pytest.raises(ConfigError, match=rf"{who} takes {vectors} vectors of 1000000 numbers, .* {advice}"):
-        _said(admit, math.ceil(LEAST * enough) - 1)
+        _said(admit, math.ceil(least(CONFIG) * enough) - 1)
+
+
+def test_a_rank_that_has_no_colluder_is_not_refused_for_what_it_would_be_told():
+    colluding = CONFIG.model_copy(update={"q": 2, "attack": CONFIG.attack.model_copy(update={"kind": "alie"})})
+    without, told = (of_model(CONFIG) + of_rank(config, 1) for config in (CONFIG, colluding))
+    assert without < told
+    admit = partial(room_for_rank, colluding, 1, list(range(1, 10)))
+    assert _said(admit, math.ceil(0.46 / 0.45 * least(colluding) * 4 * D * told))
+    with pytest.raises(ConfigError, match="rank 1 takes"):
+        _said(admit, math.floor(least(colluding) * 4 * D * told) - 1)
 
 
 def test_memory_that_is_not_known_refuses_nothing():
