@@ -169,8 +169,8 @@ def of_memory(patients: Sequence[Patient], config: Config, gradient: int, ps_hos
         may_do = all(memory >= least(config) * needed[host] for host, memory in available.items())
         level: Level = "yellow" if may_do else "red"  # as a run's start warns or refuses
         return [Check(level, "memory", "; ".join(short), "fewer workers on these hosts, or a smaller model")]
-    least = min(available, key=lambda host: available[host] / max(1, needed[host]))
-    found = f"{available[least] / 1e9:.1f} GB available on {least}, about {needed[least] / 1e9:.1f} GB needed"
+    tight = min(available, key=lambda host: available[host] / max(1, needed[host]))
+    found = f"{available[tight] / 1e9:.1f} GB available on {tight}, about {needed[tight] / 1e9:.1f} GB needed"
     return [Check("green", "memory", found)]
 
 
