@@ -30,7 +30,7 @@ def test_45_workers_with_every_fault_at_once_learn_bit_for_bit_what_honest_ones_
     ]
     options += ["--checkpoint-every", "100", "--copies", copies]
     honest = jobs.run(*options, "--q", "0", n=16)
-    kinds = [kind for kind in FAULTS if kind not in BREAKDOWNS | RELAYS]
+    kinds = [kind for kind in FAULTS if kind not in {*BREAKDOWNS, *RELAYS}]
     workers = [*range(0, 27, 3), *range(27, 45), 16, 17, 19, 20, 22, 23, 25]
     faults = ["--fault.worker", *map(str, workers), "--fault.kind", *BREAKDOWNS, *kinds]
     faults += ["--fault.first", "20", "--fault.every", "7", "--fault.seconds", "1"]
