@@ -130,12 +130,23 @@ class Collector:
         round_.claims.ask(sent, self._session.clock())
 
     def audit(self, round_: Round, audit: Audit) -> float:
-        """Computes here the files that an audit wants; returns the seconds that it took."""
-        began = self._session.clock()
+        """Computes here the files that an audit wants, once the weights have left; returns the seconds that it took.
+
+        Nothing is sent while the PS computes. For ranks that take no weights it does not wait, up to q of them.
+        """
         files = audit.begin(round_.step, len(round_.ballots), round_.assignment.edges)
+        if not files:
+            return 0.0
+
+        def sent() -> bool:
+            return self._stopping() or sum(self._session.sending(rank) > 0 for rank in self._ready) <= self._roster.q
+
+        limit = self._patience.deadline(round_.claims, self._promises.late)
+        self._session.wait(sent, self._inbox.take, deadline=self._session.clock() + limit)
+        began = self._session.clock()
         for call in self._calls(files):
             self.recompute(round_, call)
-        return self._session.clock() - began if files else 0.0
+        return self._session.clock() - began
 
     def recompute(self, round_: Round, files: Sequence[int]) -> None:
         """Computes files here, which settles their votes, and convicts whoever claims otherwise."""

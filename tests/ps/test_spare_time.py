@@ -17,6 +17,7 @@ from detox.ps.round import LATE_STEPS
 from detox.ps.server import Server
 from detox.ps.spare_time import SpareTime
 from detox.tasks.samples import Files
+from detox.wire import Kind
 
 
 def play(steps, wait, own, longer=0.0, noise=0.0, spare=None):
@@ -91,3 +92,49 @@ def test_a_server_audits_while_it_waits_and_no_step_gets_longer(tmp_path, own, l
         assert (sum(counts["convicted"] for counts in server.ledger.counts) == 3 * len(workers.computed)) is lies
     else:
         assert len(workers.computed) == len(late) == 1
+
+
+class Link:
+    """A channel on which weights take their time, and to some ranks for ever."""
+
+    def __init__(self, channel, clock, seconds):
+        self._channel, self._clock, self._seconds, self.there = channel, clock, seconds, {}
+
+    def __getattr__(self, name):
+        return getattr(self._channel, name)
+
+    def send(self, peers, header, payload=b""):
+        if header.kind == Kind.WEIGHTS:
+            self.there |= {peer: self._clock() + self._seconds.get(peer, 0.05) for peer in peers}
+        return self._channel.send(peers, header, payload)
+
+    def sending(self, peer):
+        return int(self.there.get(peer, 0) > self._clock())
+
+
+@pytest.mark.parametrize("never", [(), (4, 7)])
+def test_the_ps_computes_a_file_of_its_own_once_the_weights_have_left(tmp_path, never):
+    ranks = list(range(1, 10))
+    workers, scheme = Workers(ranks), SCHEMES["redrawn"](3, 1)
+    workers.computing = 0.3
+    clock = workers.network.clock
+    link = Link(workers.session.channel, clock, dict.fromkeys(never, 1e9))
+    workers.session.channel = link
+    model, began = GlobalModel(Line(), seed=0, steps=100, arguments={"lr": 0.1}), []
+
+    def compute_files(files):
+        began.append((clock(), [there for rank, there in link.there.items() if rank not in never]))
+        return workers.compute_files(files)
+
+    model.compute_files = compute_files
+    ledger, quarantine = Ledger(tmp_path / "ledger.jsonl", ranks, {}), OffenceQuarantine("never", 3, 5, LATE_STEPS)
+    server = Server(
+        workers.session, ranks, model, workers.codec, files=Files(3, 4, 1000, 0), scheme=scheme,
+        create_ballot=VOTES["digest"], aggregation=Aggregation(create_hierarchy("mean"), scheme, 0, 0), ledger=ledger,
+        quarantine=quarantine, audit=Audit(1, 4, quarantine), q=len(never), on_tie="drop",
+    )  # fmt: skip
+    seconds = [sum(record.seconds.values()) for record in server.train(1, 5)]
+    ledger.close()
+    assert len(began) == 5
+    assert all(at >= max(there) for at, there in began)
+    assert all(took < 0.33 for took in seconds)
