@@ -19,6 +19,8 @@ from detox.ps.spare_time import SpareTime
 from detox.tasks.samples import Files
 from detox.wire import Kind
 
+RANKS = list(range(1, 10))
+
 
 def play(steps, wait, own, longer=0.0, noise=0.0, spare=None):
     """In which of so many steps a file is computed, where that makes the wait `longer` seconds longer."""
@@ -63,10 +65,23 @@ def test_a_copy_decides_as_the_original():
     assert play(50, 1.0, 0.5, spare=again) == play(50, 1.0, 0.5, spare=spare)
 
 
+def serve(folder, workers, model, *, files, steps, q=0):
+    """A server that computes so many files of its own in a step, and the seconds of each step."""
+    ledger, quarantine = Ledger(folder / "ledger.jsonl", RANKS, {}), OffenceQuarantine("never", 3, 5, LATE_STEPS)
+    scheme = SCHEMES["redrawn"](3, 1)
+    server = Server(
+        workers.session, RANKS, model, workers.codec, files=Files(3, 4, 1000, 0), scheme=scheme,
+        create_ballot=VOTES["digest"], aggregation=Aggregation(create_hierarchy("mean"), scheme, 0, 0), ledger=ledger,
+        quarantine=quarantine, audit=Audit(files, 4, quarantine), q=q, on_tie="drop",
+    )  # fmt: skip
+    seconds = [sum(record.seconds.values()) for record in server.train(1, steps)]
+    ledger.close()
+    return server, seconds
+
+
 @pytest.mark.parametrize(("own", "lies"), [(0.1, True), (0.1, False), (0.5, False)])
 def test_a_server_audits_while_it_waits_and_no_step_gets_longer(tmp_path, own, lies):
-    ranks = list(range(1, 10))
-    workers, scheme = Workers(ranks), SCHEMES["redrawn"](3, 1)
+    workers = Workers(RANKS)
     workers.computing = 0.3
     if lies:  # of all workers alike, which nobody but the PS can see
         workers.lies = dict.fromkeys(range(9), lambda vector: -vector)
@@ -77,14 +92,7 @@ def test_a_server_audits_while_it_waits_and_no_step_gets_longer(tmp_path, own, l
         return workers.compute_files(files)
 
     model.compute_files = compute_files
-    ledger, quarantine = Ledger(tmp_path / "ledger.jsonl", ranks, {}), OffenceQuarantine("never", 3, 5, LATE_STEPS)
-    server = Server(
-        workers.session, ranks, model, workers.codec, files=Files(3, 4, 1000, 0), scheme=scheme,
-        create_ballot=VOTES["digest"], aggregation=Aggregation(create_hierarchy("mean"), scheme, 0, 0), ledger=ledger,
-        quarantine=quarantine, audit=Audit("auto", 4, quarantine), q=0, on_tie="drop",
-    )  # fmt: skip
-    seconds = [sum(record.seconds.values()) for record in server.train(1, 40)]
-    ledger.close()
+    server, seconds = serve(tmp_path, workers, model, files="auto", steps=40)
     late = [step for step, took in enumerate(seconds) if took > 0.33]
     if own < 0.3:
         assert late == []
@@ -114,8 +122,7 @@ class Link:
 
 @pytest.mark.parametrize("never", [(), (4, 7)])
 def test_the_ps_computes_a_file_of_its_own_once_the_weights_have_left(tmp_path, never):
-    ranks = list(range(1, 10))
-    workers, scheme = Workers(ranks), SCHEMES["redrawn"](3, 1)
+    workers = Workers(RANKS)
     workers.computing = 0.3
     clock = workers.network.clock
     link = Link(workers.session.channel, clock, dict.fromkeys(never, 1e9))
@@ -127,14 +134,7 @@ def test_the_ps_computes_a_file_of_its_own_once_the_weights_have_left(tmp_path, 
         return workers.compute_files(files)
 
     model.compute_files = compute_files
-    ledger, quarantine = Ledger(tmp_path / "ledger.jsonl", ranks, {}), OffenceQuarantine("never", 3, 5, LATE_STEPS)
-    server = Server(
-        workers.session, ranks, model, workers.codec, files=Files(3, 4, 1000, 0), scheme=scheme,
-        create_ballot=VOTES["digest"], aggregation=Aggregation(create_hierarchy("mean"), scheme, 0, 0), ledger=ledger,
-        quarantine=quarantine, audit=Audit(1, 4, quarantine), q=len(never), on_tie="drop",
-    )  # fmt: skip
-    seconds = [sum(record.seconds.values()) for record in server.train(1, 5)]
-    ledger.close()
+    _, seconds = serve(tmp_path, workers, model, files=1, steps=5, q=len(never))
     assert len(began) == 5
     assert all(at >= max(there) for at, there in began)
     assert all(took < 0.33 for took in seconds)
