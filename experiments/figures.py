@@ -81,6 +81,7 @@ def rates() -> "Figure":
 
 
 def _look(method: str) -> Look:
+    """Of a method as rows spell it; Bulyan scored once has the colour of Krum, which is not there."""
     rule = {"D-Med": "median", "Bulyan, scored once": "krum"}.get(method, method.removeprefix("D-").split(",")[0])
     return Look.of(rule.lower().replace("-", "_"), 3 if method.startswith("D-") else 1)
 
