@@ -77,7 +77,7 @@ def run_training(
     )
     if admit is None:
         send_start(session, config, ranks)
-    task = config.create_task()  # while the ranks load theirs
+    task = config.create_task()  # over MPI the ranks load theirs only then: START leaves once the PS waits for READY
     check(
         folder,
         facts_of(config, task) | place_of(config, len(session.peers) + 2 - config.servers),
@@ -90,7 +90,7 @@ def run_training(
     signs = config.compression.kind == "sign"
     metrics = try_out(task, model, files, bits=config.compares_bits, signs=signs, warn=reporter.warn)
     config.check_metrics(metrics)
-    config.hierarchy.rehearse(config.votes, config.f, model.d)  # compiles, while the ranks load
+    config.hierarchy.rehearse(config.votes, config.f, model.d)  # compiles
     end_start()
     admission = None if admit is None else admit(session, config, ranks, model, files)
     if admission is not None:
