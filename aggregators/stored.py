@@ -13,8 +13,8 @@ from detox.aggregators.errors import AggregatorError
 
 CHUNK = 1 << 22
 """Elements that an operation copies at a time."""
-BLOCK = 1 << 17
-"""About as many columns of a long vector are a block, and a quarter of them at least: see `block_of`."""
+BLOCK = 1 << 18
+"""About as many columns of a long vector are a block, and an eighth of them at least: see `block_of`."""
 BLOCKS = 24
 """Of long vectors: a multiple of it, so that 2, 3, 4, 6, 8, 12 and 24 owners have equally many."""
 SLAB = 1 << 18
@@ -30,7 +30,7 @@ def block_of(width: int) -> int:
     block may have fewer.
     """
     blocks = BLOCKS * max(1, round(width / BLOCKS / BLOCK))
-    return max(BLOCK // 4, 16 * math.ceil(width / blocks / 16))
+    return max(BLOCK // 8, 16 * math.ceil(width / blocks / 16))
 
 
 class Owners(Protocol):

@@ -80,7 +80,7 @@ def test_several_chunks_give_what_one_gives(name, d, library, path, monkeypatch)
     x = vectors(name, votes(d))
     expected = STAGES[name](x.astype(np.float64), f=faults(name))
     monkeypatch.setattr(stored, "CHUNK", 64 * N)
-    monkeypatch.setattr(stored, "BLOCK", 256)
+    monkeypatch.setattr(stored, "BLOCK", 512)
     np.testing.assert_allclose(STAGES[name](library(x), f=faults(name)), expected, rtol=1e-5, atol=1e-6)
 
 
@@ -116,7 +116,7 @@ def test_nan_of_either_sign_counts_as_greater_than_all(name, dtype, device, path
 def test_any_number_of_threads_gives_the_same_bits(name, monkeypatch):
     monkeypatch.setattr("detox.aggregators.votes.FAST_FROM", 0)
     monkeypatch.setattr(stored, "CHUNK", 64 * N)
-    monkeypatch.setattr(stored, "BLOCK", 256)
+    monkeypatch.setattr(stored, "BLOCK", 512)
     x = vectors(name, votes(64 * 7 + 5))
     one = STAGES[name](x, f=faults(name))
     for threads in (2, 5):

@@ -4,7 +4,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from detox.aggregators import AggregatorError, Share, shares
-from detox.aggregators.stored import block_of
+from detox.aggregators.stored import BLOCK, block_of
 
 CASES = [(d, b, s) for d, b in ((11_173_962, 9_620), (43 * 2**18, 0), (11_010_112, 1)) for s in (1, 2, 3, 4, 7, 42)]
 LONG = st.integers(24 * 2**15, 2 * 10**8)
@@ -13,7 +13,7 @@ LONG = st.integers(24 * 2**15, 2 * 10**8)
 @pytest.mark.parametrize(("d", "b", "servers"), [*CASES, (27_399_291, 1, 52)])
 def test_shares_are_whole_blocks_one_behind_the_other_and_nearly_equal(servers, d, b):
     found, block = shares(d, b, servers), block_of(d)
-    assert 2**15 <= block <= 2**18
+    assert 2**15 <= block <= 1.5 * BLOCK + 16
     assert [share.begin for share in found] == [0, *(share.end for share in found[:-1])]
     assert found[-1].end == d + b
     assert all(share.begin % block == 0 for share in found)
@@ -52,7 +52,7 @@ def test_shares_differ_by_a_block_and_a_half_and_from_an_equal_one_by_a_block(d,
 
 @given(LONG)
 def test_a_block_of_a_long_vector_is_half_to_one_and_a_half_times_as_wide_as_another(d):
-    assert 2**15 <= block_of(d) <= 1.5 * 2**17 + 16
+    assert 2**15 <= block_of(d) <= 1.5 * BLOCK + 16
     assert block_of(d) % 16 == 0
 
 

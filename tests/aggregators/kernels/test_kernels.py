@@ -33,7 +33,7 @@ def plain(x):
 
 @pytest.mark.parametrize(("n", "d"), SHAPES)
 def test_order_statistics(both, n, d, monkeypatch):
-    monkeypatch.setattr(stored, "BLOCK", 2048)
+    monkeypatch.setattr(stored, "BLOCK", 4096)
     slow, quick = both(n, d)
     f = 4 if n > 12 else (n - 1) // 3
     np.testing.assert_array_equal(plain(quick.median()), plain(slow.median()))
@@ -48,7 +48,7 @@ def test_order_statistics(both, n, d, monkeypatch):
 
 @pytest.mark.parametrize(("n", "d"), SHAPES)
 def test_inner_products_and_weighted_sums(both, n, d, monkeypatch):
-    monkeypatch.setattr(stored, "BLOCK", 2048)
+    monkeypatch.setattr(stored, "BLOCK", 4096)
     slow, quick = both(n, d)
     chosen = np.array([i for i in range(n) if n <= 12 or i not in (3, 4, 5, 6)])[::-1]
     slow, quick = slow.select(chosen), quick.select(chosen)
@@ -133,7 +133,7 @@ def test_a_decision_too_close_for_float32_falls_in_float64():
 
 @pytest.mark.parametrize(("n", "d"), [(1, 64), (15, 2001), (45, 130), (7, 40)])
 def test_means_of_sets_that_share_most_of_their_rows(both, n, d, monkeypatch):
-    monkeypatch.setattr(stored, "BLOCK", 2048)
+    monkeypatch.setattr(stored, "BLOCK", 4096)
     chosen = np.array([i for i in range(n) if n <= 12 or i not in (3, 4, 5, 6)])
     slow, quick = (rows.select(chosen) for rows in both(n, d))
     rng = np.random.default_rng(2)
