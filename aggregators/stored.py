@@ -1,5 +1,6 @@
 """The (n, d) votes where they lie: which rows are meant, and how their columns are read, chunk by chunk."""
 
+import functools
 import math
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, Self
@@ -59,7 +60,6 @@ class Stored:
 
     Attributes:
         width: columns, those of other owners among them.
-        block: columns of a block, see `block_of`.
     """
 
     def __init__(self, x: Array, threads: int = 1, index: Index | None = None, owners: Owners | None = None) -> None:
@@ -72,9 +72,11 @@ class Stored:
         self.n, self.d = len(self.index), x.shape[1]
         self.owners = owners
         self.width = self.d if owners is None else owners.width
-        self.block = block_of(self.width)
-        self._at = self.xp.asarray(self.index, device=self.device)
-        self._whole = np.array_equal(self.index, np.arange(len(x)))
+
+    @functools.cached_property
+    def block(self) -> int:
+        """Columns of a block, see `block_of`."""
+        return block_of(self.width)
 
     def select(self, index: Index) -> Self:
         """These of the rows, in this order; nothing is copied."""
@@ -126,6 +128,14 @@ class Stored:
         at = xp.asarray(index, device=self.device)
         here = on_host(self._wide(xp.take(xp.take(self.x, at, axis=1), self._at, axis=0)))
         return here if owners is None else np.ascontiguousarray(owners.gather(here.T).T)
+
+    @functools.cached_property
+    def _at(self) -> Array:
+        return self.xp.asarray(self.index, device=self.device)
+
+    @functools.cached_property
+    def _whole(self) -> bool:
+        return np.array_equal(self.index, np.arange(len(self.x)))
 
     def _chunk(self, start: int, stop: int) -> Array:
         part = self.x[:, start:stop]

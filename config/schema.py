@@ -89,7 +89,7 @@ class Fields(Section):
     servers: Annotated[int, Field(ge=1, le=256)] = 1
     """Ranks, the first ones, that are the parameter server together: each has a part of the weights, the optimizer's
     state and the votes, for where one link is what a step waits for. All are trusted. Each owns whole blocks of
-    parameters, about 131,072 of large models and at least 32,768; see docs/servers.md."""
+    parameters, about 262,144 of large models and at least 32,768; see docs/servers.md."""
     worker_momentum: Fraction = 0.0
     """beta of m <- beta m + (1 - beta) g, which workers send in place of the gradient g; 0: none. With r > 1 it needs
     groups that stay as they are, and a worker that misses a step dissents from then on."""
