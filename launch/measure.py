@@ -1,6 +1,7 @@
 """What the doctor asks of every rank, under mpirun: data, round trips, and one gradient."""
 
 import time
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -58,7 +59,9 @@ def measure(
         The ranks that are ready, the PS's own model, and the digest of its probe; None: there is none.
     """
     ranks = list(session.peers)
-    send_start(session, config, ranks)
+    found: dict[int, Patient] = {}
+    take = partial(_admit, found)
+    send_start(session, config, ranks, take)
     model = None
     try:
         task = config.create_task()
@@ -68,7 +71,9 @@ def measure(
     if model is not None:
         checks += _try(task, model, files, bits)
     end_start()
-    patients = _await_ready(session, config.transport.start_deadline)
+    deadline = session.clock() + config.transport.start_deadline
+    session.wait(lambda: set(session.peers) <= session.dead | found.keys(), take, deadline=deadline)
+    patients = [found[rank] for rank in sorted(found)]
     well = [patient for patient in patients if "error" not in patient.facts]
     session.expect({Kind.ECHO: ECHO_LIMIT + Pulse.BYTES})
     session.poll = _POLL
@@ -106,20 +111,15 @@ def _try(task: Task, model: GlobalModel, files: Files, bits: bool) -> list[Check
     return [Check("yellow", "task", line) for line in said]
 
 
-def _await_ready(session: Session, deadline: float) -> list[Patient]:
-    found: dict[int, Patient] = {}
-
-    def take(message: Message) -> None:
-        if message.header is not None and message.header.kind == Kind.READY:
-            try:
-                facts = read_facts(message.source, bytes(message.payload))
-            except StartError as error:
-                facts = {"error": str(error)}
-            if "loading" not in facts:
-                found[message.source] = Patient(message.source, facts)
-
-    session.wait(lambda: set(session.peers) <= session.dead | found.keys(), take, deadline=session.clock() + deadline)
-    return [found[rank] for rank in sorted(found)]
+def _admit(found: dict[int, Patient], message: Message) -> None:
+    """Notes a rank that has loaded, or could not."""
+    if message.header is not None and message.header.kind == Kind.READY:
+        try:
+            facts = read_facts(message.source, bytes(message.payload))
+        except StartError as error:
+            facts = {"error": str(error)}
+        if "loading" not in facts:
+            found[message.source] = Patient(message.source, facts)
 
 
 def _ping(session: Session, patient: Patient) -> None:

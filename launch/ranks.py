@@ -2,7 +2,7 @@
 
 import json
 import platform
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from detox.config import Config, ConfigError
 from detox.errors.words import named
@@ -13,6 +13,7 @@ from detox.tasks import TaskError
 from detox.wire import Header, Kind, Message, Session, printable
 
 READY_LIMIT = 2**16  # bytes
+_TAKEN = 5.0  # seconds for all ranks to take START, of which some may still begin
 _GOODBYE = 2.0  # seconds for all ranks to leave, of which some may still load their data
 
 
@@ -34,50 +35,82 @@ def start_message(config: Config, ranks: list[int], **more: int) -> bytes:
     return start
 
 
-def send_start(session: Session, config: Config, ranks: list[int]) -> None:
-    """Sends START to all ranks; raises ConfigError where it is too long."""
+def send_start(session: Session, config: Config, ranks: list[int], take: Callable[[Message], object]) -> None:
+    """Tells all ranks to start, and waits until they have taken it, for nothing is sent while the PS loads its data.
+
+    Args:
+        session: the conversation with the ranks.
+        config: of the run.
+        ranks: rank of each worker.
+        take: is given what they say meanwhile.
+
+    Raises:
+        ConfigError: the message is too long.
+    """
     start = start_message(config, ranks)
     session.expect({Kind.READY: READY_LIMIT})
     session.send(session.peers, Header(Kind.START), start)
 
+    def taken() -> bool:
+        return not any(session.sending(rank) for rank in session.peers if rank not in session.dead)
 
-def await_ready(session: Session, deadline: float) -> dict[int, dict[str, str]]:
-    """Rank -> what decides the bits there, once all ranks have loaded data and model.
+    session.wait(taken, take, deadline=session.clock() + _TAKEN)
+
+
+class Readiness:
+    """What the ranks that have been sent START say until each has loaded data and model.
 
     Args:
-        session: the conversation with the ranks, which have been sent START.
-        deadline: seconds, transport.start_deadline.
-
-    Raises:
-        TaskError: a rank could not.
-        StartError: a rank died, or took too long.
+        session: the conversation with them.
     """
-    ready: dict[int, dict[str, str]] = {}
-    hosts = local_hosts(session.peers)
 
-    def take(message: Message) -> None:
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._hosts = local_hosts(session.peers)
+        self._ready: dict[int, dict[str, str]] = {}
+
+    def take(self, message: Message) -> None:
+        """Notes what a rank says.
+
+        Raises:
+            TaskError: it could not load.
+            StartError: it says something else.
+        """
         if message.header is None or message.header.kind != Kind.READY:
             return
         facts = read_facts(message.source, bytes(message.payload))
-        hosts[message.source] = facts["host"]
+        self._hosts[message.source] = facts["host"]
         if "error" in facts:
-            raise TaskError(f"{named([message.source], hosts)}: {facts['error']}")
+            raise TaskError(f"{named([message.source], self._hosts)}: {facts['error']}")
         if "loading" not in facts:
-            ready[message.source] = facts
+            self._ready[message.source] = facts
 
-    def missing() -> list[int]:
-        return [rank for rank in session.peers if rank not in ready]
+    def wait(self, deadline: float) -> dict[int, dict[str, str]]:
+        """Rank -> what decides the bits there, once all have loaded.
 
-    session.wait(
-        lambda: not missing() or bool(session.dead & set(missing())), take, deadline=session.clock() + deadline
-    )
-    if died := sorted(session.dead & set(missing())):
-        raise StartError(f"{named(died, hosts)} died while data and model were loaded")
-    if missing():
-        raise StartError(
-            f"{named(missing(), hosts)} had not loaded data and model within transport.start_deadline = {deadline:g} s"
+        Args:
+            deadline: seconds, transport.start_deadline.
+
+        Raises:
+            TaskError: a rank could not.
+            StartError: a rank died, or took too long.
+        """
+        session = self._session
+
+        def missing() -> set[int]:
+            return set(session.peers) - self._ready.keys()
+
+        session.wait(
+            lambda: not missing() or bool(session.dead & missing()), self.take, deadline=session.clock() + deadline
         )
-    return ready
+        if died := session.dead & missing():
+            raise StartError(f"{named(sorted(died), self._hosts)} died while data and model were loaded")
+        if missing():
+            raise StartError(
+                f"{named(sorted(missing()), self._hosts)} had not loaded data and model within "
+                f"transport.start_deadline = {deadline:g} s"
+            )
+        return self._ready
 
 
 def local_hosts(peers: Iterable[int]) -> dict[int, str]:

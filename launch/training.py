@@ -13,7 +13,7 @@ from detox.launch.callback import Callback
 from detox.launch.console import Reporter
 from detox.launch.environment import all_here, end_start, handle_signals
 from detox.launch.provenance import check, facts_of, place_of, workers_of
-from detox.launch.ranks import await_ready, send_start
+from detox.launch.ranks import Readiness, send_start
 from detox.launch.room import room_for_server
 from detox.launch.run import Run
 from detox.launch.summary import summary_lines
@@ -75,9 +75,10 @@ def run_training(
         admits=admit is not None,
         warn=reporter.warn,
     )
+    readiness = Readiness(session)
     if admit is None:
-        send_start(session, config, ranks)
-    task = config.create_task()  # over MPI the ranks load theirs only then: START leaves once the PS waits for READY
+        send_start(session, config, ranks, readiness.take)
+    task = config.create_task()  # while the ranks load theirs
     check(
         folder,
         facts_of(config, task) | place_of(config, len(session.peers) + 2 - config.servers),
@@ -97,7 +98,7 @@ def run_training(
         admission.gather(config.transport.p_min or config.p, config.transport.start_deadline, reporter.say)
         hosts, digests = admission.hosts, admission.digests
     else:
-        fingerprints = await_ready(session, config.transport.start_deadline)
+        fingerprints = readiness.wait(config.transport.start_deadline)
         hosts = {rank: facts["host"] for rank, facts in fingerprints.items()}
         check(folder, workers_of(fingerprints), options.accept, reporter.warn)
         digests = probe(session, ranks, model, files, config.transport.start_deadline)

@@ -9,7 +9,7 @@ import pytest
 
 from detox.config import Config, ConfigError, messages
 from detox.launch import ranks
-from detox.launch.ranks import await_ready, dismiss, send_start
+from detox.launch.ranks import Readiness, dismiss, send_start
 from detox.launch.training import create_relays
 from detox.launch.work import work
 from detox.ps.selftest import StartError
@@ -65,7 +65,7 @@ WELL = {"host": "h1", "torch": "2"}
 def test_a_rank_that_does_not_become_ready_is_named_with_its_host(monkeypatch, second, dies, error, words):
     monkeypatch.delenv("OMPI_COMM_WORLD_SIZE", raising=False)
     with pytest.raises(error, match=words) as raised:
-        await_ready(Ranks({1: [WELL], 2: second}, dies).session, 0.05)
+        Readiness(Ranks({1: [WELL], 2: second}, dies).session).wait(0.05)
     assert len(str(raised.value)) < 300
 
 
@@ -73,12 +73,32 @@ def test_a_rank_that_died_in_silence_is_on_this_host_where_all_ranks_are(monkeyp
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "3")
     monkeypatch.setenv("OMPI_COMM_WORLD_LOCAL_SIZE", "3")
     with pytest.raises(StartError, match=f"^rank 2 on {platform.node()} died"):
-        await_ready(Ranks({1: [WELL]}, dies=(2,)).session, 300)
+        Readiness(Ranks({1: [WELL]}, dies=(2,)).session).wait(300)
 
 
 def test_ranks_are_ready_when_they_have_said_more_than_that_they_load():
-    ready = await_ready(Ranks({1: [{"host": "h1", "loading": 1}, WELL], 2: [LOADING, FACTS]}).session, 300)
+    ready = Readiness(Ranks({1: [{"host": "h1", "loading": 1}, WELL], 2: [LOADING, FACTS]}).session).wait(300)
     assert ready == {1: WELL, 2: FACTS}
+
+
+@pytest.mark.parametrize(("dies", "late", "seconds"), [((), 1.0, 1.0), ((2,), 1.0, 0.01), ((), 60.0, 5.0)])
+def test_the_ps_loads_its_own_data_once_all_ranks_have_been_told_to_start(dies, late, seconds):
+    ranks = Ranks(dies=dies)
+    quick, slow = (ranks.network.channel(rank, [0]) for rank in (1, 2))
+    for channel in (quick, slow):
+        channel.limits[Kind.START] = 2**16
+
+    def answer():
+        if list(quick.receive()):
+            quick.send([0], Header(Kind.READY), json.dumps(WELL).encode())
+
+    ranks.network.actors.append(answer)
+    ranks.network.later(late, lambda: list(slow.receive()))
+    readiness = Readiness(ranks.session)
+    send_start(ranks.session, Config(), [1, 2], readiness.take)
+    assert ranks.network.now == pytest.approx(seconds, abs=0.02)
+    with pytest.raises(StartError, match=r"^rank 2 "):
+        readiness.wait(0.0)  # rank 1 has been heard while it waited
 
 
 def test_only_ranks_that_all_say_goodbye_are_dismissed_in_order():
@@ -162,7 +182,7 @@ def test_messages_that_are_too_long_for_mpi_are_refused_before_the_start(monkeyp
         config.create_files(task)
     monkeypatch.setattr(ranks, "START_LIMIT", 100)
     with pytest.raises(ConfigError, match="at most 100 can be sent"):
-        send_start(Ranks().session, config, [1, 2])
+        send_start(Ranks().session, config, [1, 2], pytest.fail)
 
 
 @pytest.mark.parametrize(
