@@ -163,13 +163,13 @@ class GlobalModel:
             without: parameters, by index, that have no gradient: the optimizer leaves them alone.
             remember: whether to keep the update as `previous`.
         """
-        self._flat.write_gradient(torch.as_tensor(update))
-        self._flat.attach_gradient(without)
+        self._flat.gradient.write(torch.as_tensor(update))
+        self._flat.gradient.attach(without)
         if self._clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self._flat.trained, self._clip_norm)
         with self._schedule.update():
             self._optimizer.step()
-        self._flat.attach_gradient()
+        self._flat.gradient.attach()
         if self.b:
             self._flat.write(self.d, torch.as_tensor(buffers))
         if self._ema:

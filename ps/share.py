@@ -11,6 +11,7 @@ from detox.aggregators.stored import Owners
 from detox.ps.agreement import agree
 from detox.ps.optimizers import create_optimizer
 from detox.tasks import FlatModel
+from detox.tasks.gradient import unreached
 from detox.wire import digest_of
 
 
@@ -70,11 +71,11 @@ class OwnShare:
     def without_gradient(self, votes: np.ndarray, f: int) -> list[int]:
         """Trained parameters, by index, for which at most f of the votes, (m, d + b), have a gradient in any share."""
         count = len(self._flat.trained)
-        unreached = np.ones((count, len(votes)))
+        without = np.ones((count, len(votes)))
         for index, part in self._parts:
-            unreached[index] = self._flat.unreached(votes, part)
+            without[index] = unreached(votes, part)
         # A vote has none where no share has one.
-        every = self.owners.gather(unreached).reshape(-1, count, len(votes)).min(axis=0).sum(axis=1)
+        every = self.owners.gather(without).reshape(-1, count, len(votes)).min(axis=0).sum(axis=1)
         sizes = [p.numel() for p in self._flat.trained]
         return [index for index in range(count) if sizes[index] and every[index] >= len(votes) - f]
 

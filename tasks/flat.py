@@ -1,6 +1,6 @@
 """A model as one flat vector: what travels, is voted on and aggregated knows no shapes."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from detox.tasks.checks import check_loss, check_model, kind_of, split
 from detox.tasks.computing import FILES, Computing
 from detox.tasks.devices import seed_torch, to_host
 from detox.tasks.exact import ExactBuffers
+from detox.tasks.gradient import Gradient, without_gradient
 from detox.tasks.guard import Guard, views_of
 from detox.tasks.named import load_named
 from detox.tasks.packing import Packing
@@ -19,7 +20,6 @@ from detox.tasks.task import Task, TaskError
 from detox.tasks.users import users_code
 
 Admit = Callable[[int, int], object]
-_NEGATIVE_ZERO = np.uint32(0x80000000)
 
 
 class FlatModel:
@@ -40,6 +40,7 @@ class FlatModel:
         module: the model.
         d, b, words: sizes; the words are the last of the b entries.
         exact: the exact buffers.
+        gradient: of which every trained parameter's `.grad` is a part.
 
     Raises:
         TaskError: the model cannot be flat, see check_model, or batched, see Batched.
@@ -65,7 +66,6 @@ class FlatModel:
         admit(self.d, self.b)
         sizes = [t.numel() for t in everything]
         self._weights = Packing([*sizes, self.words], device, alignment)
-        self._gradient = Packing(sizes[: len(self._trained)], device, alignment)
         *parts, self._words = self._weights.parts
         aliases = list(find_aliases(module))
         for tensor, part in zip(everything, parts, strict=True):
@@ -76,12 +76,8 @@ class FlatModel:
             alias.follow()
         self.exact.read(self._words)
         self._tensors = [(t, t.data, t.requires_grad) for t in (*everything, *exact.values())]
-        self._gradients = self._gradient_views()
         self._before: torch.Tensor | None = None  # kept, for fresh memory is slow
-        self._reached: set[int] = set()
-        for index, parameter in enumerate(self._trained.values()):
-            parameter.register_post_accumulate_grad_hook(lambda _, index=index: self._reached.add(index))  # type: ignore[no-untyped-call]
-        self.attach_gradient()
+        self.gradient = Gradient(self.trained, alignment)
         self._guard = Guard(module, self._trained)
         self._batched = Batched(module, self.trained) if self._computing.batched else None
 
@@ -116,11 +112,6 @@ class FlatModel:
         return self._weights.vector
 
     @property
-    def gradient(self) -> torch.Tensor:
-        """(d,) float32, of which every trained parameter's `.grad` is a part; a copy where the module is on a GPU."""
-        return self._gradient.vector
-
-    @property
     def device(self) -> torch.device:
         """Where the module is."""
         return self._words.device
@@ -140,11 +131,6 @@ class FlatModel:
         """Files that are computed in one call."""
         return 1 if self._batched is None else FILES
 
-    def attach_gradient(self, without: Iterable[int] = ()) -> None:
-        """Makes every trained parameter's `.grad` its view of the gradient; None for the indices in `without`."""
-        for index, (parameter, view) in enumerate(zip(self._trained.values(), self._gradients, strict=True)):
-            parameter.grad = None if index in without else view
-
     def load(self, weights: np.ndarray) -> None:
         """Copies in (d + b,) float32."""
         # Torch warns of arrays that must not be written to, such as received messages.
@@ -161,18 +147,13 @@ class FlatModel:
             self._weights.write(values, begin)
             self.exact.write(self._words)
 
-    def write_gradient(self, values: torch.Tensor) -> None:
-        """Makes (d,) the gradient."""
-        self._gradient.write(values)
-
     def put_back(self, weights: torch.Tensor) -> None:
         """Makes of all tensors again what they were made at the start, views that are trained or not, and sets them."""
         for tensor, view, requires_grad in self._tensors:
             if (tensor.data_ptr(), tensor.shape, tensor.dtype) != (view.data_ptr(), view.shape, view.dtype):
                 tensor.data = view
             tensor.requires_grad_(requires_grad)
-        self._gradients = self._gradient_views()  # a module's to() moves these too
-        self.attach_gradient()
+        self.gradient.attach_anew()
         self.write(0, weights)
 
     def compute(self, task: Task, indices: np.ndarray, seed: int) -> np.ndarray:
@@ -213,21 +194,21 @@ class FlatModel:
     def compute_each(self, task: Task, indices: np.ndarray, seed: int) -> np.ndarray:
         """What `compute` gives where a call has one file, also of a model that computes several in one."""
         before = self._begin()
-        self._reached.clear()
+        self.gradient.forget()
         seed_torch(self.device, seed)
         generator = torch.Generator().manual_seed(seed)
         total: torch.Tensor | None = None
         reached: set[int] = set()
         for piece, part in self._computing.pieces(indices):
             self._differentiate(task, piece, part, generator)
-            reached |= self._reached
+            reached |= self.gradient.reached
             if part < 1:  # apart from the gradients, which the next loss may clear
-                total = self.gradient.clone() if total is None else total.add_(self.gradient)
+                total = self.gradient.vector.clone() if total is None else total.add_(self.gradient.vector)
         if total is not None:
-            self._gradient.write(total)
+            self.gradient.write(total)
         self._check(before)
         self.exact.read(self._words)
-        vector = torch.cat([self.gradient, self.weights[self.d :]])
+        vector = torch.cat([self.gradient.vector, self.weights[self.d :]])
         for index, view in enumerate(views_of(vector, self._trained.values())):
             if index not in reached:
                 view.fill_(-0.0)
@@ -258,45 +239,15 @@ class FlatModel:
 
     def _differentiate(self, task: Task, indices: np.ndarray, part: float, generator: torch.Generator) -> None:
         """Makes the gradient that of `part` times the loss of these samples."""
-        self._gradient.zero()
+        self.gradient.zero()
         with torch.enable_grad():
             with users_code("the loss"), self._computing.forward(self.device):
                 loss = task.loss(self.module, indices, generator)
             check_loss(loss)
-            self._take_up_gradients()
+            self.gradient.take_up()
             with users_code("the loss's backward()"):
                 (loss if part == 1 else loss * part).backward()  # type: ignore[no-untyped-call]
 
     def without_gradient(self, votes: np.ndarray, f: int) -> list[int]:
         """Indices of the trained parameters for which at most f of the votes, (m, d + b), have a gradient."""
-        sizes = [p.numel() for p in self._trained.values()]
-        starts = np.cumsum([0, *sizes[:-1]])
-        filled = [index for index, size in enumerate(sizes) if size]
-        enough = len(votes) - f
-        first = (votes[:, starts[filled]].view(np.uint32) == _NEGATIVE_ZERO).sum(axis=0)
-        found = []
-        for index in (index for index, count in zip(filled, first, strict=True) if count >= enough):
-            part = slice(starts[index], starts[index] + sizes[index])
-            if np.count_nonzero(self.unreached(votes, part)) >= enough:
-                found.append(index)
-        return found
-
-    @staticmethod
-    def unreached(votes: np.ndarray, part: slice) -> np.ndarray:
-        """(m,) bool: which of the votes, (m, ...), have no gradient in these entries of a parameter."""
-        entries = votes[:, part].view(np.uint32)
-        found: np.ndarray = entries[:, 0] == _NEGATIVE_ZERO
-        found[found] = (entries[found] == _NEGATIVE_ZERO).all(axis=1)
-        return found
-
-    def _gradient_views(self) -> list[torch.Tensor]:
-        """The gradient's parts in the shapes of the trained parameters."""
-        return [part.view(p.shape) for part, p in zip(self._gradient.parts, self._trained.values(), strict=True)]
-
-    def _take_up_gradients(self) -> None:
-        """After a zero_grad() in the loss the gradients begin anew, at their places."""
-        for index, (parameter, view) in enumerate(zip(self._trained.values(), self._gradients, strict=True)):
-            if parameter.grad is None:
-                view.zero_()
-                self._reached.discard(index)
-                parameter.grad = view
+        return without_gradient([p.numel() for p in self._trained.values()], votes, f)

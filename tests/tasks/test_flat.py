@@ -125,7 +125,7 @@ def test_an_optimizer_on_the_modules_own_parameters_sees_the_flat_gradient(align
     flat = FlatModel(task.build_model(), alignment=alignment)
     before = flat.weights.clone()
     optimizer = torch.optim.SGD(flat.module.parameters(), lr=0.5)
-    flat.write_gradient(torch.arange(flat.d))
+    flat.gradient.write(torch.arange(flat.d))
     optimizer.step()
     assert torch.allclose(flat.weights, before - 0.5 * torch.arange(flat.d))
 
