@@ -30,7 +30,7 @@ class Fields(Section):
     task: str = "digits"
     """digits, mnist, fashion-mnist, cifar10, cifar100, or my_module:MyTask for one of your own."""
     model: str | None = None
-    """softmax, mlp, lenet, resnet18 or vgg13; unset: the task's default."""
+    """softmax, mlp, fc_mnist, cnn_mnist, lenet, resnet8, resnet18 or vgg13; unset: the task's default."""
     data_dir: str | None = None
     """Folder with the data set's files; unset: the usual places."""
     p: Annotated[int, Field(ge=1, le=2**16)] = 15

@@ -71,6 +71,13 @@ class ResidualBlock(nn.Module):
         return torch.relu(self.body(x) + self.shortcut(x))
 
 
+def resnet8(shape: Shape, classes: int) -> nn.Module:
+    """ResNet-8: a block each of 16, 32 and 64 channels (He et al. 2016, for CIFAR); 77,754 parameters for MNIST."""
+    layers: list[nn.Module] = [nn.Conv2d(shape[0], 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU()]
+    blocks = [ResidualBlock(16, 16, 1), ResidualBlock(16, 32, 2), ResidualBlock(32, 64, 2)]
+    return nn.Sequential(*layers, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, classes))
+
+
 def resnet18(shape: Shape, classes: int) -> nn.Module:
     """ResNet-18 with a 3 x 3 stem and no pooling before the blocks; 11,173,962 parameters for CIFAR-10."""
     layers: list[nn.Module] = [
@@ -105,6 +112,7 @@ MODELS: dict[str, Callable[[Shape, int], nn.Module]] = {
     "fc_mnist": fc_mnist,
     "cnn_mnist": cnn_mnist,
     "lenet": lenet,
+    "resnet8": resnet8,
     "resnet18": resnet18,
     "vgg13": vgg13,
 }
