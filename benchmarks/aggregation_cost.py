@@ -1,14 +1,16 @@
 """What vote and aggregation cost against the number of workers, and against the number of parameters.
 
 OMP_NUM_THREADS=1 python -m benchmarks.aggregation_cost [--rounds 5] [--csv docs/figures/aggregation-cost.csv]
+python -m benchmarks.aggregation_cost --of docs/figures/aggregation-cost.csv
 
 Rules on all p vectors; pairs on p/3 votes, each of which is hashed first, as the PS does with what it has fetched. One
-thread. The picture is drawn by experiments/figures.sh.
+thread. The picture is drawn by experiments/figures.sh. With the table goes the power of p that fits each.
 """
 
 import argparse
+import csv
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ AXES = {
 }
 """(p, d) of the points of each panel."""
 MOST = 2  # bad votes
+FROM = 45  # workers
 
 
 def costs(rounds: int) -> Iterator[dict[str, Any]]:
@@ -61,20 +64,37 @@ def served(hierarchy: Hierarchy, n: int, f: int) -> bool:
     return True
 
 
+def powers(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """By rule, the e for which p^e fits its seconds from `FROM` workers on: least squares of the logarithms."""
+    points = [row for row in rows if row["axis"] == "workers" and int(row["p"]) >= FROM]
+    found = {}
+    for rule in dict.fromkeys(row["rule"] for row in points):
+        of_rule = [row for row in points if row["rule"] == rule]
+        p, seconds = (np.log([float(row[column]) for row in of_rule]) for column in ("p", "seconds"))
+        found[rule] = float(np.polyfit(p, seconds, 1)[0])
+    return found
+
+
 def main() -> None:
     """Measures, and prints the table."""
     parser = argparse.ArgumentParser("benchmarks.aggregation_cost", description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5, help="runs of each, interleaved")
     parser.add_argument("--csv", type=Path, help="where the rows go, too")
+    parser.add_argument("--of", type=Path, help="measures nothing: fits the rows of this file")
     options = parser.parse_args()
-    keep_memory()
-    rows = []
-    for row in costs(options.rounds):
-        rows.append(row)
-        print(*row.values(), file=sys.stderr)
+    rows: list[dict[str, Any]] = []
+    if options.of:
+        with options.of.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+    else:
+        keep_memory()
+        for row in costs(options.rounds):
+            rows.append(row)
+            print(*row.values(), file=sys.stderr)
+        print(f"{machine()}\n\n{markdown(rows)}\n")
     if options.csv:
         write_csv(rows, options.csv)
-    print(f"{machine()}\n\n{markdown(rows)}")
+    print(markdown([{"rule": rule, f"power of p from {FROM} on": round(e, 2)} for rule, e in powers(rows).items()]))
 
 
 if __name__ == "__main__":
