@@ -59,8 +59,8 @@ def measure(
         The ranks that are ready, the PS's own model, and the digest of its probe; None: there is none.
     """
     ranks = list(session.peers)
-    found: dict[int, Patient] = {}
-    take = partial(_admit, found)
+    loaded: dict[int, Patient] = {}
+    take = partial(_admit, loaded)
     send_start(session, config, ranks, take)
     model = None
     try:
@@ -72,8 +72,8 @@ def measure(
         checks += _try(task, model, files, bits)
     end_start()
     deadline = session.clock() + config.transport.start_deadline
-    session.wait(lambda: set(session.peers) <= session.dead | found.keys(), take, deadline=deadline)
-    patients = [found[rank] for rank in sorted(found)]
+    session.wait(lambda: set(session.peers) <= session.dead | loaded.keys(), take, deadline=deadline)
+    patients = [loaded[rank] for rank in sorted(loaded)]
     well = [patient for patient in patients if "error" not in patient.facts]
     session.expect({Kind.ECHO: ECHO_LIMIT + Pulse.BYTES})
     session.poll = _POLL
@@ -111,7 +111,7 @@ def _try(task: Task, model: GlobalModel, files: Files, bits: bool) -> list[Check
     return [Check("yellow", "task", line) for line in said]
 
 
-def _admit(found: dict[int, Patient], message: Message) -> None:
+def _admit(loaded: dict[int, Patient], message: Message) -> None:
     """Notes a rank that has loaded, or could not."""
     if message.header is not None and message.header.kind == Kind.READY:
         try:
@@ -119,7 +119,7 @@ def _admit(found: dict[int, Patient], message: Message) -> None:
         except StartError as error:
             facts = {"error": str(error)}
         if "loading" not in facts:
-            found[message.source] = Patient(message.source, facts)
+            loaded[message.source] = Patient(message.source, facts)
 
 
 def _ping(session: Session, patient: Patient) -> None:

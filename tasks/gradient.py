@@ -21,7 +21,7 @@ class Gradient:
         reached: indices of those to which a gradient has come since `forget`.
     """
 
-    def __init__(self, parameters: Sequence[torch.nn.Parameter], alignment: int | None = None) -> None:
+    def __init__(self, parameters: Sequence[torch.Tensor], alignment: int | None = None) -> None:
         self._parameters = parameters
         self._packing = Packing([p.numel() for p in parameters], parameters[0].device, alignment)
         self._views = self._shaped()
