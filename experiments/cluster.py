@@ -41,6 +41,7 @@ METHODS = {
     "4 servers": (*_NONE, "--servers", "4"),
     "relay, 2 servers": (*_NONE, "--servers", "2", "--transport.relay", "relay"),
     "relay, 4 servers": (*_NONE, "--servers", "4", "--transport.relay", "relay"),
+    "relay, 8 servers": (*_NONE, "--servers", "8", "--transport.relay", "relay"),
     "relay, 4 servers, bf16": ("--servers", "4", "--transport.relay", "relay", "--compression.kind", "bf16"),
 }
 """Options of a run; the star, where nothing else is said."""
