@@ -22,7 +22,7 @@ from detox.wire import Codec, Header, Kind, Pulse, WireError, Work, claim_of
 from detox.wire.connection import Connection
 from detox.wire.evidence import Evidence, Question, piece_digests
 from detox.wire.messages import MAGIC
-from detox.wire.relay import Slices
+from detox.wire.relay import Routes, Slices
 
 CORPUS = Path(__file__).parents[1] / "tests" / "wire" / "corpus"
 _LONGEST = 500  # bytes of an input
@@ -137,7 +137,7 @@ def seeds(name: str) -> list[bytes]:
         "stream": [struct.pack("<H", 64) + one[1:] + bytes(32), struct.pack("<H", 33) + one],
         "work": [Work(bytes(32), 3, True, np.arange(4)).pack()],
         "pulse": [Pulse(1.5, 7).pack()],
-        "slices": [Slices.of(_SMALL, (1, 2, 3), 3).pack()],
+        "slices": [Slices.of(_SMALL, Routes((1, 2), (3,)), 2).pack()],
         "question": [_QUESTION.pack(), Question(1, (bytes(32),) * 3).pack()],
         "evidence": [Evidence.answer(_SMALL, _QUESTION).pack(), Evidence.answer(_LARGE, _LIKE).pack()],
         "gradient": [bytes(codec.encode(np.ones(codec.size, np.float32))) for codec in _CODECS],

@@ -11,6 +11,7 @@ from detox.ps.share import OwnShare
 from detox.tasks import FlatModel, Task
 from detox.tasks.devices import host_rows
 from detox.wire import DIGEST_BYTES, LONGEST, Kind, Session
+from detox.wire.relay import Routes
 
 START_LIMIT = 2**26  # bytes
 
@@ -42,7 +43,7 @@ def create_server(
         {
             Kind.BEGIN: LONGEST,
             Kind.BEHIND: 0,
-            Kind.STEP: 4 * (1 + len(set(ranks))),
+            Kind.STEP: Routes.limit(len(set(ranks))),
             Kind.MISSING: 0,
             Kind.FETCH: DIGEST_BYTES,
             Kind.UPDATE: START_LIMIT,

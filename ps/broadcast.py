@@ -9,6 +9,7 @@ from detox.ps.outgoing import Outgoing
 from detox.ps.relays import Relays
 from detox.ps.servers import Servers
 from detox.wire import Kind, Message, Session
+from detox.wire.relay import Routes
 
 PS = 0
 MISSING_LIMIT = 1  # bytes: whether the slice came, and was wrong
@@ -39,7 +40,7 @@ class Broadcast:
         self._servers = servers
         self._outgoing = Outgoing(session, PS, [size] if servers is None else servers.widths)
         self._step = 0
-        self._cut_for: tuple[int, ...] = ()
+        self._routes = Routes()
         self._answered: set[tuple[int, int]] = set()
 
     def send(self, step: int, ready: Set[int], out: Set[int], weights: np.ndarray) -> None:
@@ -53,11 +54,11 @@ class Broadcast:
         """
         self._step = step
         self._answered.clear()
-        self._cut_for = () if self._relays is None else self._relays.choose(step, ready, out)
-        whole = ready - set(self._cut_for)
+        whole = Routes(whole=tuple(sorted(ready)))
+        self._routes = whole if self._relays is None else self._relays.choose(step, ready, out)
         if self._servers is not None:
-            self._servers.send_weights(step, self._cut_for, whole)
-        self._outgoing.send(step, self._cut_for, whole, weights)
+            self._servers.send_weights(step, self._routes)
+        self._outgoing.send(step, self._routes, weights)
 
     def answer(self, message: Message) -> list[Event]:
         """Answers MISSING: sends the slice, and says who complains of whom."""
@@ -66,9 +67,9 @@ class Broadcast:
         rank, step, index = message.source, message.header.step, message.header.file
         if step < self._step:
             return []  # newer weights are on their way
-        if step > self._step or rank not in self._cut_for or index >= len(self._cut_for):
+        if step > self._step or rank not in self._routes.sliced or index >= len(self._routes.relays):
             return [Event(EventKind.MALFORMED, self._step, None, detail=f"there is no slice {index}", rank=rank)]
-        if (other := self._cut_for[index]) == rank:
+        if (other := self._routes.relays[index]) == rank:
             return [Event(EventKind.MALFORMED, self._step, None, detail="asked for its own slice", rank=rank)]
         if (rank, index) in self._answered:
             detail = f"asked for slice {index} twice"

@@ -16,6 +16,7 @@ from detox.ps.round import closed_up
 from detox.ps.servers import REPORT_LIMIT, packed, unpacked
 from detox.ps.share import OwnShare
 from detox.wire import Codec, Header, Kind, Message, Session, WireError
+from detox.wire.relay import Routes
 
 PS = 0
 _ENDS = {Kind.QUIT, Kind.START}
@@ -169,8 +170,7 @@ class FurtherServer:
             behind = [rank for rank in sorted(set(self._ranks)) if self._workers.sending(rank)]
             self._session.send([PS], header, np.array(behind, np.int32).tobytes())
         elif header.kind == Kind.STEP:
-            count, *told = np.frombuffer(order.payload, np.int32).tolist()
-            self._begin_step(header.step, told[:count], told[count:])
+            self._begin_step(header.step, Routes.unpack(order.payload))
         elif header.kind == Kind.MISSING:
             if header.step == self._step:
                 self._outgoing.send_again(header.worker, header.file)
@@ -185,12 +185,12 @@ class FurtherServer:
             state = self._share.state()
             self._session.send([PS], header, packed(state if order.payload[0] else {"weights": state["weights"]}))
 
-    def _begin_step(self, step: int, cut_for: Sequence[int], whole: Sequence[int]) -> None:
+    def _begin_step(self, step: int, routes: Routes) -> None:
         self._workers.forget(step - 1)
         self._step = step
         self._claims.clear()
         self._settled.clear()
-        self._outgoing.send(step, cut_for, whole, self._share.weights)
+        self._outgoing.send(step, routes, self._share.weights)
 
     def _deliver(self, message: Message) -> None:
         """Takes a share of a gradient, and tells the PS what came of it."""

@@ -1,12 +1,12 @@
 """A server's weights on their way to the ranks: whole to each, or as slices that ranks pass on."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
 
 import numpy as np
 
 from detox.wire import Header, Kind, Session
-from detox.wire.relay import Slices, cut, divide
+from detox.wire.relay import Routes, Slices, cut, divide
 
 
 class Outgoing:
@@ -25,30 +25,30 @@ class Outgoing:
         self._ends: list[int] = []  # of the slices of each server
         self._frames: dict[int, np.ndarray] = {}  # the message of each of its own, by number
 
-    def send(self, step: int, cut_for: Sequence[int], whole: Collection[int], weights: np.ndarray) -> None:
+    def send(self, step: int, routes: Routes, weights: np.ndarray) -> None:
         """Starts sending a step's weights.
 
         Args:
             step: the step.
-            cut_for: ranks that pass slices on, those of all servers, in the order of the slices.
-            whole: ranks that get no slices.
+            routes: to all ranks that get them.
             weights: (d + b,) float32, this server's; they may change after.
         """
-        by_server = divide(cut_for, self._widths) if cut_for else ()
+        by_server = divide(routes.relays, self._widths) if routes.relays else ()
         self._ends = list(accumulate(map(len, by_server)))
         self._frames = {}
-        if cut_for:
+        if routes.relays:
             own = by_server[self._server]
             first = self._ends[self._server] - len(own)
             # All are told first, so that nobody gets a slice of which it does not know yet that it is due.
-            self._session.send(cut_for, Header(Kind.SLICES, step), Slices.of(weights, tuple(cut_for), len(own)).pack())
+            told = Slices.of(weights, routes, len(own)).pack()
+            self._session.send(routes.sliced, Header(Kind.SLICES, step), told)
             for index, rank in enumerate(own):
                 part = weights[cut(weights.size, len(own), index)]
                 frame = Header(Kind.SLICE, step, file=first + index).frame(part.data.cast("B"))
                 self._session.send_frame([rank], Kind.SLICE, frame)
                 self._frames[first + index] = frame
-        if whole:  # behind the slices, for which all others wait
-            self._session.send(sorted(whole), Header(Kind.WEIGHTS, step), weights.data.cast("B"))
+        if routes.whole:  # behind the slices, for which all others wait
+            self._session.send(routes.whole, Header(Kind.WEIGHTS, step), weights.data.cast("B"))
 
     def owner(self, index: int) -> int:
         """The server of whose weights this slice is."""

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Iterable, Set
 
-from detox.wire.relay import fewest
+from detox.wire.relay import Routes, fewest
 
 _WINDOW = 32  # steps for which a complaint counts
 _SHARE = 8  # of the ranks, with one of which a rank may have complaints: that much is chance, on many links
@@ -11,14 +11,15 @@ _OFTEN = 4  # steps of these, in which two ranks have complaints: it is no chanc
 
 
 class Relays:
-    """The ranks that a step's weights are cut for; all others get them whole from the PS.
+    """The ways on which a step's weights go to the ranks.
 
     A complaint does not say who is to blame, the rank that did not deliver or the one that says so: it is an edge
     between the two, and proves nothing alone. But where at most q ranks do wrong, one with more than q edges of late is
     one of them, or slow, and passes nothing on; and its edges speak against nobody else. Among many ranks a slice is
     late by chance too: so an edge counts like this where it is there in four steps of the last 32, and all of them,
-    where they are with more than an eighth of the ranks. Nor does a rank with a worker that is left out, or late, pass
-    anything on.
+    where they are with more than an eighth of the ranks. It still gets slices, for the servers' links are what is
+    scarce; but the weights whole, if it is the one that says of so many that theirs did not come. So does a rank with a
+    worker that is left out, or late; it passes nothing on either.
 
     Args:
         ranks: of workers.
@@ -33,31 +34,41 @@ class Relays:
         self._fewest = fewest(n, servers)
         self._wrong = max(1, q)  # ranks, that can be to blame for what is no chance
         self._chance = max(self._wrong, n // _SHARE)
-        self._complaints: set[tuple[int, frozenset[int]]] = set()  # a step, and the two ranks
+        self._complaints: set[tuple[int, int, int]] = set()  # a step, who complains, and about whom
 
-    def choose(self, step: int, ready: Set[int], out: Set[int]) -> tuple[int, ...]:
-        """The ranks to cut the weights for, ascending; none where these are too few to pay.
+    def choose(self, step: int, ready: Set[int], out: Set[int]) -> Routes:
+        """The ways of a step's weights, ranks ascending; whole to all where too few can pass them on.
 
         Args:
             step: the step.
             ready: ranks that get its weights.
             out: ranks that are not to pass anything on.
         """
-        self._complaints = {(at, edge) for at, edge in self._complaints if at >= step - _WINDOW}
-        able = sorted(ready - out - self.resting - self._apart)
-        return tuple(able) if len(able) >= self._fewest else ()
+        self._complaints = {complaint for complaint in self._complaints if complaint[0] >= step - _WINDOW}
+        able, resting = ready - out - self._apart, self.resting
+        relays = able - resting
+        if len(relays) < self._fewest:
+            return Routes(whole=tuple(sorted(ready)))
+        resting = (able & resting) - self._unserved
+        return Routes(*(tuple(sorted(ranks)) for ranks in (relays, resting, ready - relays - resting)))
 
     def complain(self, step: int, by: int, about: int) -> None:
         """A rank says that another's slice did not come, or was wrong."""
-        self._complaints.add((step, frozenset((by, about))))
+        self._complaints.add((step, by, about))
 
     @property
     def resting(self) -> frozenset[int]:
         """Ranks that have more complaints with others than honest and prompt ones can have, those with most first."""
-        steps = Counter(edge for _, edge in self._complaints)
+        steps = Counter(edge for _, edge in {(at, frozenset(two)) for at, *two in self._complaints})
         often = [edge for edge, count in steps.items() if count >= _OFTEN]
         resting = _cover(steps.keys(), self._chance)
         return resting | _cover([edge for edge in often if not edge & resting], self._wrong)
+
+    @property
+    def _unserved(self) -> frozenset[int]:
+        """Ranks that say of more others than chance that their slices did not come."""
+        counts = Counter(by for by, _ in {(by, about) for _, by, about in self._complaints})
+        return frozenset(rank for rank, count in counts.items() if count > self._chance)
 
 
 def _cover(edges: Collection[frozenset[int]], most: int) -> frozenset[int]:

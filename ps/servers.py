@@ -14,6 +14,7 @@ from detox.assignment import Edge
 from detox.errors import JobError
 from detox.ps.ballots import Verdict
 from detox.wire import DIGEST_BYTES, LONGEST, Header, Kind, Message, Session, digest_of, printable
+from detox.wire.relay import Routes
 
 REPORT_LIMIT = 2**10  # bytes of a DELIVERED
 RESUMES = "the same command resumes the run from its checkpoint"
@@ -110,11 +111,10 @@ class Servers:
             rank for message in self._await(Kind.BEHIND) for rank in np.frombuffer(message.payload, np.int32).tolist()
         }
 
-    def send_weights(self, step: int, cut_for: Sequence[int], whole: Iterable[int]) -> None:
-        """Has them send their weights to ranks that pass slices on, and to others whole."""
+    def send_weights(self, step: int, routes: Routes) -> None:
+        """Has them send their weights."""
         self._step = step
-        order = np.array([len(cut_for), *cut_for, *sorted(whole)], np.int32)
-        self._session.send(self._ranks, Header(Kind.STEP, step), order.tobytes())
+        self._session.send(self._ranks, Header(Kind.STEP, step), routes.pack())
 
     def send_again(self, server: int, rank: int, index: int) -> None:
         """Has a server send a slice of its weights again, to a rank that it did not come to."""

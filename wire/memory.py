@@ -90,6 +90,7 @@ class Channel:
         self.dead: set[int] = set()
         self.limits: dict[int, int] = {}
         self.credit: dict[int, Counter[int]] = {}
+        self.quota: dict[int, int] = {}
         self.bytes_received = 0
         self._network = network
         self._heard = heard
@@ -131,8 +132,10 @@ class Channel:
         """All that has arrived by now."""
         for peer in self.peers:
             arrived = self.arrived[peer]
-            while arrived and peer not in self.dead:
+            while arrived and peer not in self.dead and self.quota.get(peer, 1):
                 tag, frame = arrived.popleft()
+                if peer in self.quota:
+                    self.quota[peer] -= 1
                 if fault := self._fault(peer, tag, len(frame)):
                     yield Message(peer, None, memoryview(b""), fault)
                 else:

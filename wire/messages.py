@@ -77,8 +77,7 @@ class Kind(IntEnum):
     BEGIN = 20
     """PS to a further server: its share of the weights and of the optimizer's state, and what is secret."""
     STEP = 21
-    """PS to a further server: send your share of the weights to these ranks (int32): how many of them pass slices on,
-    these, and those that get it whole."""
+    """PS to a further server: send your share of the weights to these ranks; see Routes in wire/relay.py."""
     DELIVERED = 22
     """Further server to PS: what came of a FETCH that was passed on to it; a Verdict, and why in words."""
     UPDATE = 23

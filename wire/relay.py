@@ -66,42 +66,81 @@ def cut(size: int, slices: int, index: int) -> slice:
 
 
 @dataclass(frozen=True, slots=True)
+class Routes:
+    """The ways on which a step's weights go to the ranks.
+
+    Attributes:
+        relays: slice i goes to relays[i], which passes it on to all others that get slices; the first server's first.
+        resting: get all slices of the relays, and pass none on.
+        whole: get the weights whole.
+    """
+
+    relays: tuple[int, ...] = ()
+    resting: tuple[int, ...] = ()
+    whole: tuple[int, ...] = ()
+
+    @property
+    def sliced(self) -> tuple[int, ...]:
+        """The ranks that get slices."""
+        return self.relays + self.resting
+
+    @staticmethod
+    def limit(ranks: int) -> int:
+        """Bytes, for so many ranks."""
+        return 4 * (2 + ranks)
+
+    def pack(self) -> bytes:
+        """Their bytes, for a further server."""
+        return np.array([len(self.relays), len(self.resting), *self.sliced, *self.whole], "<u4").tobytes()
+
+    @classmethod
+    def unpack(cls, payload: bytes | memoryview) -> "Routes":
+        """The inverse of pack."""
+        relays, resting, *ranks = np.frombuffer(payload, "<u4").tolist()
+        end = relays + resting
+        return cls(tuple(ranks[:relays]), tuple(ranks[relays:end]), tuple(ranks[end:]))
+
+
+@dataclass(frozen=True, slots=True)
 class Slices:
     """Payload of SLICES: how all weights are cut in a step, and what a server's slices are.
 
     Attributes:
-        ranks: slice i goes to ranks[i], which passes it on to all others of these; those of the first server first.
+        relays, resting: see Routes.
         digests: BLAKE3 of each of this server's slices.
     """
 
-    ranks: tuple[int, ...]
+    relays: tuple[int, ...]
     digests: tuple[bytes, ...]
+    resting: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, weights: np.ndarray, ranks: tuple[int, ...], slices: int) -> "Slices":
+    def of(cls, weights: np.ndarray, routes: Routes, slices: int) -> "Slices":
         """A server's weights, (entries,) float32, in so many slices."""
-        return cls(ranks, tuple(digest_of(weights[cut(weights.size, slices, i)]) for i in range(slices)))
+        digests = tuple(digest_of(weights[cut(weights.size, slices, i)]) for i in range(slices))
+        return cls(routes.relays, digests, routes.resting)
 
     @classmethod
     def limit(cls, ranks: int) -> int:
         """Bytes of the payload for so many ranks."""
-        return 4 + (4 + DIGEST_BYTES) * ranks
+        return Routes.limit(ranks) + DIGEST_BYTES * ranks
 
     def pack(self) -> bytes:
         """The payload's bytes."""
-        return np.array([len(self.ranks), *self.ranks], "<u4").tobytes() + b"".join(self.digests)
+        return Routes(self.relays, self.resting).pack() + b"".join(self.digests)
 
     @classmethod
     def unpack(cls, payload: bytes | memoryview) -> "Slices":
         """The inverse of pack."""
         content = bytes(payload)
-        end = 4 + 4 * int.from_bytes(content[:4], "little")
+        relays, resting = (int.from_bytes(content[start : start + 4], "little") for start in (0, 4))
+        end = Routes.limit(relays + resting)
         digests = content[end:]
-        if end == 4 or not digests or len(digests) % DIGEST_BYTES:
+        if not relays or not digests or len(digests) % DIGEST_BYTES:
             raise WireError(f"{len(content)} bytes are no SLICES")
         each = range(0, len(digests), DIGEST_BYTES)
-        ranks = np.frombuffer(content[4:end], "<u4").tolist()
-        return cls(tuple(ranks), tuple(digests[start : start + DIGEST_BYTES] for start in each))
+        routes = Routes.unpack(content[:end])
+        return cls(routes.relays, tuple(digests[start : start + DIGEST_BYTES] for start in each), routes.resting)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,38 +158,43 @@ class Assembly:
     A slice is due from its server and from its own rank, until it is here. Each server's slices are known, and their
     time runs, from when it has told their digests (`begin`). Late are those that have not come after 2.5 times what
     half of them took, with the server where that took longest, in this step or in earlier ones; or, before so many are
-    here, where none has come for four times what this rank's own took, or half of them usually. Each is asked for once.
+    here, where none has come for four times what this rank's own took, or half of them usually; that alone where it has
+    none. Each is asked for once.
     So no constant says how quick the links are, a slow server makes none of its ranks late, and a minority of ranks
     cannot make the others seem late: it is no half of all servers' ranks.
 
     Args:
-        ranks: that pass slices on, each the one of its place; slices are numbered through, see `divide`.
-        rank: this rank, one of them.
+        relays: that pass slices on, each the one of its place; slices are numbered through, see `divide`.
+        rank: this rank, a relay or resting.
         widths: entries that each server owns.
+        resting: that pass none on, see Routes.
         usual: seconds that half of the slices took in earlier steps.
         first: whether no weights have come like this before.
         most: seconds that the wait for a rank may take.
 
     Attributes:
-        ranks: as given.
-        own: the index of this rank's slice.
+        relays: as given.
+        own: the index of this rank's slice; None where it rests.
+        audience: ranks that this one passes it on to; none where it rests.
         weights: (sum of widths,) float32; right where it is `whole`.
     """
 
     def __init__(
         self,
-        ranks: Sequence[int],
+        relays: Sequence[int],
         rank: int,
         widths: Sequence[int],
         *,
+        resting: Sequence[int] = (),
         usual: float = 0.0,
         first: bool = False,
         most: float = math.inf,
     ) -> None:
-        self.ranks = tuple(ranks)
-        self.own = self.ranks.index(rank)
+        self.relays = tuple(relays)
+        self.own = self.relays.index(rank) if rank in self.relays else None
+        self.audience = () if self.own is None else tuple(other for other in (*relays, *resting) if other != rank)
         self.weights = np.empty(sum(widths), np.float32)
-        by_server = divide(self.ranks, widths)
+        by_server = divide(self.relays, widths)
         starts = list(accumulate(widths, initial=0))
         self._parts = [
             _Part(server, its, slice(starts[server] + entries.start, starts[server] + entries.stop))
@@ -166,7 +210,7 @@ class Assembly:
         self._began: dict[int, float] = {}  # by server
         self._heard = 0.0
         self._usual = usual
-        self._own_took = math.inf  # seconds
+        self._own_took = usual if self.own is None else math.inf  # seconds
         self._halves = [math.inf for _ in widths]  # seconds that half of a server's slices took
         self._room = min(_LONG if first else _ROOM, most)
         self._long = min(_FIRST if first else _LONG, most)
@@ -239,7 +283,7 @@ class Assembly:
         asked = [
             (index, index in self._wrong)
             for index in sorted(self._missing & self._digests.keys() - self._asked - {self.own})
-            if index in self._wrong or self.ranks[index] in dead or self._late(self._parts[index].server, now)
+            if index in self._wrong or self.relays[index] in dead or self._late(self._parts[index].server, now)
         ]
         self._asked.update(index for index, _ in asked)
         return asked
@@ -251,6 +295,6 @@ class Assembly:
         if math.isfinite(self.half_took):
             took = max(self.half_took, self._usual)
             return now > self._began[server] + max(self._room, min(_LATE * took, self._most))
-        own = server == self._parts[self.own].server
+        own = self.own is not None and server == self._parts[self.own].server
         took = self._own_took if own else max(self._own_took, self._usual)
         return now > self._heard + max(self._long, min(_QUIET * took, self._most))

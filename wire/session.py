@@ -23,6 +23,8 @@ class Channel(Protocol):
         dead: those of them that are lost.
         limits: by kind, the most bytes of payload; other kinds are never received.
         credit: by kind, how many messages of each peer are received at a time; kinds that are not in it have no end.
+        quota: by peer, how many more messages are received; what it sends beyond that waits on its side. Of peers that
+            are not in it, there is no end.
         bytes_received: headers and payloads.
         busy: whether a message is under way, of which more comes or goes only when this rank looks.
         library: name -> version of what carries the messages, for reports.
@@ -32,6 +34,7 @@ class Channel(Protocol):
     dead: set[int]
     limits: dict[int, int]
     credit: dict[int, Counter[int]]
+    quota: dict[int, int]
 
     @property
     def bytes_received(self) -> int: ...
@@ -146,6 +149,14 @@ class Session:
         self.channel.credit.clear()
         self.channel.credit.update({kind: Counter() for kind in asked})
         self._due.clear()
+
+    def grant(self, most: int) -> None:
+        """From now on receives one message more of each peer, of all that it has been granted `most` at the most.
+
+        Without any grant there is no end; from the first one on, what is beyond it waits on the peer's side.
+        """
+        quota = self.channel.quota
+        quota.update({peer: min(most, quota.get(peer, 0) + 1) for peer in self.peers})
 
     def send(self, peers: Iterable[int], header: Header, payload: bytes | memoryview = b"") -> None:
         """Starts sending a message to each of the peers; not to those outside."""

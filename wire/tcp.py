@@ -64,6 +64,7 @@ class Channel:
         self._kept = {peer: deque[np.ndarray](maxlen=kept) for peer in self.peers if kept}
         self.limits: dict[int, int] = {}
         self.credit: dict[int, Counter[int]] = {}
+        self.quota: dict[int, int] = {}
         self.hosts: dict[int, str] = {}
         self.drops: Counter[int] = Counter()
         self.why: dict[int, str] = {}
@@ -116,9 +117,21 @@ class Channel:
                 self._connect(connection)
         for connection in list(self._connections.values()):
             connection.flush()
-            yield from connection.receive(self._admit)
+            yield from self._receive(connection)
             if connection.lost:
                 self._drop(connection)
+
+    def _receive(self, connection: Connection) -> Iterator[Message]:
+        """What has come of a peer, as far as its quota goes; the rest is not read."""
+        peer = connection.peer
+        if not self.quota.get(peer, 1):
+            return
+        for message in connection.receive(self._admit):
+            if peer in self.quota:
+                self.quota[peer] -= 1
+            yield message
+            if not self.quota.get(peer, 1):
+                return
 
     def _admit(self, peer: int, header: Header, length: int) -> str:
         kind, size = int(header.kind), HEADER_BYTES + length
@@ -166,8 +179,10 @@ class Channel:
         """Has `poll` wake up where there is something to do."""
         if not self.closed:
             self._entrance.watch(poll)
-        for connection in self._connections.values():
-            poll.register(connection, select.POLLIN | (select.POLLOUT if connection.queued else 0))
+        for peer, connection in self._connections.items():
+            wanted = select.POLLIN * bool(self.quota.get(peer, 1)) | select.POLLOUT * bool(connection.queued)
+            if wanted:  # or it would wake up for a connection that is over, and not look
+                poll.register(connection, wanted)
 
     @property
     def connected(self) -> bool:

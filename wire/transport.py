@@ -40,7 +40,8 @@ class Transport:
     A peer that has died is in `dead`; nothing is sent to it or received from it any more. `limits` says how
     many bytes of payload a kind of message may have; what is longer, or of another kind, is never received
     into memory and comes out as a Message with a fault. Of a kind in `credit`, no more than that many messages of a
-    peer are received at a time; without any credit they are faults.
+    peer are received at a time; without any credit they are faults. Of a peer in `quota` no more than that many: of
+    the others MPI takes their first 1024 bytes.
 
     Args:
         comm: an MPI communicator.
@@ -58,6 +59,7 @@ class Transport:
         self.dead: set[int] = set()
         self.limits: dict[int, int] = {}
         self.credit: dict[int, Counter[int]] = {}
+        self.quota: dict[int, int] = {}
         self.bytes_received = 0
         self._outgoing: dict[int, list[tuple[MPI.Request, Any]]] = {peer: [] for peer in self.peers}
         self._incoming: dict[int, list[_Incoming]] = {peer: [] for peer in self.peers}
@@ -133,6 +135,8 @@ class Transport:
     def _has_arrived(self, peer: int, incoming: _Incoming) -> bool:
         """Goes on with receiving a message."""
         if incoming.request is None:
+            if not self.quota.get(peer, 1):
+                return False
             credit = None if incoming.fault else self.credit.get(incoming.tag)
             if credit is not None and not credit[peer]:
                 incoming.fault = f"{incoming.size} bytes of kind {incoming.tag} that were not asked for"
@@ -145,6 +149,8 @@ class Transport:
                 incoming.buffer = np.empty(incoming.size, np.uint8)
             incoming.request = incoming.matched.Irecv([incoming.buffer, MPI.BYTE])
             self._receiving[peer][incoming.bound] += 1
+            if peer in self.quota:
+                self.quota[peer] -= 1
         try:
             looks = 1 if incoming.fault else _LOOKS
             arrived = any(incoming.request.Test() for _ in range(looks))

@@ -19,6 +19,7 @@ class Around:
         self.dead = transport.dead
         self.limits = transport.limits
         self.credit = transport.credit
+        self.quota = transport.quota
         self._transport = transport
 
     @property

@@ -13,14 +13,16 @@ from detox.wire.relay import Assembly, Slices, longest
 PS = 0
 _SHARE = 8  # of a step's deadline, which the wait for another rank may take a part of
 _STEPS = 8  # whose slices tell what the next ones may take: in one, half may have come early by chance
+_BANKED = 2  # messages of another rank: a slice that is late, or early, and the one that is due
 _MOMENT = 0.1  # seconds, at least, for its own slice to be on its way before it computes
 
 
 class Relay:
     """The weights that come to one rank as slices, some of the servers, most of other ranks.
 
-    No more of another rank is held than four messages on their way, each no longer than a slice, and one slice of
-    weights that this rank has not been told of yet. Who has not taken one slice gets no other.
+    Of another rank no more is received than a message a step, of those of earlier steps two at the most, each no longer
+    than a slice, and no more is held than these and one slice of weights that this rank has not been told of yet. Who
+    has not taken one slice gets no other.
 
     Args:
         session: the conversation with the PS.
@@ -40,6 +42,7 @@ class Relay:
     ) -> None:
         ranks = len(neighbours.peers) + 1
         neighbours.expect({Kind.SLICE: longest(widths, ranks)})
+        neighbours.grant(_BANKED)
         self.limits = {Kind.SLICES: Slices.limit(ranks), Kind.SLICE: longest(widths, ranks)}
         self._session = session
         self._neighbours = neighbours
@@ -108,8 +111,15 @@ class Relay:
         if step > self._step:
             usual = max(self._halves, default=0.0)
             self._step, self._began, self._audience = step, now, []
+            self._neighbours.grant(_BANKED)
             self._assembly = Assembly(
-                slices.ranks, self._rank, self._widths, usual=usual, first=self._first, most=self._most
+                slices.relays,
+                self._rank,
+                self._widths,
+                resting=slices.resting,
+                usual=usual,
+                first=self._first,
+                most=self._most,
             )
             self._first = False
         if self._assembly is None:
@@ -124,8 +134,7 @@ class Relay:
         if assembly is None or not assembly.take(source, header.file, payload, now):
             return
         if header.file == assembly.own:
-            others = (rank for rank in assembly.ranks if rank != self._rank)
-            self._audience = [rank for rank in others if not self._neighbours.sending(rank)]
+            self._audience = [rank for rank in assembly.audience if not self._neighbours.sending(rank)]
             self._neighbours.send(self._audience, header, payload)
         if assembly.whole:
             self._whole, self._assembly = (self._step, assembly.weights), None

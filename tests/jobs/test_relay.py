@@ -15,6 +15,7 @@ P, STEPS = 12, 8
 OPTIONS = ("--p", str(P), "--q", "0", "--steps", str(STEPS), "--model", "mlp", "--aggregator.name", "mean")
 RELAY = (*OPTIONS, "--transport.relay", "relay", "--groups", "fixed")
 STAR = (*OPTIONS, "--transport.relay", "star", "--groups", "fixed")
+QUIET = ("--aggregator.f", "0", "--attack.placement", "fixed", "--attack.when", "unanimous")  # gradients are right
 D = 4 * 9610  # bytes of the weights of mlp
 OUT = (Kind.WEIGHTS, Kind.SLICES, Kind.SLICE)
 
@@ -84,6 +85,14 @@ def test_the_weights_go_out_once_and_no_bit_of_the_result_changes(run):
     assert all(counts == {"agreed": STEPS} for counts in relay.summary["ledger"])
 
 
+@pytest.mark.parametrize("kind", sorted(RELAYS.keys() - {"relay_flood", "relay_complain"}))
+def test_a_rank_whose_slices_did_not_come_costs_the_ps_no_whole_weights_after(run, star, kind):
+    job, sent = run(*RELAY, "--q", "2", *QUIET, *faults((4, 9), [kind]), "--fault.first", "1")
+    assert job.summary["weights_digest"] == star
+    assert Kind.WEIGHTS not in sent.bytes
+    assert all(sent.by_step[step] <= 1.2 * D for step in range(2, STEPS + 1)), sent.by_step
+
+
 def test_by_itself_a_run_this_small_sends_whole_weights(run):
     _, sent = run(*OPTIONS)
     assert sent.bytes.keys() == {Kind.WEIGHTS}
@@ -92,8 +101,7 @@ def test_by_itself_a_run_this_small_sends_whole_weights(run):
 @pytest.mark.parametrize("kind", RELAYS)
 def test_a_hostile_relay_costs_its_slice_and_accuses_nobody_honest(run, star, kind):
     hostile = (4, 9)
-    quiet = ("--aggregator.f", "0", "--attack.placement", "fixed", "--attack.when", "unanimous")  # gradients are right
-    options = ("--q", "2", *quiet, *faults(hostile, [kind]), "--fault.first", "1")
+    options = ("--q", "2", *QUIET, *faults(hostile, [kind]), "--fault.first", "1")
     relay, sent = run(*RELAY, *options)
     assert relay.summary["weights_digest"] == star
     assert relay.summary["skipped_steps"] == relay.summary["votes"]["none"] == 0

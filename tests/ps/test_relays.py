@@ -5,17 +5,18 @@ from itertools import product
 import pytest
 
 from detox.ps.relays import Relays
+from detox.wire.relay import Routes
 
 ALL = set(range(1, 10))
 
 
 def choose(relays, step=1, ready=ALL, out=frozenset()):
-    return set(relays.choose(step, set(ready), set(out)))
+    return set(relays.choose(step, set(ready), set(out)).relays)
 
 
 def test_all_ranks_that_are_ready_and_not_out_pass_slices_on():
     relays = Relays(ALL, 2)
-    assert relays.choose(1, set(ALL), set()) == tuple(sorted(ALL))
+    assert relays.choose(1, set(ALL), set()) == Routes(tuple(sorted(ALL)))
     assert choose(relays, ready=ALL - {3}, out={4}) == ALL - {3, 4}
 
 
@@ -32,6 +33,16 @@ def test_a_rank_rests_of_which_more_than_q_complain_or_that_complains_of_more():
             assert choose(relays) == ALL
             relays.complain(1, others if about else 9, 9 if about else others)
         assert choose(relays) == ALL - {9}
+
+
+def test_who_rests_gets_slices_but_who_says_that_most_did_not_come_whole_weights():
+    relays = Relays(ALL, 2)
+    for other in (1, 2, 3):
+        relays.complain(1, other, 8)
+        relays.complain(1, 9, other)
+    assert relays.choose(2, set(ALL), set()) == Routes((1, 2, 3, 4, 5, 6, 7), (8,), (9,))
+    assert relays.choose(2, ALL - {9}, {8}) == Routes((1, 2, 3, 4, 5, 6, 7), (), (8,))
+    assert relays.choose(2, set(ALL), {1, 2, 3}) == Routes(whole=tuple(sorted(ALL)))
 
 
 def test_whatever_q_ranks_do_no_honest_rank_rests_of_it():

@@ -13,6 +13,7 @@ from detox.ps.outgoing import Outgoing
 from detox.ps.servers import LostServerError, Servers
 from detox.wire import DIGEST_BYTES, Codec, Header, Kind, claim_of
 from detox.wire.memory import Network
+from detox.wire.relay import Routes
 
 SHARES = [Share(0, 4, 8), Share(4, 8, 8)]
 SILENCE = 30.0
@@ -135,7 +136,7 @@ def further(network):
 
 def test_a_server_says_when_it_has_asked_and_tells_of_each_answer_that_comes(further):
     share = np.arange(4, dtype=np.float32)
-    further.ps.send([1], Header(Kind.STEP, 1), np.array([0, 2, 3], np.int32).tobytes())
+    further.ps.send([1], Header(Kind.STEP, 1), Routes(whole=(2, 3)).pack())
     for worker in (0, 1):
         further.ps.send([1], Header(Kind.FETCH, 1, worker, 0), claim_of(share))
     assert not further.serve()  # for the PS says no more
@@ -149,7 +150,7 @@ def test_a_server_says_when_it_has_asked_and_tells_of_each_answer_that_comes(fur
 
 def test_a_server_says_which_ranks_have_not_taken_what_it_sent(further):
     further.crowd.channel(3, [1])  # takes nothing
-    further.ps.send([1], Header(Kind.STEP, 1), np.array([0, 2, 3], np.int32).tobytes())
+    further.ps.send([1], Header(Kind.STEP, 1), Routes(whole=(2, 3)).pack())
     further.ps.send([1], Header(Kind.BEHIND, 1))
     further.serve()
     (answer,) = further.said
@@ -160,7 +161,7 @@ def test_a_server_says_which_ranks_have_not_taken_what_it_sent(further):
 def test_orders_may_overtake_each_other_and_workers_are_heard_meanwhile(further, network):
     share = np.arange(4, dtype=np.float32)
     update = json.dumps({"kept": [0], "f": 0, "settings": {}}).encode()
-    further.ps.send([1], Header(Kind.STEP, 1), np.array([0, 2, 3], np.int32).tobytes())
+    further.ps.send([1], Header(Kind.STEP, 1), Routes(whole=(2, 3)).pack())
     further.ps.send([1], Header(Kind.FETCH, 1, 0, 0), claim_of(share))
     further.ps.send([1], Header(Kind.PART, 1))  # before the order to update, and the next before the sum of this one
     further.ps.send([1], Header(Kind.UPDATE, 1), update)

@@ -83,6 +83,22 @@ def test_without_credit_nothing_is_taken_in(ends):
     assert ends.until(lambda: len(ends.heard) == 2)[1] == (1, (Kind.GRADIENT, 2, b"asked for"))
 
 
+def test_what_is_beyond_a_peers_quota_waits_on_its_side_and_holds_up_nobody_else(ends):
+    ends.ps.limits.update({Kind.SLICE: LIMIT})
+    ends.ps.quota.update({1: 2})
+    for step in range(5):
+        ends.workers[1].send(Header(Kind.SLICE, step), bytes(3_000_000))
+    ends.workers[2].send(Header(Kind.SLICE, 9))
+    ends.until(lambda: len(ends.heard) == 3)
+    for _ in range(30):
+        ends.turn()
+    assert sorted(step for _, (_, step, _) in ends.heard) == [0, 1, 9]
+    assert ends.ps.bytes_received < 3 * 3_000_000
+    assert ends.workers[1].sending()
+    ends.ps.quota[1] = 3
+    ends.until(lambda: len(ends.heard) == 6 and not ends.workers[1].sending())
+
+
 def test_bytes_are_counted_and_nothing_is_under_way_when_all_has_come(ends):
     ends.ps.limits.update({Kind.CLAIM: LIMIT})
     before = ends.ps.bytes_received

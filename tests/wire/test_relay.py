@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detox.wire import WireError
-from detox.wire.relay import FROM_BYTES, FROM_RANKS, Assembly, Slices, cut, divide, fewest, longest, pays
+from detox.wire.relay import FROM_BYTES, FROM_RANKS, Assembly, Routes, Slices, cut, divide, fewest, longest, pays
 
 PS = 0
 RANKS = (1, 2, 3, 4, 5)
 WEIGHTS = np.arange(23, dtype=np.float32)
-CUT = Slices.of(WEIGHTS, RANKS, 5)
+CUT = Slices.of(WEIGHTS, Routes(RANKS), 5)
 
 
 def content(index):
@@ -57,8 +57,8 @@ def test_slices_of_two_servers_make_the_weights_each_from_its_own_server_or_rank
     parts = divide(ranks, widths)
     whole = Assembly(ranks, 4, widths)
     for server, (share, some) in enumerate(zip(shares, parts, strict=True)):
-        whole.begin(server, Slices.of(share, ranks, len(some)).digests, 0.0)
-    assert (whole.ranks, whole.own) == (ranks, 2)
+        whole.begin(server, Slices.of(share, Routes(ranks), len(some)).digests, 0.0)
+    assert (whole.relays, whole.own) == (ranks, 2)
     for index in order:
         server = 0 if index < len(parts[0]) else 1
         place = index - server * len(parts[0])
@@ -71,9 +71,20 @@ def test_slices_of_two_servers_make_the_weights_each_from_its_own_server_or_rank
 
 @given(st.lists(st.tuples(st.integers(0, 2**32 - 1), st.binary(min_size=32, max_size=32)), min_size=1, max_size=9))
 def test_how_weights_are_cut_arrives_as_it_was_sent(parts):
-    sent = Slices(tuple(rank for rank, _ in parts), tuple(digest for _, digest in parts))
+    ranks, digests = (tuple(some) for some in zip(*parts, strict=True))
+    sent = Slices(ranks, digests)
     assert len(sent.pack()) == Slices.limit(len(parts))
-    assert Slices.unpack(sent.pack()) == sent
+    for resting in range(1 + len(parts) // 2):
+        sent = Slices(ranks[resting:], digests[resting:], ranks[:resting])
+        assert len(sent.pack()) <= Slices.limit(len(parts))
+        assert Slices.unpack(sent.pack()) == sent
+
+
+@given(*[st.lists(st.integers(0, 2**32 - 1), max_size=5).map(tuple) for _ in range(3)])
+def test_ways_of_the_weights_arrive_as_they_were_sent(relays, resting, whole):
+    sent = Routes(relays, resting, whole)
+    assert len(sent.pack()) == Routes.limit(len(relays + resting + whole))
+    assert Routes.unpack(sent.pack()) == sent
 
 
 @pytest.mark.parametrize("size", [0, 1, 35, 37])
@@ -146,6 +157,21 @@ def test_the_slice_of_a_rank_that_is_lost_is_asked_for_at_once():
     assert assembly().ask(0.0, dead={4, 9}) == [(3, False)]
 
 
+def test_a_rank_that_rests_gets_all_slices_of_the_others_and_passes_none_on():
+    assert assembly(rank=2, resting=(6, 7)).audience == (1, 3, 4, 5, 6, 7)
+    parts = assembly(rank=7, resting=(6, 7), usual=4.0)
+    assert (parts.own, parts.audience) == (None, ())
+    for index in (0, 1):
+        assert not parts.take(7, index, content(index), 1.0)
+        assert parts.take(RANKS[index], index, content(index), 1.0)
+    assert parts.ask(16.9) == []
+    assert parts.ask(17.1) == [(2, False), (3, False), (4, False)]
+    for index in (2, 3, 4):
+        assert parts.take(PS, index, content(index), 18.0)
+    assert parts.whole
+    assert parts.weights.tobytes() == WEIGHTS.tobytes()
+
+
 def test_late_is_what_has_not_come_two_and_a_half_times_after_half_of_the_slices():
     parts = assembly()
     for index, now in ((0, 1.0), (1, 2.0), (2, 4.0)):
@@ -197,7 +223,7 @@ def of_two(**options):
 
 
 def begin(parts, server, now):
-    parts.begin(server, Slices.of(SHARES[server], OF_TWO, 4).digests, now)
+    parts.begin(server, Slices.of(SHARES[server], Routes(OF_TWO), 4).digests, now)
 
 
 def take(parts, *indices, now):

@@ -5,7 +5,7 @@ import pytest
 
 from detox.wire import Header, Kind
 from detox.wire.memory import Network
-from detox.wire.relay import Slices, divide
+from detox.wire.relay import Routes, Slices, divide
 from detox.worker.relay import Relay
 
 RANKS = (2, 3, 4, 5)  # the first two pass on slices of server 0, the others of server 1
@@ -27,7 +27,7 @@ class Rank2:
         self._peers = {rank: self.crowd.channel(rank, [2], self.got.append) for rank in RANKS[1:]}
 
     def tell(self, server, step, share):
-        told = Slices.of(share, RANKS, len(divide(RANKS, [4, 4])[server]))
+        told = Slices.of(share, Routes(RANKS), len(divide(RANKS, [4, 4])[server]))
         self._server[server].send([2], Header(Kind.SLICES, step), told.pack())
 
     def send(self, source, step, index, weights):
@@ -67,6 +67,35 @@ def test_slices_of_a_server_that_tells_of_them_late_wait_and_nothing_is_asked_fo
         at, whole = rank.relay.pop()
         assert (at, whole.tobytes()) == (step, weights.tobytes())
     assert rank.asked == []
+
+
+def test_of_a_flood_no_more_is_taken_than_two_slices_and_one_in_each_step(rank):
+    for _ in range(50):
+        rank.send(3, 1, 1, SHARES)
+    left = []
+    for step in range(1, 5):
+        rank.tell(0, step, SHARES[0])
+        rank.after(1.0)
+        left.append(rank.crowd.waiting(3, 2))
+    assert left == [48, 47, 46, 45]
+
+
+def test_slices_that_come_a_step_early_or_late_are_no_flood(rank):
+    late, early = 4, 5
+    for step in range(1, 20):
+        rank.send(early, step, 3, SHARES)
+        rank.turn()
+        for server in (0, 1):
+            rank.tell(server, step, SHARES[server])
+        rank.send(0, step, 0, SHARES)
+        rank.send(3, step, 1, SHARES)
+        if step % 3:
+            if step % 3 == 1:
+                rank.send(late, step - 1, 2, SHARES)
+            rank.send(late, step, 2, SHARES)
+        rank.turn()
+        assert (rank.relay.pop() is not None) == bool(step % 3)
+    assert not any(rank.crowd.waiting(peer, 2) for peer in (3, late, early))
 
 
 def test_newer_weights_of_one_server_end_the_wait_for_older_ones(rank):
