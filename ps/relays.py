@@ -45,11 +45,10 @@ class Relays:
             out: ranks that are not to pass anything on.
         """
         self._complaints = {complaint for complaint in self._complaints if complaint[0] >= step - _WINDOW}
-        able, resting = ready - out - self._apart, self.resting
-        relays = able - resting
+        able, tired = ready - out - self._apart, self.resting
+        relays, resting = able - tired, (able & tired) - self._unserved
         if len(relays) < self._fewest:
             return Routes(whole=tuple(sorted(ready)))
-        resting = (able & resting) - self._unserved
         return Routes(*(tuple(sorted(ranks)) for ranks in (relays, resting, ready - relays - resting)))
 
     def complain(self, step: int, by: int, about: int) -> None:
