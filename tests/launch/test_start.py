@@ -86,7 +86,7 @@ def test_the_ps_loads_its_own_data_once_all_ranks_have_been_told_to_start(dies, 
     ranks = Ranks(dies=dies)
     quick, slow = (ranks.network.channel(rank, [0]) for rank in (1, 2))
     for channel in (quick, slow):
-        channel.limits[Kind.START] = 2**16
+        channel.limits.update({Kind.START: 2**16})
 
     def answer():
         if list(quick.receive()):
