@@ -54,14 +54,25 @@ def attacks_on_digits() -> "Figure":
 
 
 def attack_map() -> "Figure":
-    """Every attack that was run against every defence, the mean of the seeds; rows of experiments.simulation."""
-    found: dict[str, dict[str, list[float]]] = {}
-    for row in _rows("attacks-quick"):
-        if row["q"] != "2" and row["split"] == "iid":
-            kind = row["attack"].replace("alie, 1", "alie, z = 1")
-            found.setdefault(row["method"], {}).setdefault(kind, []).append(float(row["accuracy"]))
-    table = {method: {kind: mean(seeds) for kind, seeds in row.items()} for method, row in found.items()}
+    """Every attack against every defence, files alike; rows of experiments.simulation."""
+    rows = [row for row in _rows("attacks-quick") if row["q"] != "2" and row["split"] == "iid"]
+    table = _means(rows, lambda row: row["attack"].replace("alie, 1", "alie, z = 1"))
     return attacks(table, "accuracy", "Fashion-MNIST, MLP, p = 45, q = 5")
+
+
+def alie_map() -> "Figure":
+    """ALIE at z = 1 by how many attack and how unlike the files are; rows of experiments.simulation."""
+    rows = [row for row in _rows("attacks-quick") if row["attack"] in ("none", "alie, 1")]
+    table = _means(rows, lambda row: f"{row['split']}, q = {row['q']}")
+    return attacks(table, "accuracy", "Fashion-MNIST, MLP, p = 45, ALIE, z = 1")
+
+
+def _means(rows: Sequence[dict[str, str]], of: Callable[[dict[str, str]], str]) -> dict[str, dict[str, float]]:
+    """By method and what `of` says of a row, the mean accuracy of the seeds."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for row in rows:
+        found.setdefault(row["method"], {}).setdefault(of(row), []).append(float(row["accuracy"]))
+    return {method: {kind: mean(seeds) for kind, seeds in cells.items()} for method, cells in found.items()}
 
 
 def rates() -> "Figure":
@@ -214,6 +225,7 @@ FIGURES: dict[str, Callable[[], "Figure"]] = {
     "reversed-quick-time": reached,
     "step-time-quick": step_time,
     "attacks-quick": attack_map,
+    "attacks-alie-quick": alie_map,
     "attacks-digits": attacks_on_digits,
     "byzshield-quick": byzshield,
     "network": network,

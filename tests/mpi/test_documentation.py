@@ -36,6 +36,7 @@ ELSEWHERE = {
     "launch/namespaces.sh": "tests/mpi/test_hosts.py",
     "sbatch": "tests/mpi/test_slurm.py",
     "bash -e": "tests/launch/test_sweep.py",
+    "python -m experiments.simulation": "tests/experiments/test_simulation.py",
     "python -m experiments.byzshield": "tests/experiments/test_byzshield.py",
     "parallel": "tests/launch/test_sweep.py",
     "sed -n": "tests/launch/test_sweep.py",
