@@ -10,7 +10,10 @@ Open MPI's waiting ranks yield, for few cores stand for many hosts.
 
 import argparse
 import csv
+import gc
 import os
+import socket
+import subprocess
 import sys
 import tempfile
 import time
@@ -25,6 +28,7 @@ import numpy as np
 from detox.errors import DetoxError, JobError
 from detox.launch import environment
 from detox.launch.mpirun import mpirun_line
+from experiments import forks
 
 PS = 0
 _NONE = ("--compression.codec", "none")
@@ -87,14 +91,27 @@ def arguments(method: str, p: int, options: argparse.Namespace) -> list[str]:
     return ["experiments/cluster.toml", "--p", str(p), *steps, *METHODS[method], *hostile, *more]
 
 
-def main() -> None:
-    """A rank's life where mpirun has started it; else starts mpirun."""
+def main() -> int:
+    """Starts mpirun, and forks the ranks that it asks for from this process; returns mpirun's status."""
     options = options_of(sys.argv[1:])
-    if "OMPI_COMM_WORLD_RANK" not in os.environ:
-        program = [sys.executable, "-m", "experiments.cluster", *sys.argv[1:]]
-        line = mpirun_line(options.n, options.hostfile, program)
-        os.execv(line[0], [line[0], "--mca", "mpi_yield_when_idle", "1", "-x", f"VECTOR_D={options.d}", *line[1:]])
     environment.apply()
+    import torch._dynamo  # noqa: F401  # half a rank's memory, if each had its own
+
+    gc.collect()
+    gc.freeze()  # a rank's collections would copy all of it
+    with tempfile.TemporaryDirectory(prefix="detox-cluster-") as folder, socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{folder}/forks")
+        listener.listen(options.n)
+        program = [sys.executable, "-m", "experiments.forks", f"{folder}/forks"]
+        line = mpirun_line(options.n, options.hostfile, program)
+        settings = ["--mca", "mpi_yield_when_idle", "1", "-x", f"VECTOR_D={options.d}"]
+        job = subprocess.Popen([line[0], *settings, *line[1:]])
+        forks.serve(listener, lambda: job.poll() is not None, lambda: _live(options))
+        return job.wait()
+
+
+def _live(options: argparse.Namespace) -> None:
+    """A rank's life."""
     environment.begin_start()
     from detox.wire.job import leave
 
@@ -206,4 +223,4 @@ def _collective(comm: Any, method: str, options: argparse.Namespace, _: str) -> 
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A step on the paper's 46 hosts over links of 100 Mb/s, by method: seconds, bytes on the links, CPU of the busiest
 # server. Three more hosts are further servers. The hosts are network namespaces of this machine: takes root, iproute2,
-# a quarter of a GB for each, and half an hour. Prints a row a step. At a slower RATE, such as 10mbit, few cores are
+# a tenth of a GB for each, and half an hour. Prints a row a step. At a slower RATE, such as 10mbit, few cores are
 # enough, so that the network decides.
 #   [HOSTS=49] [RATE=100mbit] experiments/cluster.sh [options of experiments.cluster]
 set -euo pipefail
