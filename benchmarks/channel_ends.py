@@ -35,66 +35,31 @@ class Given:
         pass
 
 
-class BioStream:
-    """TLS by memory BIOs over a socket: more bytes to a call of the system, and a copy more."""
+class SocketStream:
+    """TLS by ssl.SSLSocket, in which a peer can keep a call for as long as it likes; used as the channel's own is."""
 
     def __init__(self, stream, context, server_side):
-        self._socket = stream
-        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._in, self._out, server_side)
-        self._rest = memoryview(b"")
-        self._taken, self._flushing = 0, False
-        self._buffer = bytearray(2**18)
+        self._stream = context.wrap_socket(stream, server_side=server_side, do_handshake_on_connect=False)
+        self.fileno, self.getpeername, self.close = self._stream.fileno, self._stream.getpeername, self._stream.close
 
     def shake(self):
         while True:
             try:
-                self._tls.do_handshake()
-                self._flush()
-                return
+                return self._stream.do_handshake()
             except ssl.SSLWantReadError:
-                self._flush()
-                select.select([self._socket], [], [])
-                self._fill()
-
-    def _flush(self):
-        while self._rest or self._out.pending:
-            if not self._rest:
-                self._rest = memoryview(self._out.read())
-            self._rest = self._rest[self._socket.send(self._rest) :]
-
-    def _fill(self):
-        count = self._socket.recv_into(self._buffer)
-        self._in.write(memoryview(self._buffer)[:count]) if count else self._in.write_eof()
+                select.select([self._stream], [], [])
 
     def send(self, data):
-        while not self._flushing and self._taken < min(len(data), 2**18):
-            self._taken += self._tls.write(data[self._taken : self._taken + 2**14])
-        self._flushing = True  # until all of it has left, the same data comes again
-        self._flush()
-        self._flushing, taken, self._taken = False, self._taken, 0
-        return taken
+        return self._now(self._stream.send, data)
 
     def recv_into(self, buffer):
-        if not self._in.pending:
-            try:
-                return self._tls.read(len(buffer), buffer)
-            except ssl.SSLWantReadError:
-                self._fill()
+        return self._now(self._stream.recv_into, buffer)
+
+    def _now(self, act, data):
         try:
-            return self._tls.read(len(buffer), buffer)
-        except ssl.SSLWantReadError:
-            self._fill()
-            return self._tls.read(len(buffer), buffer)
-
-    def fileno(self):
-        return self._socket.fileno()
-
-    def getpeername(self):
-        return self._socket.getpeername()
-
-    def close(self):
-        self._socket.close()
+            return act(data)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise BlockingIOError from None
 
 
 class Zmq:
@@ -179,18 +144,18 @@ def server_ends(world, folder, limit, with_zmq):
         told |= {"zmq": ends["zmq"].port, "server": pair}
     for peer in peers:
         world.send(told, peer)
-    found = {"plain": [], "bio": []}
+    found = {"plain": [], "sslsocket": []}
     for _ in range(2 * len(peers)):
         stream, _ = plain.accept()
         name, rank = stream.recv(16, socket.MSG_WAITALL).decode().split()
         tune(stream, 600_000)
-        if name == "bio":
-            stream = BioStream(stream, own.listening, True)
+        if name == "sslsocket":
+            stream = SocketStream(stream, own.listening, True)
             stream.shake()
         found[name].append(Connection(stream, int(rank)))
     ends |= {name: Channel(Given(connections), peers) for name, connections in found.items()}
-    while ends["tls"].dead or ends["plain"].dead or ends["bio"].dead:
-        for name in ("tls", "plain", "bio"):
+    while ends["tls"].dead or ends["plain"].dead or ends["sslsocket"].dead:
+        for name in ("tls", "plain", "sslsocket"):
             list(ends[name].receive())
         time.sleep(0.001)
     return ends
@@ -203,12 +168,12 @@ def peer_ends(world, folder, limit, with_zmq):
     told = world.recv(source=0)
     own = keys.Keys(folder / keys.worker_folder(world.rank - 1))
     ends = {"mpi": Transport(world, [0])}
-    for name in ("plain", "bio"):
+    for name in ("plain", "sslsocket"):
         stream = socket.create_connection((HERE, told["plain"]))
         stream.sendall(f"{name} {world.rank}".ljust(16).encode())
         tune(stream, 600_000)
-        if name == "bio":
-            stream = BioStream(stream, own.dialling[0], False)
+        if name == "sslsocket":
+            stream = SocketStream(stream, own.dialling[0], False)
             stream.shake()
         ends[name] = Channel(Given([Connection(stream, 0)]), [0])
         list(ends[name].receive())

@@ -1,5 +1,5 @@
-"""What carries messages, compared: MPI over TCP, plain TCP, TLS by the standard library's sockets and by its memory
-BIOs, and ZeroMQ with CURVE.
+"""What carries messages, compared: MPI over TCP, plain TCP, TLS as the channel has it and by the standard library's
+sockets, and ZeroMQ with CURVE.
 
     mpirun ... python -m benchmarks.channels          (the line that `detox-ps launch` prints, with this behind it)
     python -m benchmarks.channels --peers 1 45        starts it, once for each number of peers
@@ -25,7 +25,7 @@ from benchmarks.channel_ends import peer_ends, server_ends
 from benchmarks.measure import machine
 from detox.wire import Header, Kind, Session, keys
 
-NAMES = ["mpi", "plain", "tls", "bio", "zmq"]
+NAMES = ["mpi", "plain", "tls", "sslsocket", "zmq"]
 FLOODS = {"small": 900, "large": 0}  # bytes; 0: a vector
 
 

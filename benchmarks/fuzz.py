@@ -18,11 +18,12 @@ from pathlib import Path
 
 import numpy as np
 
-from detox.wire import Codec, Header, Kind, Pulse, WireError, Work, claim_of
+from detox.wire import Codec, Computed, Header, Kind, Pulse, WireError, Work, claim_of
 from detox.wire.connection import Connection
+from detox.wire.directory import Directory, Talk, heard, say, told
 from detox.wire.evidence import Evidence, Question, piece_digests
 from detox.wire.messages import MAGIC
-from detox.wire.relay import Routes, Slices
+from detox.wire.relay import Assembly, Routes, Slices
 
 CORPUS = Path(__file__).parents[1] / "tests" / "wire" / "corpus"
 _LONGEST = 500  # bytes of an input
@@ -109,8 +110,47 @@ def ready(content: bytes) -> None:
     assert all(value.isprintable() for pair in facts.items() for value in pair)
 
 
+def ports(content: bytes) -> None:
+    """PEERS of a rank."""
+    found = heard(content)
+    assert heard(say(found)) == found
+
+
+def addresses(content: bytes) -> None:
+    """PEERS of the PS."""
+    found = told(content)
+    assert all(isinstance(rank, int) for talk in Talk for rank in found[talk])
+
+
+def computed(content: bytes) -> None:
+    """COMPUTED."""
+    assert Computed.unpack(content).pack() == content
+
+
+def sliced(content: bytes) -> None:
+    """SLICE of any rank, of weights of two servers in slices of 1, 1 and 2 entries: rank and number, then the bytes."""
+    right = np.arange(4, dtype=np.float32)
+    assembly = Assembly((2, 3, 4), 3, [2, 2])
+    shares = [(right[:2], 2), (right[2:], 1)]
+    for server, (share, count) in enumerate(shares):
+        assembly.begin(server, Slices.of(share, (2, 3, 4), count).digests, 0.0)
+    taken = 0
+    while len(content) >= 3:
+        source, index, length, content = content[0], content[1], content[2], content[3:]
+        taken += assembly.take(source, index, content[:length], 1.0)
+        content = content[length:]
+    assembly.ask(2.0)
+    assert not assembly.whole or (assembly.weights == right).all()
+    if not taken:
+        raise WireError("no slice was right")
+
+
 PARSERS = {
-    parse.__name__: parse for parse in (header, stream, work, pulse, slices, question, evidence, gradient, ready)
+    parse.__name__: parse
+    for parse in (
+        *(header, stream, work, pulse, slices, question, evidence, gradient, ready),
+        *(ports, addresses, computed, sliced),
+    )
 }
 
 
@@ -141,6 +181,10 @@ def seeds(name: str) -> list[bytes]:
         "question": [_QUESTION.pack(), Question(1, (bytes(32),) * 3).pack()],
         "evidence": [Evidence.answer(_SMALL, _QUESTION).pack(), Evidence.answer(_LARGE, _LIKE).pack()],
         "gradient": [bytes(codec.encode(np.ones(codec.size, np.float32))) for codec in _CODECS],
+        "ports": [say({Talk.NEAR: 4000, Talk.AMONG: 0})],
+        "addresses": [_DIRECTORY.tell([1, 2])],
+        "computed": [Computed(0.5, 1.5).pack()],
+        "sliced": [b"".join(bytes([source, index, size]) + _FOUR[at : at + size] for source, index, at, size in _DUE)],
         "ready": [b'{"host": "h", "threads": 1}', b'{"error": "no data"}', b'{"loading": 1}'],
     }
     return given[name]
@@ -188,6 +232,11 @@ _QUESTION = Question(2, (bytes(32), bytes(32)))
 _SMALL, _LARGE = np.arange(3, dtype=np.float32), np.arange(70_000, dtype=np.float32)
 _LIKE = Question(2, tuple(piece_digests(_LARGE)))
 _ASKED = [(one.size, claim_of(one), asked) for one, asked in ((_SMALL, _QUESTION), (_LARGE, _LIKE))]
+_DIRECTORY = Directory({1: "10.0.0.1", 2: "fd00::2"})
+_DIRECTORY.enter(1, {Talk.NEAR: 4000, Talk.AMONG: 4001})
+_DIRECTORY.enter(2, {Talk.NEAR: 5000})
+_FOUR = np.arange(4, dtype=np.float32).tobytes()
+_DUE = ((2, 0, 0, 4), (3, 1, 4, 4), (4, 2, 8, 8))  # who sends it, its number, and where it is
 _CODECS = [Codec(3), Codec(3, "none"), Codec(3, "zstd", "shuffle"), Codec(20, signs=16), Codec(3, rounded=2)]
 
 
@@ -203,7 +252,9 @@ def _fuzz(name: str, folder: str, runs: int) -> None:
         from detox.launch.ranks import read_facts
 
         atheris.instrument_func(read_facts)
-    for kind in (Work, Pulse, Slices, Question, Evidence):
+    for function in (heard, told, Assembly.take, Assembly.ask, Assembly.begin):
+        atheris.instrument_func(function)
+    for kind in (Work, Pulse, Slices, Question, Evidence, Computed):
         atheris.instrument_func(kind.unpack.__func__)
     line = [sys.argv[0], folder, f"-runs={runs}", f"-max_len={_LONGEST}", "-print_final_stats=1", "-rss_limit_mb=4096"]
     atheris.Setup(line, lambda content: feed(name, content) and None)

@@ -70,6 +70,7 @@ class Loopback(Network):
         self.listens: Collection[int] = ()
         self.reaches: dict[int, Callable[[Loopback, int], type[Mesh]]] = {}
         self.most = self.step = 0
+        self._keys: dict[int, Keys] = {}
         self.ranks: dict[int, Rank] = {}
         self.own = Keys(folder / keys.PS)
         self.listener = Listener((HOST, 0), self.own, self.clock)
@@ -88,9 +89,14 @@ class Loopback(Network):
         self.ends[rank] = channel
         return channel
 
+    def keys(self, rank: int) -> Keys:
+        """Of a rank, read once: each time takes some 100 KB."""
+        if rank not in self._keys:
+            self._keys[rank] = Keys(self.folder / keys.worker_folder(rank - 1))
+        return self._keys[rank]
+
     def dialer(self, rank: int) -> Dialer:
-        own = Keys(self.folder / keys.worker_folder(rank - 1))
-        return Dialer((HOST, self.ports.get(rank, self.port)), own, self.clock)
+        return Dialer((HOST, self.ports.get(rank, self.port)), self.keys(rank), self.clock)
 
     def sleep(self, seconds: float) -> None:
         super().sleep(seconds)
@@ -107,8 +113,7 @@ class Loopback(Network):
         """A rank's way to others."""
         channel, rank = session.channel, session.channel.rank
         kind = self.reaches[rank](self, rank) if rank in self.reaches else Mesh
-        own = Keys(self.folder / keys.worker_folder(rank - 1))
-        self.meshes[rank] = kind(session, channel, own, (HOST, 0), self.clock)
+        self.meshes[rank] = kind(session, channel, self.keys(rank), (HOST, 0), self.clock)
         return self.meshes[rank]
 
     def go(self, rank: int) -> None:

@@ -1,13 +1,13 @@
 """One connection of TCP: whole messages out of a stream, non-blocking, in no more memory than a message that is due."""
 
 import socket
-import ssl
 from collections import deque
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from detox.errors import UserError
+from detox.wire import tls
 from detox.wire.messages import HEADER_BYTES, Header, Message, WireError
 
 Admit = Callable[[int, Header, int], str]
@@ -15,13 +15,12 @@ Admit = Callable[[int, Header, int], str]
 the connection has to end."""
 
 _READS = 512  # of the socket, and _SENDS of messages, per call: then the others have their turn
-_PIECE = 2**18  # bytes that are offered to the socket at a time; TLS takes 16 KiB of them
+_PIECE = 2**18  # bytes that are offered to the socket at a time
 _QUEUED = 1024  # messages on their way out; a peer that lets more pile up is given up
 _NOWHERE = memoryview(bytearray(2**16))
 _BUFFERS = 2**20  # bytes that the kernel may hold of a connection, each way
 _MUTE = 60_000  # milliseconds; a rank of workers reads nothing while it computes
 _IDLE = 5  # seconds without a word until the kernel asks the other host whether it is there
-_NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class EntranceError(UserError):
@@ -53,7 +52,7 @@ class Connection:
     Nothing else is held: what the peer sends beyond that waits in the kernel's buffers, and then with the peer.
 
     Args:
-        stream: the connected socket, non-blocking; a plain one or an ssl.SSLSocket.
+        stream: the connected socket, non-blocking; or TLS over it, agreed on.
         peer: the rank at the other end.
 
     Attributes:
@@ -63,7 +62,7 @@ class Connection:
         bytes_received: headers and payloads that were read, the unwanted included.
     """
 
-    def __init__(self, stream: socket.socket, peer: int) -> None:
+    def __init__(self, stream: socket.socket | tls.Stream, peer: int) -> None:
         self.lost = ""
         self.bytes_received = 0
         self.peer = peer
@@ -103,7 +102,7 @@ class Connection:
                     self._outgoing[0] = rest[sent:]
                 else:
                     self._outgoing.popleft()
-        except _NOT_NOW:
+        except BlockingIOError:
             pass
         except OSError:  # what the peer had sent before can still be read, and then says the same
             self._outgoing.clear()
@@ -130,7 +129,7 @@ class Connection:
         wanted = _NOWHERE[: self._left] if self._fault else self._part[self._got :]
         try:
             count = self._stream.recv_into(wanted)
-        except _NOT_NOW:
+        except BlockingIOError:
             return False
         except OSError as error:
             self.end(str(getattr(error, "reason", None) or error.strerror or error))
@@ -169,7 +168,7 @@ class Connection:
             self._stream.close()
 
 
-def _host_of(stream: socket.socket) -> str:
+def _host_of(stream: socket.socket | tls.Stream) -> str:
     try:
         return str(stream.getpeername()[0])
     except OSError:

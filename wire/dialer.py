@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterator
 
 from detox.wire.connection import Connection, EntranceError, tune
 from detox.wire.keys import Keys
+from detox.wire.tls import Stream
 
 _PS = 0
 _TRY, _SHAKE = 3.0, 30.0  # seconds until the other host answers, and until the other process does, which may compute
@@ -42,7 +43,7 @@ class Dialer:
         self._peer = peer
         self._context = keys.dialling[peer]
         self._clock = clock
-        self._stream: socket.socket | None = None
+        self._stream: socket.socket | Stream | None = None
         self._until = 0.0
         self._next = 0.0
         self._pause = _PAUSES[0]
@@ -66,7 +67,7 @@ class Dialer:
                 self._since = None
                 self._dial()
             if self._agreed():
-                assert isinstance(self._stream, ssl.SSLSocket)
+                assert isinstance(self._stream, Stream)
                 connection, self._stream = Connection(self._stream, self._peer), None
                 self._known, self._since, self.why = True, self._clock(), ""
                 self._put_off()
@@ -87,32 +88,30 @@ class Dialer:
         self._until = self._clock() + _TRY
         host, port = self._address
         family, kind, protocol, _, found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        self._stream = socket.socket(family, kind, protocol)
+        self._stream = stream = socket.socket(family, kind, protocol)
         if self._peer == _PS:
-            tune(self._stream, _PS_MUTE)
+            tune(stream, _PS_MUTE)
         else:
-            tune(self._stream)
-        code = self._stream.connect_ex(found)
+            tune(stream)
+        code = stream.connect_ex(found)
         if code not in (0, errno.EINPROGRESS):
             raise OSError(code, errno.errorcode[code])
 
     def _agreed(self) -> bool:
         """Goes on with the attempt; whether TLS has been agreed on."""
-        assert self._stream is not None
-        if not isinstance(self._stream, ssl.SSLSocket):
+        if isinstance(self._stream, socket.socket):
             poll = select.poll()  # select.select takes no descriptor beyond 1023
             poll.register(self._stream, select.POLLOUT)
             if not poll.poll(0):
                 return False
             if code := self._stream.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
                 raise OSError(code, errno.errorcode[code])
-            self._stream = self._context.wrap_socket(self._stream, do_handshake_on_connect=False)
+            self._stream = Stream(self._stream, self._context, listening=False)
             self._until = self._clock() + _SHAKE
-        try:
-            self._stream.do_handshake()
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+        assert self._stream is not None
+        if not self._stream.agree():
             return False
-        if self._keys.whose(self._stream) != self._peer:
+        if self._keys.whose(self._stream.certificate) != self._peer:
             raise ssl.SSLError("another certificate than the known one")
         return True
 
@@ -129,7 +128,7 @@ class Dialer:
 
     def watch(self, poll: select.poll) -> None:
         """Wakes up for what the attempt needs next."""
-        if isinstance(self._stream, ssl.SSLSocket):
+        if isinstance(self._stream, Stream):
             poll.register(self._stream, select.POLLIN)
         elif self._stream is not None:
             poll.register(self._stream, select.POLLOUT)

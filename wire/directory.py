@@ -87,8 +87,11 @@ def _is_loopback(host: str) -> bool:
 
 
 def told(payload: bytes | memoryview) -> Addresses:
-    """The inverse of Directory.tell."""
+    """The inverse of Directory.tell; raises WireError."""
     found: Addresses = {talk: {} for talk in Talk}
-    for talk, rank, host, port in json.loads(bytes(payload)):
-        found[Talk(talk)][rank] = (host, port)
+    try:
+        for talk, rank, host, port in json.loads(bytes(payload)):
+            found[Talk(talk)][int(rank)] = (str(host), int(port))
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        raise WireError(f"{len(payload)} bytes are no PEERS") from None
     return found

@@ -82,10 +82,9 @@ class Keys:
             why = getattr(error, "reason", None) or error.strerror
             raise KeysError(f"{folder}: {why}; detox-ps keys makes keys") from None
 
-    def whose(self, stream: ssl.SSLSocket) -> int | None:
-        """The rank at the other end of a connection; None where it is none of those that are known."""
-        certificate = stream.getpeercert(binary_form=True)
-        return self.peers.index(certificate) if certificate in self.peers else None
+    def whose(self, certificate: bytes | None) -> int | None:
+        """The rank whose certificate (DER) this is; None where it is none of those that are known."""
+        return self.peers.index(certificate) if certificate is not None and certificate in self.peers else None
 
 
 def _context(protocol: int, folder: Path, known: Iterable[bytes]) -> ssl.SSLContext:

@@ -3,7 +3,6 @@
 import errno
 import select
 import socket
-import ssl
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
@@ -11,6 +10,7 @@ from typing import NamedTuple
 
 from detox.wire.connection import Connection, EntranceError, tune
 from detox.wire.keys import Keys
+from detox.wire.tls import Stream
 
 _PATIENCE = 5.0  # seconds, from when it is let in, for a guest to prove itself
 _GUESTS = 128  # that have not yet proven themselves
@@ -19,7 +19,7 @@ _BACKLOG = 128
 
 
 class _Guest(NamedTuple):
-    stream: ssl.SSLSocket
+    stream: Stream
     address: str
     until: float
 
@@ -48,7 +48,7 @@ class Listener:
         self._keys = keys
         self._context = keys.listening
         self._clock = clock
-        self._guests: dict[ssl.SSLSocket, _Guest] = {}
+        self._guests: dict[Stream, _Guest] = {}
         host, port = address
         try:
             family, kind, protocol, _, found = socket.getaddrinfo(
@@ -74,19 +74,16 @@ class Listener:
                 break
         for guest in list(self._guests.values()):
             try:
-                guest.stream.do_handshake()
-                rank = self._keys.whose(guest.stream)
-            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-                if self._clock() > guest.until:
-                    self._refuse(guest)
+                agreed = guest.stream.agree()
             except OSError:
                 self._refuse(guest)
-            else:
-                if rank is None:
-                    self._refuse(guest)
-                else:
-                    del self._guests[guest.stream]
-                    yield Connection(guest.stream, rank)
+                continue
+            rank = self._keys.whose(guest.stream.certificate) if agreed else None
+            if rank is not None:
+                del self._guests[guest.stream]
+                yield Connection(guest.stream, rank)
+            elif agreed or self._clock() > guest.until:
+                self._refuse(guest)
 
     def _accept(self) -> bool:
         """Lets the next guest in; whether there was one."""
@@ -100,7 +97,7 @@ class Listener:
             return False
         try:
             tune(stream)
-            wrapped = self._context.wrap_socket(stream, server_side=True, do_handshake_on_connect=False)
+            wrapped = Stream(stream, self._context, listening=True)
         except OSError:  # it is gone already
             stream.close()
             return True

@@ -11,7 +11,8 @@ from types import SimpleNamespace
 import blosc
 import numpy as np
 import pytest
-from loopback import survived, train
+from key_updates import Updater
+from loopback import HOST, survived, train
 
 from detox.wire import Header, Kind, keys
 from detox.wire.messages import HEADER_BYTES
@@ -151,6 +152,24 @@ class ComesAnew(Hostile):
         return super().receive()
 
 
+class UpdatesKeys(Hostile):
+    """Connections on which it updates its keys, and says nothing."""
+
+    updater = None
+    came = 0
+
+    def receive(self):
+        if self.begun and self.came < 10:
+            if self.updater is None:
+                log = self.network.folder.parent / f"log-{self.rank}-{self.came}"
+                self.updater = Updater((HOST, self.network.port), self.network.keys(self.rank), log)
+                self.network.litter.append(self.updater)
+            if self.updater.shake():
+                self.updater.send(self.updater.updates(2000))
+                self.updater, self.came = None, self.came + 1
+        return super().receive()
+
+
 class JoinsAgain(Hostile):
     """Word that it is another process, hundreds of times on one connection."""
 
@@ -227,8 +246,8 @@ class Resets(Hostile):
 
 
 RANKS = [
-    FloodsSmall, FloodsLarge, Announces, Garbage, StopsInTheMiddle, DripFeeds, NeverListens, ComesAnew, JoinsAgain,
-    Impersonates, Replays, ClaimsThreeWays, Bombs, DeliversLate, Resets,
+    FloodsSmall, FloodsLarge, Announces, Garbage, StopsInTheMiddle, DripFeeds, NeverListens, ComesAnew, UpdatesKeys,
+    JoinsAgain, Impersonates, Replays, ClaimsThreeWays, Bombs, DeliversLate, Resets,
 ]  # fmt: skip
 
 

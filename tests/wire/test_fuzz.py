@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
-NAMES = ["header", "stream", "work", "pulse", "slices", "question", "evidence", "gradient", "ready"]
+NAMES = [
+    *("header", "stream", "work", "pulse", "slices", "question", "evidence", "gradient", "ready"),
+    *("ports", "addresses", "computed", "sliced"),
+]
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import time
 
 import pytest
 from channel_ends import End
+from key_updates import Updater
 
 from detox.wire import Header, Kind, keys
 from detox.wire.connection import EntranceError
@@ -263,6 +264,31 @@ def test_a_peer_that_takes_nothing_is_given_up_before_much_piles_up(ps, dial):
         ps.send([1], Header(Kind.WORK, step), bytes(5000))
     assert ps.sending(1) <= 1024
     until(lambda: ps.drops[1] == 1, ps)
+
+
+@pytest.fixture
+def updater(folder, ps, listener, tmp_path):
+    """A peer of TLS's own kind, connected as rank 1."""
+    own = Keys(folder / "keys" / "worker-0")
+    updater = Updater(("127.0.0.1", listener.port), own, tmp_path / "log")
+    until(lambda: updater.shake() and 1 not in ps.dead, ps)
+    yield updater
+    updater.close()
+
+
+def test_a_peer_that_only_updates_its_keys_is_given_up_before_it_takes_long(ps, updater):
+    updater.send(updater.updates(3000))  # OpenSSL alone takes them for as long as they come
+    until(lambda: ps.drops[1], ps)
+    assert "that are no data" in ps.why[1]
+
+
+def test_a_peer_may_update_its_keys_between_messages(ps, updater):
+    ps.limits.update({Kind.CLAIM: 32})
+    for step in range(1000):
+        updater.send(updater.updates(1) + updater.data(Header(Kind.CLAIM, step).pack(32) + bytes(32)))
+    heard = []
+    until(lambda: heard.extend(ps.receive()) or len(heard) == 1000)
+    assert [message.header.step for message in heard] == list(range(1000))
 
 
 def test_a_patient_end_is_never_left_alone_for_good(ps, dial):
