@@ -13,6 +13,7 @@ from detox.tasks import TaskError
 from detox.wire import Header, Kind, Message, Session, printable
 
 READY_LIMIT = 2**16  # bytes
+_FACTS = 32  # a rank's own are a dozen; each costs more to take than to send
 _TAKEN = 5.0  # seconds for all ranks to take START, of which some may still begin
 _GOODBYE = 2.0  # seconds for all ranks to leave, of which some may still load their data
 
@@ -126,7 +127,11 @@ def read_facts(rank: int, payload: bytes) -> dict[str, str]:
     """
     try:
         facts = json.loads(payload)
-        if isinstance(facts, dict) and all(isinstance(value, str | int) for value in facts.values()):
+        if (
+            isinstance(facts, dict)
+            and len(facts) <= _FACTS
+            and all(isinstance(value, str | int) for value in facts.values())
+        ):
             return {"host": "", **{printable(name): printable(value) for name, value in facts.items()}}
     except (ValueError, RecursionError):
         pass

@@ -34,12 +34,15 @@ class Peers:
 
     Attributes:
         orders: what has come of the PS, and is not done yet.
-        late: what workers have sent while it waited for the PS.
+        late: what workers have sent while it waited for the PS, as far as it was `due`.
+        due: whether a message is one that a worker was asked for, and has not answered; what else comes is dropped, or
+            a worker could fill this server's memory meanwhile.
     """
 
     def __init__(self, session: Session, workers: Session, begin: int, width: int, silence: float) -> None:
         self.orders: deque[Message] = deque()
         self.late: list[Message] = []
+        self.due: Callable[[Message], bool] = lambda _: True
         self.begin = begin
         self.width = width
         self._session = session
@@ -79,7 +82,7 @@ class Peers:
 
     def _keep(self) -> bool:
         """Takes what workers send meanwhile, which would wait in MPI's memory; it is no sign of the PS."""
-        self._workers.turn(lambda message: self.late.append(message) if message.header is not None else None)
+        self._workers.turn(lambda message: self.late.append(message) if self.due(message) else None)
         return False
 
 
@@ -129,6 +132,7 @@ class FurtherServer:
         self._claims: dict[tuple[int, int], bytes] = {}  # digests, by edge
         self._settled: set[int] = set()  # files
         self._peers = peers
+        peers.due = lambda message: self._claim_of(message) is not None
         self._outgoing = outgoing
         workers.expect({Kind.GRADIENT: codec.limit}, asked=[Kind.GRADIENT])
 
@@ -192,13 +196,18 @@ class FurtherServer:
         self._settled.clear()
         self._outgoing.send(step, routes, self._share.weights)
 
-    def _deliver(self, message: Message) -> None:
-        """Takes a share of a gradient, and tells the PS what came of it."""
+    def _claim_of(self, message: Message) -> bytes | None:
+        """What was claimed of the share of a gradient that has come; None where it is none that was asked for."""
         header = message.header
         if header is None or header.kind != Kind.GRADIENT or header.step != self._step:
-            return
+            return None
         claim = self._claims.get((header.worker, header.file))
-        if claim is None or self._ranks[header.worker] != message.source:
+        return None if claim is None or self._ranks[header.worker] != message.source else claim
+
+    def _deliver(self, message: Message) -> None:
+        """Takes a share of a gradient, and tells the PS what came of it."""
+        header, claim = message.header, self._claim_of(message)
+        if header is None or claim is None:
             return
         del self._claims[header.worker, header.file]
         verdict, why = self._judge(message.payload, header.file, claim)

@@ -57,6 +57,7 @@ class Dialer:
             EntranceError: another than the known end answers, or none that speaks TLS.
         """
         if self._peer not in missing:
+            self.close()  # it has dialled itself, where it may: an attempt that nobody goes on with would keep waking
             return
         try:
             if self._stream is None:

@@ -217,18 +217,19 @@ class Session:
             until: asked before each batch of messages.
             take: is given each message.
             deadline: by the clock; it waits no longer.
-            silence: seconds without a message and anything to do, after which it waits no longer.
+            silence: seconds without a message, and beside what `then` takes, after which it waits no longer.
             then: done after each batch of messages; whether there was anything to do.
         """
-        heard = self.clock()
+        heard = stirred = self.clock()
         while not until():
-            came, did = self.turn(take), then()
-            now = self.clock()
-            heard = now if came or did else heard
-            if now > deadline or (not did and now - heard > silence):
+            came, looked = self.turn(take), self.clock()
+            did, now = then(), self.clock()
+            heard = now if came else heard + (now - looked)
+            stirred = now if came or did else stirred
+            if now > deadline or now - heard > silence:
                 return until()
             if not came and not did:
-                idle = 0.0 if self.channel.busy else now - heard
+                idle = 0.0 if self.channel.busy else now - stirred
                 self._sleep(max(self.poll, min(_SHARE * idle, _LONGEST)))
         return True
 

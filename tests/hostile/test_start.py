@@ -61,6 +61,7 @@ LEFT_OUT = {
     "no JSON": (reports(b"\xff\xfe"), "ready for something else"),
     "nested": (reports(b"[" * 60_000), "ready for something else"),
     "huge number": (reports(b'{"host": ' + b"9" * 60_000 + b"}"), "ready for something else"),
+    "thousands of names": (reports(json.dumps(dict.fromkeys(map(str, range(5000)), 1)).encode()), "something else"),
     "megabytes": (reports(bytes(5 * 2**20)), "loads data and model"),
 }
 

@@ -179,6 +179,26 @@ def test_orders_may_overtake_each_other_and_workers_are_heard_meanwhile(further,
     assert waiting == [0]
 
 
+def test_what_nobody_asked_for_is_not_kept_while_a_server_waits_for_the_ps(further, network):
+    share = np.arange(4, dtype=np.float32)
+    further.ps.send([1], Header(Kind.STEP, 1), np.array([0, 2, 3], np.int32).tobytes())
+    further.ps.send([1], Header(Kind.FETCH, 1, 0, 0), claim_of(share))
+    further.ps.send([1], Header(Kind.UPDATE, 1), json.dumps({"kept": [0], "f": 0, "settings": {}}).encode())
+    kept = []
+
+    def flood():  # asked for one gradient, a worker may send others until that has come
+        kept.append(len(further.peers.late))
+        for step, worker, file in ((2, 0, 0), (1, 1, 0), (1, 0, 5), (1, 2**32 - 1, 0)):
+            further.workers[0].send([1], Header(Kind.GRADIENT, step, worker, file), further.codec.encode(share))
+
+    for second in range(1, 9):
+        network.later(second, flood)
+    with pytest.raises(JobError, match="the PS is lost"):
+        further.serve()
+    assert len(kept) == 8
+    assert max(kept) == 0
+
+
 def test_a_server_does_not_wait_for_a_silent_ps_in_the_middle_of_a_step(network):
     network.channel(0, [1])
     session = network.session(1, [0])

@@ -93,6 +93,16 @@ def test_what_there_was_to_do_ends_a_silence(network, session, peer):
     assert network.now == pytest.approx(2 * 900 + 600, abs=0.1)
 
 
+def test_what_others_send_does_not_end_the_silence_of_a_peer_that_is_gone(network, session):
+    times = [10.0 * n for n in range(1, 100)]
+
+    def hears():
+        return network.now >= times[0] and times.pop(0) > 0
+
+    assert not session.wait(lambda: False, lambda _: None, silence=60, deadline=900, then=hears)
+    assert network.now == pytest.approx(60, abs=0.1)
+
+
 def test_a_flood_does_not_move_the_deadline(network, session, peer):
     def flood():
         peer.send([0], Header(Kind.CLAIM))

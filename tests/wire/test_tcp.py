@@ -167,6 +167,15 @@ def test_who_answers_and_hangs_up_at_once_is_dialled_ever_more_seldom(folder, li
     assert dialled() - lost < 1
 
 
+def test_an_attempt_that_is_no_longer_needed_wakes_nobody(folder, listener):
+    dialer = Dialer(("127.0.0.1", listener.port), Keys(folder / "keys" / "worker-0"))
+    list(dialer.arrivals([0]))
+    while not select_readable(dialer):  # it is answered
+        list(listener.arrivals([1]))
+    list(dialer.arrivals([]))  # the peer has come by itself
+    assert not select_readable(dialer)
+
+
 def test_each_key_is_its_workers_rank_and_a_strangers_is_nobodys(ps, dial, listener):
     second, stranger = dial(1), dial(0, "strangers")
     with pytest.raises(EntranceError, match="is not the parameter server of these keys"):
@@ -225,9 +234,9 @@ def test_who_says_nothing_has_five_seconds_and_a_crowd_pushes_itself_out(ps, dia
         guest.close()
 
 
-def select_readable(listener):
+def select_readable(entrance):
     poll = select.poll()
-    listener.watch(poll)
+    entrance.watch(poll)
     return any(events for descriptor, events in poll.poll(50))
 
 
