@@ -26,7 +26,7 @@ def train(
     *,
     ranks: int | None = None,
     hostfile: str | Path | None = None,
-    restarts: int = 0,
+    restarts: int | None = None,
     resume: bool = True,
     accept_changes: bool = False,
     quiet: bool = False,
@@ -54,7 +54,8 @@ def train(
         KeyboardInterrupt: after Ctrl-C, once the job has ended; the same call resumes it.
     """
     chosen = _config(config, fields)
-    words = ["--end-with", str(os.getpid()), "--restarts", str(restarts)]
+    words = ["--end-with", str(os.getpid())]
+    words += [] if restarts is None else ["--restarts", str(restarts)]
     words += [] if ranks is None else ["-n", str(ranks)]
     words += [] if hostfile is None else ["--hostfile", str(hostfile)]
     try:

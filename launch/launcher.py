@@ -27,7 +27,7 @@ def launch(argv: list[str]) -> int:
     if options.end_with is not None:
         job.end_with(options.end_with)
     config, train = parse(rest)
-    if options.restarts < 0:
+    if options.restarts is not None and options.restarts < 0:
         raise ConfigError(f"--restarts {options.restarts}: give 0 or more")
     n = ranks(options, local_ranks(config))
     assign_ranks(config, n - 1)
@@ -56,7 +56,12 @@ def parser() -> ArgumentParser:
     )
     add_places(line, "or one per core")
     line.add_argument("--progress", choices=["bar", "lines", "none"], help="unset: bar on a terminal, else lines")
-    line.add_argument("--restarts", type=int, default=0, help="how often a job that died is started again, to resume")
+    line.add_argument(
+        "--restarts",
+        type=int,
+        help="how often a job that died is started again, to resume; unset: as often as one whose parameter server was "
+        "gone without a word, as of a connection of MPI that was reset, had made steps beyond all before it",
+    )
     line.add_argument("--end-with", type=int, metavar="PID", help="end the job when this parent process is gone")
     return line
 
@@ -95,9 +100,10 @@ def address(config: Config, hostfile: str | None) -> list[str]:
     return ["--transport.listen", dialled(hostfile)]
 
 
-def _start(line: list[str], folder: RunFolder, restarts: int, resume: bool, patience: float) -> int:
+def _start(line: list[str], folder: RunFolder, restarts: int | None, resume: bool, patience: float) -> int:
     """Runs the job; again, to resume, as long as it died of something that may not happen again."""
     mute = 0  # jobs in a row of which the PS was gone without a word before its first step
+    furthest = folder.newest_step if resume else 0
     while True:
         print(shlex.join(line), flush=True)
         before = folder.read_status()
@@ -114,15 +120,19 @@ def _start(line: list[str], folder: RunFolder, restarts: int, resume: bool, pati
         _bring_back(folder)
         told = told.get("start_over", told)
         mute = mute + 1 if told.get("status") == "running" and not folder.has_steps else 0
-        if number or not restarts or not told.get("again"):
+        gone, begun_at, furthest = told.get("status") == "running", furthest, max(furthest, folder.newest_step)
+        goes_on = gone and furthest > begun_at if restarts is None else restarts > 0
+        if number or not goes_on or not told.get("again"):
             break
         if mute > 1:  # as of a task that crashes
             failure.say("the parameter server was gone before its first step, twice; it is not started again")
             told = {**told, "status": "failed", "again": False}
             break
-        restarts -= 1
-        why = told.get("why") or "the job died"
-        failure.say(f"{why}; starting it again, at most {restarts} times more")
+        why, times = told.get("why") or "the job died", f"for it has made {counted(furthest, 'step')}"
+        if restarts is not None:
+            restarts -= 1
+            times = f"at most {restarts} times more"
+        failure.say(f"{why}; starting it again, {times}")
         if not resume and not replaces:
             line, resume = [*line, "--resume"], True  # what it was to replace is gone
     failure.say(outlook(told, number, str(folder.path), folder.resumable))

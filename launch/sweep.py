@@ -102,7 +102,7 @@ def check_launch(words: list[str]) -> None:
     """
     parser = ArgumentParser("detox-ps sweep", allow_abbrev=False, add_help=False)
     parser.add_argument("-n", type=int)
-    parser.add_argument("--restarts", type=int, default=0)
+    parser.add_argument("--restarts", type=int)
     parser.add_argument("--hostfile")
     parser.add_argument("--progress", choices=["bar", "lines", "none"])
     parser.add_argument("--resume", action=BooleanOptionalAction)
@@ -110,7 +110,7 @@ def check_launch(words: list[str]) -> None:
     options, rest = parser.parse_known_args(words)
     if options.n is not None and options.n < 2:
         raise ConfigError(f"-n {options.n}: a PS and at least one worker's rank are needed")
-    if options.restarts < 0:
+    if options.restarts is not None and options.restarts < 0:
         raise ConfigError(f"--restarts {options.restarts}: give 0 or more")
     if rest:
         raise ConfigError(

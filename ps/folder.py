@@ -65,6 +65,12 @@ class RunFolder:
         """Whether a step was made, of which there may be no checkpoint yet."""
         return self.metrics.is_file() and self.metrics.stat().st_size > 0
 
+    @property
+    def newest_step(self) -> int:
+        """The last step in metrics.jsonl, of which there may be no checkpoint yet; 0 where there is none."""
+        steps = [record.get("step") for _, record in whole_lines(self.metrics) if record is not None]
+        return max((step for step in steps if isinstance(step, int)), default=0)
+
     def create(self, config: str) -> None:
         """Makes the folder and writes config.toml; the run is under way from now on, even if it had finished."""
         self._checkpoints.folder.mkdir(parents=True, exist_ok=True)

@@ -299,6 +299,22 @@ def test_a_job_that_twice_dies_mute_before_its_first_step_is_not_started_again(j
     assert ("the same command starts it anew, for it has no checkpoint yet" in printed.err) == (starts == 4)
 
 
+@pytest.mark.parametrize(("restarts", "starts"), [((), 4), (("--restarts", "0"), 1)])
+def test_a_job_whose_ps_is_gone_goes_on_as_long_as_it_gets_further(job, mpirun, capsys, restarts, starts):
+    folder = job.folder.path  # in which the jobs come to steps 5, 10, 15 and 15
+    mpirun(f"""
+mkdir -p {folder}; echo '{{"status": "running", "again": true, "time": "'$$'"}}' > {folder}/status.json
+made=$(wc -l < {folder}/metrics.jsonl || echo 0)
+[ $made -eq 15 ] || for step in 1 2 3 4 5; do echo '{{"step": '$((made + step))'}}'; done >> {folder}/metrics.jsonl
+kill -KILL $$
+""")
+    assert launch(["-n", "3", "run.toml", *restarts]) == 1
+    printed = capsys.readouterr()
+    assert printed.out.count("train run.toml") == starts
+    assert printed.err.count("starting it again, for it has made") == starts - 1
+    assert "the parameter server is gone without a word" in printed.err
+
+
 def test_a_task_that_changes_the_current_folder_takes_no_file_along(job, monkeypatch, tmp_path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()

@@ -11,6 +11,37 @@ import pytest
 LONG = ("--steps", "300", "--log-every", "10", "--checkpoint-every", "50", "--transport.deadline", "5")
 
 
+RESETS = """
+import os, socket, stat
+from pathlib import Path
+from torch import nn
+from detox.tasks.classification import Classification
+from detox.tasks.datasets import load_digits
+
+def build(shape, classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, classes))
+
+class Resets(Classification):
+    def __init__(self, *, device):
+        super().__init__(load_digits(None), build, device)
+        self.files = 0
+
+    def loss(self, model, indices, generator):
+        self.files += 1
+        if os.environ.get("OMPI_COMM_WORLD_RANK") == "2" and self.files == 60 and not Path("reset").exists():
+            Path("reset").touch()  # once
+            for name in os.listdir("/proc/self/fd"):
+                try:
+                    if stat.S_ISSOCK(os.fstat(int(name)).st_mode):
+                        stream = socket.socket(fileno=os.dup(int(name)))
+                        if not stream.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                            stream.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass
+        return super().loss(model, indices, generator)
+"""
+
+
 @pytest.fixture(scope="module")
 def whole(here):
     """The summary of a run that nothing stopped."""
@@ -59,6 +90,17 @@ def test_a_run_whose_ps_is_killed_twice_and_then_told_to_end_resumes_bit_by_bit(
     assert json.loads((folder / "status.json").read_text())["status"] == "finished"
     steps = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert steps == list(range(1, 301))
+
+
+def test_connections_of_mpi_that_are_reset_do_not_end_a_run(jobs, here, tmp_path):
+    (tmp_path / "resets.py").write_text(RESETS)
+    options = ("--task", "resets:Resets", "--model", "None", "--steps", "40", "--checkpoint-every", "5")
+    files = (tmp_path / "resets.py",)
+    job = jobs.start(*options, files=files)
+    assert job.wait() == 0, job.text
+    assert (job.folder / "reset").exists()
+    assert jobs.summary(job)["weights_digest"] == here.run(*options, files=files)["weights_digest"]
+    assert job.text.count("starting it again, for it has made") <= 1
 
 
 def test_a_job_keeps_others_out_of_its_folder_and_leaves_a_checkpoint_on_ctrl_c(jobs, here, whole):
