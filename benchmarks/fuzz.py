@@ -133,7 +133,7 @@ def sliced(content: bytes) -> None:
     assembly = Assembly((2, 3, 4), 3, [2, 2])
     shares = [(right[:2], 2), (right[2:], 1)]
     for server, (share, count) in enumerate(shares):
-        assembly.begin(server, Slices.of(share, (2, 3, 4), count).digests, 0.0)
+        assembly.begin(server, Slices.of(share, Routes((2, 3, 4)), count).digests, 0.0)
     taken = 0
     while len(content) >= 3:
         source, index, length, content = content[0], content[1], content[2], content[3:]

@@ -12,7 +12,7 @@ LONG = ("--steps", "300", "--log-every", "10", "--checkpoint-every", "50", "--tr
 
 
 RESETS = """
-import os, socket, stat
+import contextlib, os, socket, stat
 from pathlib import Path
 from torch import nn
 from detox.tasks.classification import Classification
@@ -31,13 +31,12 @@ class Resets(Classification):
         if os.environ.get("OMPI_COMM_WORLD_RANK") == "2" and self.files == 60 and not Path("reset").exists():
             Path("reset").touch()  # once
             for name in os.listdir("/proc/self/fd"):
-                try:
+                with contextlib.suppress(OSError):
                     if stat.S_ISSOCK(os.fstat(int(name)).st_mode):
                         stream = socket.socket(fileno=os.dup(int(name)))
-                        if not stream.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                        port = "" if stream.family == socket.AF_UNIX else str(stream.getpeername()[1])
+                        if port not in os.environ["PMIX_SERVER_URI41"]:  # that is mpirun's
                             stream.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    pass
         return super().loss(model, indices, generator)
 """
 
@@ -100,7 +99,7 @@ def test_connections_of_mpi_that_are_reset_do_not_end_a_run(jobs, here, tmp_path
     assert job.wait() == 0, job.text
     assert (job.folder / "reset").exists()
     assert jobs.summary(job)["weights_digest"] == here.run(*options, files=files)["weights_digest"]
-    assert job.text.count("starting it again, for it has made") <= 1
+    assert job.text.count("starting it again, for it has made") == 1
 
 
 def test_a_job_keeps_others_out_of_its_folder_and_leaves_a_checkpoint_on_ctrl_c(jobs, here, whole):
