@@ -13,7 +13,6 @@ from detox.assignment.designs import Design
 from detox.assignment.schemes import AuditedFiles, Scheme
 from detox.config.fields import ConfigError
 from detox.config.identity import deciding, identity_of
-from detox.config.messages import check_weights
 from detox.config.schema import Fields
 from detox.ps.ballots import VOTES, DigestBallot, FullBallot, ToleranceBallot
 from detox.ps.ballots.ballot import CreateBallot
@@ -161,7 +160,7 @@ class Config(Fields):
 
         return create_task(self.task, model=self.model, data_dir=self.data_dir, device=self.device)
 
-    def create_model(self, task: "Task", admit: Callable[[int, int], object] = check_weights) -> "GlobalModel":
+    def create_model(self, task: "Task", admit: Callable[[int, int], object] = lambda d, b: None) -> "GlobalModel":
         """The PS's model, with the weights of `init`; see OptimizerConfig.create.
 
         Args:

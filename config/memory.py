@@ -2,12 +2,13 @@
 
 from detox.config.derived import Config
 from detox.tasks.computing import FILES
+from detox.wire.codec import CHUNK
+from detox.wire.session import AHEAD
 from detox.worker.attacks import ATTACKS
+from detox.worker.servers import LEAVING
 
 SERVER_PROGRAM, RANK_PROGRAM = 530_000_000, 300_000_000
 """Bytes of Python, torch and kernels, without the task's data."""
-_AT_A_TIME = 4
-"""Messages of one rank that are received at a time."""
 
 
 def least(config: Config) -> float:
@@ -31,19 +32,19 @@ def of_call(config: Config) -> int:
     return FILES * (3 if config.device == "cpu" else 1) if config.compute == "batched" else 0
 
 
-def of_server(
-    config: Config, *, ranks: int | None = None, state: int = 0, further: bool = False, admits: bool = False
-) -> float:
+def of_server(config: Config, size: int, *, state: int = 0, further: bool = False, admits: bool = False) -> float:
     """Vectors that a server takes at its most beside a loaded model.
 
     The votes, one a file by digests, else every copy, and what is kept from step to step. Then whichever is more:
-    gradients on their way in, or copies of the newest and the best weights as they are written, and two of the mean of
-    them if one is kept. Of several servers each has a part of all that, and the PS puts a checkpoint together. A
-    batched call comes before there are votes, but where the PS recomputes.
+    chunks of gradients on their way in, or copies of the newest and the best weights as they are written, and two of
+    the mean of them if one is kept. Of several servers each has a part of all that, and the PS puts a checkpoint
+    together. A batched call comes before there are votes, but where the PS recomputes.
+
+    A worker that stops in the middle of its gradient costs the vector that another's is put together in meanwhile.
 
     Args:
         config: the run's.
-        ranks: of workers; None: one a worker.
+        size: entries of a vector, d + b.
         state: vectors that the optimizer keeps.
         further: whether it is another one than the PS, which has neither evaluations nor checkpoints.
         admits: whether ranks come by themselves, for whom the PS keeps the weights of the self-test.
@@ -54,7 +55,7 @@ def of_server(
     kept: int = state + mean + config.hierarchy.uses("previous")
     if config.device != "cpu":  # then it is in the GPU's memory
         kept = 0
-    arriving = min(votes, _AT_A_TIME * (config.p if ranks is None else ranks)) * share
+    arriving = votes * min(share, AHEAD * CHUNK / size)
     if further:
         return (kept + votes) * share + arriving
     copies = 2 + 2 * mean + (0 if config.servers == 1 else 2 * (1 + state))
@@ -62,8 +63,8 @@ def of_server(
     return admits + (stepping + call if config.recomputes else max(stepping, call))
 
 
-def of_rank(config: Config, workers: int) -> int:
-    """Vectors that a rank of so many workers takes at its most beside a loaded model.
+def of_rank(config: Config, workers: int, size: int) -> float:
+    """Vectors of so many entries that a rank of so many workers takes at its most beside a loaded model.
 
     Weights of two steps as they came, one gradient that is being made and one of the step before, or those of a batched
     call; then what the workers have claimed, once for all of them that share it, and what of that is on its way out;
@@ -76,7 +77,7 @@ def of_rank(config: Config, workers: int) -> int:
     shared = min(claimed, config.votes) if config.share_compute else claimed
     own = config.worker_momentum > 0 or config.compression.kind != "float32"  # each makes a vector of its own of it
     kept = (claimed if own else shared) + (workers + 2 if config.worker_momentum else 0)
-    leaving = shared if config.vote == "digest" else claimed
+    leaving = min(shared if config.vote == "digest" else claimed, LEAVING * config.servers * min(1, CHUNK / size))
     return 4 + of_call(config) + kept + leaving + _told(config)
 
 

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from detox.config.address import EVERYWHERE, parse_address
 from detox.config.fields import ConfigError, Count, Seconds, Section
-from detox.wire import LONGEST, Codec
+from detox.wire import Codec
 from detox.wire.relay import fewest, pays
 
 
@@ -24,12 +24,9 @@ class CompressionConfig(Section):
     """Effort, 0 (none) to 9."""
 
     def create(self, d: int, b: int) -> Codec:
-        """The codec of gradients with d parameters and b buffers; raises ConfigError where blosc cannot take them."""
+        """The codec of gradients with d parameters and b buffers."""
         signs, rounded = (d if self.kind == kind else 0 for kind in ("sign", "bf16"))
-        try:
-            return Codec(d + b, self.codec, self.filter, self.level, signs, rounded)
-        except ValueError as error:
-            raise ConfigError(str(error)) from None
+        return Codec(d + b, self.codec, self.filter, self.level, signs, rounded)
 
 
 class TransportConfig(Section):
@@ -100,14 +97,3 @@ class TransportConfig(Section):
                 f"{self.deadline:g} s: ranks would leave in it; set transport.silence = {2 * self.deadline:g}"
             )
         return ""
-
-
-def check_weights(d: int, b: int) -> None:
-    """Raises ConfigError where weights of d parameters and b buffers are too long for a message."""
-    check_length("weights", 4 * (d + b), f"{d} parameters and {b} buffers: take a smaller model")
-
-
-def check_length(what: str, size: int, because: str) -> None:
-    """Raises ConfigError where a message of so many bytes cannot be sent."""
-    if size > LONGEST:
-        raise ConfigError(f"{what} of {size} bytes are too long for a message of MPI, at most {LONGEST}: {because}")

@@ -7,11 +7,9 @@ import numpy as np
 from pydantic import Field
 
 from detox.config.fields import ConfigError, Count, Fraction, Natural, Option, Positive, Section, Several
-from detox.config.messages import check_length
 from detox.tasks.computing import Computing
 from detox.tasks.samples import Files
 from detox.tasks.shards import Split, cut
-from detox.wire import Work
 
 if TYPE_CHECKING:
     from detox.ps.model import GlobalModel
@@ -134,12 +132,8 @@ class DataConfig(Section):
         """The samples of each step: `count` files of `size` samples, from shards where `split` asks for them.
 
         Raises:
-            ConfigError: the task called `name` has no labels to split by, or fewer samples than there are files; a file
-                is too large.
+            ConfigError: the task called `name` has no labels to split by, or fewer samples than there are files.
         """
-        check_length(
-            "indices", Work.limit(size), f"a file has r * batch_size = {size} samples: take a smaller batch_size"
-        )
         if self.split == "iid":
             return Files(count, size, task.train_size, seed)
         labels = task.train_labels

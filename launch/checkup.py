@@ -152,14 +152,15 @@ def of_memory(patients: Sequence[Patient], config: Config, gradient: int, ps_hos
     further = range(1, config.servers)
     workers = config.workers_per_rank or -(-config.p // max(1, len(patients) - len(further)))
     state = kept_by(config.optimizer.name, config.optimizer.arguments)
-    ranks = len(patients) - len(further)
     admits = config.transport.channel == "tcp"
     own, part = (
-        gradient * of_server(config, ranks=ranks, state=state, further=other, admits=admits) for other in (False, True)
+        gradient * of_server(config, gradient // 4, state=state, further=other, admits=admits)
+        for other in (False, True)
     )
+    of_workers = round(gradient * of_rank(config, workers, gradient // 4))
     needed: Counter[str] = Counter({ps_host: round(own)})
     for patient in patients:
-        needed[patient.host] += round(part) if patient.rank in further else gradient * of_rank(config, workers)
+        needed[patient.host] += round(part) if patient.rank in further else of_workers
     short = [
         f"{host} has {memory / 1e9:.1f} GB and needs about {needed[host] / 1e9:.1f}"
         for host, memory in available.items()

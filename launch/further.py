@@ -10,7 +10,7 @@ from detox.ps.outgoing import Outgoing
 from detox.ps.share import OwnShare
 from detox.tasks import FlatModel, Task
 from detox.tasks.devices import host_rows
-from detox.wire import DIGEST_BYTES, LONGEST, Kind, Session
+from detox.wire import DIGEST_BYTES, ENDLESS, Kind, Session
 from detox.wire.relay import Routes
 
 START_LIMIT = 2**26  # bytes
@@ -41,14 +41,14 @@ def create_server(
     share = shared[rank]
     session.expect(
         {
-            Kind.BEGIN: LONGEST,
+            Kind.BEGIN: ENDLESS,
             Kind.BEHIND: 0,
             Kind.STEP: Routes.limit(len(set(ranks))),
             Kind.MISSING: 0,
             Kind.FETCH: DIGEST_BYTES,
             Kind.UPDATE: START_LIMIT,
             Kind.PART: 0,
-            Kind.SUM: LONGEST,
+            Kind.SUM: ENDLESS,
             Kind.STATE: 1,
             Kind.START: START_LIMIT,
             Kind.QUIT: 0,

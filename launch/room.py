@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 
 from detox.config import Config, ConfigError
 from detox.config.memory import least, of_model, of_rank, of_server
-from detox.config.messages import check_weights
 from detox.ps.optimizers import kept_by
 
 Admit = Callable[[int, int], None]
@@ -27,12 +26,12 @@ def room_for_server(
     """
     workers, loaded = Counter(ranks), of_model(config)
 
-    def vectors() -> float:
-        own = loaded + _of_server(config, len(workers), admits=admits)
+    def vectors(size: int) -> float:
+        own = loaded + _of_server(config, size, admits=admits)
         if not all_here:
             return own
-        others = (config.servers - 1) * (loaded + _of_server(config, len(workers), further=True))
-        return own + others + sum(loaded + of_rank(config, count) for count in workers.values())
+        others = (config.servers - 1) * (loaded + _of_server(config, size, further=True))
+        return own + others + sum(loaded + of_rank(config, count, size) for count in workers.values())
 
     if all_here:
         return _admit(
@@ -53,7 +52,7 @@ def room_for_rank(config: Config, rank: int, ranks: Sequence[int], *, available:
     workers, loaded = Counter(ranks), of_model(config)
     if rank < config.servers:
         return _admit(
-            lambda: loaded + _of_server(config, len(workers), further=True),
+            lambda size: loaded + _of_server(config, size, further=True),
             least(config),
             available,
             f"server {rank}",
@@ -62,23 +61,28 @@ def room_for_rank(config: Config, rank: int, ranks: Sequence[int], *, available:
         )
     advice = "take fewer workers a rank, share_compute = true, or a smaller model"
     return _admit(
-        lambda: loaded + of_rank(config, workers[rank]), least(config), available, f"rank {rank}", advice, warn
+        lambda size: loaded + of_rank(config, workers[rank], size),
+        least(config),
+        available,
+        f"rank {rank}",
+        advice,
+        warn,
     )
 
 
-def _of_server(config: Config, ranks: int, *, further: bool = False, admits: bool = False) -> float:
+def _of_server(config: Config, size: int, *, further: bool = False, admits: bool = False) -> float:
     state = kept_by(config.optimizer.name, config.optimizer.arguments)
-    return of_server(config, ranks=ranks, state=state, further=further, admits=admits)
+    return of_server(config, size, state=state, further=further, admits=admits)
 
 
-def _admit(vectors: Callable[[], float], surely: float, available: int, who: str, advice: str, warn: Warn) -> Admit:
+def _admit(vectors: Callable[[int], float], surely: float, available: int, who: str, advice: str, warn: Warn) -> Admit:
     def check(d: int, b: int) -> None:
-        check_weights(d, b)
-        needed = 4 * (d + b) * vectors()
+        count = vectors(d + b)
+        needed = 4 * (d + b) * count
         if not available or needed <= available:
             return
         found = (
-            f"{who} takes {vectors():.3g} vectors of {d + b} numbers, {needed / 1e9:.1f} GB beside its data, and "
+            f"{who} takes {count:.3g} vectors of {d + b} numbers, {needed / 1e9:.1f} GB beside its data, and "
             f"this host has {available / 1e9:.1f} GB"
         )
         if surely * needed > available:

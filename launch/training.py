@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Set
 from detox.aggregators import AggregatorError, Share, shares
 from detox.config import Config, ConfigError, known_secret, secret_seed
 from detox.config.adversary import adversary_in_words, groups_in_words, worst_in_words
-from detox.config.messages import check_length
 from detox.errors.words import counted
 from detox.launch.admission import Admission
 from detox.launch.callback import Callback
@@ -33,8 +32,6 @@ from detox.ps.trial import try_out
 from detox.tasks.samples import Files
 from detox.wire import Session
 from detox.worker.memory import available_memory
-
-_STATE = 24  # bytes per entry of a share in a checkpoint, at most: its weight, last update, and four of the optimizer's
 
 Admit = Callable[[Session, Config, list[int], GlobalModel, Files], Admission]
 """Makes the door of a session whose ranks come by themselves."""
@@ -210,13 +207,9 @@ def shares_of(config: Config, model: GlobalModel) -> tuple[Share, ...]:
         ConfigError: it is too small for so many.
     """
     try:
-        found = shares(model.d, model.b, config.servers)
+        return shares(model.d, model.b, config.servers)
     except AggregatorError as error:
         raise ConfigError(str(error)) from None
-    if config.servers > 1:
-        largest = max(share.end - share.begin for share in found)
-        check_length("a server's state", _STATE * largest, "take more servers, or a smaller model")
-    return found
 
 
 def check_classes(config: Config, classes: tuple[tuple[int, ...], ...]) -> str:

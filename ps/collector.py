@@ -124,8 +124,9 @@ class Collector:
                 direct, seed = round_.ballots[file].direct, self._files.file_seed(round_.step, file)
                 if file not in packed:
                     packed[file] = Work(self._digest, seed, not direct, self._samples[file]).pack()
-                answer = Kind.GRADIENT if direct else Kind.CLAIM
-                self._session.ask(rank, Header(Kind.WORK, round_.step, worker, file), answer, packed[file])
+                answer, messages = (Kind.GRADIENT, self._codec.chunks) if direct else (Kind.CLAIM, 1)
+                work = Header(Kind.WORK, round_.step, worker, file)
+                self._session.ask(rank, work, answer, packed[file], messages=messages)
                 sent.append((worker, file))
         round_.claims.ask(sent, self._session.clock())
 
@@ -219,7 +220,8 @@ class Collector:
         stragglers = self._stragglers.workers | patience.given_up
         fetched = round_.ask(now, gone, stragglers, patience.given_up)
         for worker, file in fetched:
-            self._session.ask(self._ranks[worker], Header(Kind.FETCH, round_.step, worker, file), Kind.GRADIENT)
+            question = Header(Kind.FETCH, round_.step, worker, file)
+            self._session.ask(self._ranks[worker], question, Kind.GRADIENT, messages=self._codec.chunks)
         if servers is not None:
             servers.fetch(round_.step, round_.ask_elsewhere(now, gone, stragglers, patience.given_up))
         return bool(called or fetched)

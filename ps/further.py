@@ -11,11 +11,12 @@ from detox.aggregators.arrays import Floats
 from detox.errors import JobError
 from detox.ps.aggregation import Aggregation
 from detox.ps.ballots import Verdict, judge
+from detox.ps.landing import Landing
 from detox.ps.outgoing import Outgoing
 from detox.ps.round import closed_up
 from detox.ps.servers import REPORT_LIMIT, packed, unpacked
 from detox.ps.share import OwnShare
-from detox.wire import Codec, Header, Kind, Message, Session, WireError
+from detox.wire import Assembly, Codec, Header, Kind, Message, Session, WireError
 from detox.wire.relay import Routes
 
 PS = 0
@@ -130,6 +131,8 @@ class FurtherServer:
         self._secret = 0
         self._step = 0
         self._claims: dict[tuple[int, int], bytes] = {}  # digests, by edge
+        self._assemblies: dict[tuple[int, int], Assembly] = {}
+        self._landings: dict[int, Landing] = {}  # by file
         self._settled: set[int] = set()  # files
         self._peers = peers
         peers.due = lambda message: self._claim_of(message) is not None
@@ -180,7 +183,7 @@ class FurtherServer:
                 self._outgoing.send_again(header.worker, header.file)
         elif header.kind == Kind.FETCH:
             self._claims[header.worker, header.file] = bytes(order.payload)
-            self._workers.ask(self._ranks[header.worker], header, Kind.GRADIENT)
+            self._workers.ask(self._ranks[header.worker], header, Kind.GRADIENT, messages=self._codec.chunks)
             self._session.send([PS], Header(Kind.ASKED, header.step, header.worker, header.file))
         elif header.kind == Kind.UPDATE:
             self._update(**json.loads(bytes(order.payload)))
@@ -193,6 +196,8 @@ class FurtherServer:
         self._workers.forget(step - 1)
         self._step = step
         self._claims.clear()
+        self._assemblies.clear()
+        self._landings.clear()
         self._settled.clear()
         self._outgoing.send(step, routes, self._share.weights)
 
@@ -209,23 +214,37 @@ class FurtherServer:
         header, claim = message.header, self._claim_of(message)
         if header is None or claim is None:
             return
+        verdict, why = self._judge(header, message.payload, claim)
+        if verdict is None:
+            return
         del self._claims[header.worker, header.file]
-        verdict, why = self._judge(message.payload, header.file, claim)
-        if verdict == Verdict.RIGHT:
-            self._settled.add(header.file)
         answer = Header(Kind.DELIVERED, header.step, header.worker, header.file)
         self._session.send([PS], answer, bytes([verdict]) + why.encode()[: REPORT_LIMIT - 1])
 
-    def _judge(self, payload: memoryview, file: int, claim: bytes) -> tuple[Verdict, str]:
-        """What a share is that has come, and why in words."""
+    def _judge(self, header: Header, payload: memoryview, claim: bytes) -> tuple[Verdict | None, str]:
+        """What a share is of which a chunk has come, and why in words; None as long as others are missing."""
+        worker, file = header.worker, header.file
         if file in self._settled:
             return Verdict.UNREAD, ""
-        row = self._rows[file]
+        landing = self._landings.setdefault(file, Landing(self._rows[file]))
+        assembly = self._assemblies.setdefault((worker, file), Assembly(self._codec))
+        place = landing.place(worker)
+        if not assembly.note(header.chunk):
+            return None, ""
         try:
-            self._codec.decode(payload, row)
+            assembly.decode(header.chunk, payload, place)
         except WireError as error:
+            landing.forget(worker)
             return Verdict.GARBLED, str(error)
-        return judge(row, claim), ""
+        if not assembly.whole:
+            return None, ""
+        landing.forget(worker)
+        verdict = judge(place, claim)
+        if verdict == Verdict.RIGHT:
+            self._settled.add(file)
+            landing.clear()
+            landing.write(place)
+        return verdict, ""
 
     def _update(self, kept: Sequence[int], f: int, settings: dict[str, Any]) -> None:
         votes = closed_up(self._rows, kept)

@@ -12,7 +12,7 @@ from detox.ps.pace import Times
 from detox.ps.patience import Wait
 from detox.ps.promises import Promises
 from detox.ps.stopwatch import Stopwatch
-from detox.wire import Codec, Computed, Header, Kind, WireError
+from detox.wire import Assembly, Codec, Computed, Header, Kind, WireError
 
 LATE_STEPS = 8
 """Steps that late claims still count for."""
@@ -61,7 +61,7 @@ class Round:
         self._codec = codec
         self._promises = promises
         self._deliveries = promises.begin()
-        self._answered: list[set[int]] = [set() for _ in self.ballots]
+        self._assemblies: dict[Edge, Assembly] = {}
         self._computed: set[Edge] = set()
 
     def take(self, header: Header, payload: memoryview, now: float) -> list[Event]:
@@ -188,11 +188,11 @@ class Round:
         """
         assert self._rows is not None
         rows, self._rows = self._rows, None
-        events = [
-            event
-            for ballot, answered in zip(self.ballots, self._answered, strict=True)
-            for event in ballot.end(answered)
-        ]
+        answered: list[set[int]] = [set() for _ in self.ballots]
+        for (worker, file), assembly in self._assemblies.items():
+            if assembly.whole:
+                answered[file].add(worker)
+        events = [event for ballot, whole in zip(self.ballots, answered, strict=True) for event in ballot.end(whole)]
         return closed_up(rows, self.ballots.kept), self.remember(events)
 
     def close(self) -> list[Event]:
@@ -208,24 +208,28 @@ class Round:
             return [Event(EventKind.MALFORMED, self.step, worker, file, f"{header.kind.name} was not asked for")]
         if header.kind == Kind.CLAIM:
             return ballot.claim(worker, bytes(payload))
-        repeated = worker in self._answered[file]
-        self._answered[file].add(worker)
+        assembly = self._assemblies.setdefault((worker, file), Assembly(self._codec))
+        missing = assembly.note(header.chunk)
         if self._rows is None:
+            if not assembly.whole:
+                return []
             if ballot.direct:
                 self.claims.answer((worker, file), now)
             elif not any(e.kind == EventKind.WITHHELD and (e.worker, e.file) == (worker, file) for e in self.events):
                 return []  # it was asked beside another, who has delivered
             return [Event(EventKind.LATE, self.step, worker, file, "its gradient came after the step")]
-        if repeated:
+        if not missing:
             return [Event(EventKind.MALFORMED, self.step, worker, file, "sent its gradient twice")]
-        place = ballot.place()
+        place = None if assembly.garbled else ballot.place(worker)
         if place is None:
             return []
         try:
             with self.clock.part("transfer"):
-                self._codec.decode(payload, place)
+                assembly.decode(header.chunk, payload, place)
         except WireError as error:
             return ballot.garbled(worker, str(error))
+        if not assembly.whole:
+            return []
         if (worker, file) in self._deliveries.since:
             self._deliveries.answer((worker, file), now)
             self._promises.delivered(worker, now - self._deliveries.since[worker, file])

@@ -13,7 +13,7 @@ from detox.aggregators.arrays import Floats
 from detox.assignment import Edge
 from detox.errors import JobError
 from detox.ps.ballots import Verdict
-from detox.wire import DIGEST_BYTES, LONGEST, Header, Kind, Message, Session, digest_of, printable
+from detox.wire import DIGEST_BYTES, ENDLESS, Header, Kind, Message, Session, digest_of, printable
 from detox.wire.relay import Routes
 
 REPORT_LIMIT = 2**10  # bytes of a DELIVERED
@@ -63,10 +63,10 @@ class Servers:
         return {
             Kind.ASKED: 0,
             Kind.DELIVERED: REPORT_LIMIT,
-            Kind.PART: LONGEST,
+            Kind.PART: ENDLESS,
             Kind.DONE: DIGEST_BYTES,
-            Kind.BEHIND: LONGEST,
-            Kind.STATE: LONGEST,
+            Kind.BEHIND: ENDLESS,
+            Kind.STATE: ENDLESS,
         }
 
     def take(self, message: Message) -> bool:

@@ -189,8 +189,8 @@ def memory_of(setting: Setting, d: int, servers: int) -> dict[str, int]:
     """
     config = Config(p=setting.p, q=0, r=setting.r, servers=servers)
     return {
-        "server": round(4 * d * (of_model(config) + of_server(config))) + SERVER_PROGRAM,
-        "rank": 4 * d * (of_model(config) + of_rank(config, 1)) + RANK_PROGRAM,
+        "server": round(4 * d * (of_model(config) + of_server(config, d))) + SERVER_PROGRAM,
+        "rank": round(4 * d * (of_model(config) + of_rank(config, 1, d))) + RANK_PROGRAM,
     }
 
 

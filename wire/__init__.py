@@ -5,13 +5,13 @@ The only package that imports MPI, ssl or blosc. There are three channels: `tran
 job: to import it or `transport` starts MPI, so they are imported where MPI is wanted.
 """
 
-from detox.wire.codec import Codec
+from detox.wire.codec import Assembly, Codec
 from detox.wire.evidence import claim_of
 from detox.wire.messages import (
     BYE_LIMIT,
     DIGEST_BYTES,
+    ENDLESS,
     LIFE_BYTES,
-    LONGEST,
     PROBE,
     Computed,
     Header,
@@ -28,9 +28,10 @@ from detox.wire.session import Channel, Door, Session
 __all__ = [
     "BYE_LIMIT",
     "DIGEST_BYTES",
+    "ENDLESS",
     "LIFE_BYTES",
-    "LONGEST",
     "PROBE",
+    "Assembly",
     "Channel",
     "Codec",
     "Computed",

@@ -1,4 +1,5 @@
-"""How flat float32 vectors travel: without loss by blosc, rounded before it, or as signs; with bounded inverses."""
+"""How flat float32 vectors travel: in chunks, each without loss by blosc, rounded before it, or as signs; with bounded
+inverses."""
 
 from dataclasses import dataclass
 
@@ -9,6 +10,8 @@ from detox.wire.messages import WireError
 
 _FILTERS = {"none": blosc.NOSHUFFLE, "shuffle": blosc.SHUFFLE, "bitshuffle": blosc.BITSHUFFLE}
 
+CHUNK = 2**20
+"""Entries of a chunk, a multiple of 8; the last one of a vector may have fewer."""
 _OVERHEAD = 16  # bytes that blosc adds at most to what it cannot compress
 
 blosc.set_nthreads(1)
@@ -16,7 +19,7 @@ blosc.set_nthreads(1)
 
 @dataclass(frozen=True)
 class Codec:
-    """How vectors of `size` float32 entries travel.
+    """How vectors of `size` float32 entries travel: in chunks, a message each, so that no vector is held twice.
 
     Signs travel as one bit per entry, eight to a byte, the first in the highest bit: 1 for -1, 0 for +1. One bit has no
     room for a third value, so 0, -0 and NaN are +1. What follows them is compressed without loss. Entries rounded to
@@ -29,9 +32,6 @@ class Codec:
         level: effort, 0 to 9.
         signs: leading entries that travel as signs: d, so that buffers stay as they are, or 0.
         rounded: leading entries that are rounded to bfloat16, to the nearest, ties to even: d, or 0.
-
-    Raises:
-        ValueError: a vector that blosc cannot take in one piece (2 GiB).
     """
 
     size: int
@@ -41,16 +41,27 @@ class Codec:
     signs: int = 0
     rounded: int = 0
 
-    def __post_init__(self) -> None:
-        plain = 4 * (self.size - self.signs)
-        if self.codec != "none" and plain > blosc.MAX_BUFFERSIZE:
-            raise ValueError(f"compression.codec: blosc takes at most 2 GiB, the gradient has {plain} bytes")
+    @property
+    def chunks(self) -> int:
+        """Chunks of a vector, at least one."""
+        return max(1, -(-self.size // CHUNK))
 
     @property
     def limit(self) -> int:
-        """The most bytes that an encoded vector has."""
-        rest = self.size - self.signs
-        return self._sign_bytes + 4 * rest + (_OVERHEAD if self.codec != "none" and rest else 0)
+        """The most bytes that an encoded chunk has."""
+        mixed, last = self.signs // CHUNK, self.chunks - 1
+        return max(self._limit(min(chunk, last)) for chunk in (0, mixed, mixed + 1, last))
+
+    def _limit(self, chunk: int) -> int:
+        size, signs = self._extent(chunk)
+        rest = size - signs
+        return -(-signs // 8) + 4 * rest + (_OVERHEAD if self.codec != "none" and rest else 0)
+
+    def _extent(self, chunk: int) -> tuple[int, int]:
+        """Entries of a chunk, and how many of them, the first, travel as signs."""
+        begin = chunk * CHUNK
+        size = min(CHUNK, self.size - begin)
+        return size, min(max(0, self.signs - begin), size)
 
     def quantise(self, vector: np.ndarray) -> np.ndarray:
         """(size,) float32: what arrives of the vector, bit for bit; digests are taken of this."""
@@ -63,32 +74,30 @@ class Codec:
         if not self.signs:
             return vector
         arriving = np.empty_like(vector)
-        self.decode(self.encode(vector), arriving)
+        for chunk in range(self.chunks):
+            self.decode(self.encode(vector, chunk), arriving, chunk)
         return arriving
 
-    def encode(self, vector: np.ndarray) -> bytes | memoryview:
-        """(size,) contiguous float32, quantised -> bytes."""
-        if not self.signs:
-            return self._compress(vector)
-        return np.packbits(vector[: self.signs] < 0).tobytes() + self._compress(vector[self.signs :])
+    def encode(self, vector: np.ndarray, chunk: int = 0) -> bytes | memoryview:
+        """One chunk of a vector, (size,) contiguous float32, quantised -> bytes."""
+        (size, signs), begin = self._extent(chunk), chunk * CHUNK
+        plain = self._compress(vector[begin + signs : begin + size])
+        return np.packbits(vector[begin : begin + signs] < 0).tobytes() + plain if signs else plain
 
-    def decode(self, payload: bytes | memoryview, out: np.ndarray) -> None:
-        """Decodes into `out`, (size,) contiguous float32; never writes outside it.
+    def decode(self, payload: bytes | memoryview, out: np.ndarray, chunk: int = 0) -> None:
+        """Decodes a chunk into its place in `out`, (size,) contiguous float32; never writes outside that.
 
         Raises:
-            WireError: the payload is not a vector of this size; `out` may then hold anything.
+            WireError: the payload is not this chunk of a vector of this size; its place may then hold anything.
         """
-        cut = self._sign_bytes
+        (size, signs), begin = self._extent(chunk), chunk * CHUNK
+        cut = -(-signs // 8)
         if len(payload) < cut:
-            raise WireError(f"{len(payload)} bytes, {self.signs} signs alone have {cut}")
-        self._decompress(payload[cut:], out[self.signs :])
-        if self.signs:
-            bits = np.unpackbits(np.frombuffer(payload, np.uint8, cut), count=self.signs)
-            np.subtract(1, 2 * bits.view(np.int8), out=out[: self.signs], casting="unsafe")
-
-    @property
-    def _sign_bytes(self) -> int:
-        return -(-self.signs // 8)
+            raise WireError(f"{len(payload)} bytes, {signs} signs alone have {cut}")
+        self._decompress(payload[cut:], out[begin + signs : begin + size])
+        if signs:
+            bits = np.unpackbits(np.frombuffer(payload, np.uint8, cut), count=signs)
+            np.subtract(1, 2 * bits.view(np.int8), out=out[begin : begin + signs], casting="unsafe")
 
     def _compress(self, vector: np.ndarray) -> bytes | memoryview:
         if not vector.size:
@@ -120,3 +129,38 @@ class Codec:
             raise WireError(f"blosc: {error}") from None
         if written != out.nbytes:
             raise WireError(f"blosc wrote {written} bytes, a gradient has {out.nbytes}")
+
+
+class Assembly:
+    """Which chunks of one sender's vector have come, and whether they could be decoded.
+
+    Args:
+        codec: how the vector travels.
+
+    Attributes:
+        garbled: whether a chunk could not be decoded.
+    """
+
+    def __init__(self, codec: Codec) -> None:
+        self.garbled = False
+        self._codec = codec
+        self._missing = set(range(codec.chunks))
+
+    @property
+    def whole(self) -> bool:
+        """Whether all chunks have come."""
+        return not self._missing
+
+    def note(self, chunk: int) -> bool:
+        """Takes note that a chunk has come; whether it was missing."""
+        missing = chunk in self._missing
+        self._missing.discard(chunk)
+        return missing
+
+    def decode(self, chunk: int, payload: bytes | memoryview, out: np.ndarray) -> None:
+        """See Codec."""
+        try:
+            self._codec.decode(payload, out, chunk)
+        except WireError:
+            self.garbled = True
+            raise

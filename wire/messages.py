@@ -11,20 +11,20 @@ from blake3 import blake3
 
 from detox.errors import DetoxError
 
-MAGIC = b"DTX1"  # the last byte is the version of the protocol
+MAGIC = b"DTX2"  # the last byte is the version of the protocol
 DIGEST_BYTES = 32
 PROBE = 0
 """The step of the self-test, in which nobody attacks; the steps of the training count from 1."""
-# magic, kind, step, worker, file, payload length; the CRC-32 of these behind them
-_FIELDS = struct.Struct("<4sIIIIQ")
+# magic, kind, chunk, step, worker, file, payload length; the CRC-32 of these behind them
+_FIELDS = struct.Struct("<4sHHIIIQ")
 _CHECKSUM = struct.Struct("<I")
 HEADER_BYTES = 32
 assert _FIELDS.size + _CHECKSUM.size == HEADER_BYTES
 LIFE_BYTES = 16
 BYE_LIMIT = 900
 """Bytes of a rank's last words: an eager message, which is on its way at once."""
-LONGEST = 2**31 - 1 - HEADER_BYTES
-"""Bytes of payload that one message can have: MPI counts them in an int."""
+ENDLESS = 2**63 - 1 - HEADER_BYTES
+"""Bytes of payload that a message can have of one who is trusted."""
 
 
 class WireError(DetoxError, ValueError):
@@ -48,7 +48,7 @@ class Kind(IntEnum):
     FETCH = 6
     """PS to worker: send the gradient that you claimed."""
     GRADIENT = 7
-    """Worker to PS: the compressed gradient."""
+    """Worker to PS: a chunk of the compressed gradient."""
     QUIT = 8
     """PS to worker rank: the run is over."""
     BYE = 9
@@ -107,16 +107,18 @@ class Header:
         kind: what the message is.
         step: from 1; PROBE is the self-test.
         worker, file: the edge that it is about; 0 where it is about none.
+        chunk: of a vector that comes in several messages, which of its chunks this is, see Codec.
     """
 
     kind: Kind
     step: int = 0
     worker: int = 0
     file: int = 0
+    chunk: int = 0
 
     def pack(self, length: int) -> bytes:
         """The header's bytes, before a payload of `length` bytes."""
-        fields = _FIELDS.pack(MAGIC, self.kind, self.step, self.worker, self.file, length)
+        fields = _FIELDS.pack(MAGIC, self.kind, self.chunk, self.step, self.worker, self.file, length)
         return fields + _CHECKSUM.pack(zlib.crc32(fields))
 
     def frame(self, payload: bytes | memoryview) -> np.ndarray:
@@ -147,7 +149,7 @@ class Header:
         """
         if len(start) < HEADER_BYTES:
             raise WireError(f"{len(start)} bytes are no message, the header alone has {HEADER_BYTES}")
-        magic, kind, step, worker, file, length = _FIELDS.unpack_from(start)
+        magic, kind, chunk, step, worker, file, length = _FIELDS.unpack_from(start)
         if magic[:-1] != MAGIC[:-1]:
             raise WireError(f"wrong magic {magic!r}")
         if magic != MAGIC:
@@ -155,7 +157,7 @@ class Header:
         if _CHECKSUM.unpack_from(start, _FIELDS.size)[0] != zlib.crc32(start[: _FIELDS.size]):
             raise WireError("wrong header checksum")
         try:
-            return cls(Kind(kind), step, worker, file), length
+            return cls(Kind(kind), step, worker, file, chunk), length
         except ValueError:
             raise WireError(f"unknown kind {kind}") from None
 

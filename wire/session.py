@@ -4,12 +4,15 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 
 from detox.wire.messages import Header, Kind, Message
 
+AHEAD = 2
+"""Messages of one answer that are received at a time."""
 _LONGEST = 0.01  # seconds of sleep, at most
 _SHARE = 0.05  # of the time since the last message that a sleep may take
 
@@ -95,7 +98,7 @@ class Session:
         self.poll = poll
         self.door: Door | None = None
         self._sleep = sleep
-        self._due: dict[tuple[Header, int], None] = {}
+        self._due: dict[tuple[Header, int], int] = {}  # messages that have not come
 
     def change(self, channel: Channel, sleep: Callable[[float], None]) -> None:
         """Goes on over another channel to the same peers, on which nothing is expected yet.
@@ -168,29 +171,36 @@ class Session:
         outside = () if self.door is None else self.door.outside
         self.channel.send_frame([peer for peer in peers if peer not in outside], int(kind), frame)
 
-    def ask(self, peer: int, header: Header, answer: Kind, payload: bytes | memoryview = b"") -> None:
-        """Sends a message, and admits one answer to it: of kind `answer`, with the header's other fields."""
-        self.send([peer], header, payload)
-        self.admit(peer, header, answer)
+    def ask(
+        self, peer: int, header: Header, answer: Kind, payload: bytes | memoryview = b"", *, messages: int = 1
+    ) -> None:
+        """Sends a message, and admits one answer to it: of kind `answer`, with the header's other fields.
 
-    def admit(self, peer: int, header: Header, answer: Kind) -> None:
+        Args:
+            peer, header, payload: the message, and whom it goes to.
+            answer: the kind.
+            messages: that the answer consists of.
+        """
+        self.send([peer], header, payload)
+        self.admit(peer, header, answer, messages=messages)
+
+    def admit(self, peer: int, header: Header, answer: Kind, *, messages: int = 1) -> None:
         """Admits one more answer to what was asked, of another kind."""
         due = (Header(answer, header.step, header.worker, header.file), peer)
         if due not in self._due:
-            self._due[due] = None
-            if answer in self.channel.credit:
-                self.channel.credit[answer][peer] += 1
+            self._due[due] = messages
+            self._credit(due, min(messages, AHEAD))
 
     def forget(self, step: int) -> None:
         """Admits no more answers about this step or earlier ones."""
         for due in [due for due in self._due if due[0].step <= step]:
-            self._settle(due)
+            self._credit(due, -min(self._due.pop(due), AHEAD))
 
     def receive(self) -> Iterator[Message]:
-        """What has come by now; an answer is no longer due then."""
+        """What has come by now; an answer of which all has come is no longer due."""
         for message in self.channel.receive():
-            if message.header is not None and (message.header, message.source) in self._due:
-                self._settle((message.header, message.source))
+            if message.header is not None:
+                self._settle((replace(message.header, chunk=0), message.source))
             yield message
 
     def turn(self, take: Callable[[Message], object]) -> bool:
@@ -234,7 +244,16 @@ class Session:
         return True
 
     def _settle(self, due: tuple[Header, int]) -> None:
+        """Takes note that a message has come."""
+        left = self._due.get(due, 0)
+        if left > 1:
+            self._due[due] = left - 1
+        elif left:
+            del self._due[due]
+        if 0 < left <= AHEAD:
+            self._credit(due, -1)
+
+    def _credit(self, due: tuple[Header, int], messages: int) -> None:
         header, peer = due
-        del self._due[due]
         if header.kind in self.channel.credit:
-            self.channel.credit[header.kind][peer] -= 1
+            self.channel.credit[header.kind][peer] += messages

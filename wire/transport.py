@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -18,6 +19,7 @@ _UNDER_WAY = 1024  # messages of one peer that wait to be received at a time
 _AT_A_TIME = 4
 # Each look takes one piece of at most 128 KB from a socket, and between two of these loops a rank may sleep.
 _LOOKS = 8
+_MOST = 2**30  # bytes that are counted one by one: MPI's counts are int
 _PEER_IS_GONE = {code for name in ("ERR_PROC_FAILED", "ERR_REVOKED") if (code := getattr(MPI, name, None)) is not None}
 
 
@@ -77,7 +79,8 @@ class Transport:
                 self._guarded(self._start_send, peer, tag, frame)
 
     def _start_send(self, peer: int, tag: int, frame: np.ndarray) -> None:
-        request = self._comm.Isend([frame, MPI.BYTE], dest=peer, tag=tag)
+        with _counted(frame) as spec:
+            request = self._comm.Isend(spec, dest=peer, tag=tag)
         self._outgoing[peer].append((request, frame))
 
     @property
@@ -126,7 +129,7 @@ class Transport:
         matched = self._comm.Improbe(peer, MPI.ANY_TAG, status)
         if matched is None:
             return None
-        size, tag = status.Get_count(MPI.BYTE), status.Get_tag()
+        size, tag = status.Get_elements(MPI.BYTE), status.Get_tag()
         fault = ""
         if not 0 <= size <= HEADER_BYTES + self.limits.get(tag, -HEADER_BYTES):
             fault = f"{size} bytes of kind {tag}, of which nothing so long is expected"
@@ -147,7 +150,8 @@ class Transport:
             # What is unwanted is received into nothing; its sender may stall half-way, so that too is only polled.
             if not incoming.fault:
                 incoming.buffer = np.empty(incoming.size, np.uint8)
-            incoming.request = incoming.matched.Irecv([incoming.buffer, MPI.BYTE])
+            with _counted(incoming.buffer) as spec:
+                incoming.request = incoming.matched.Irecv(spec)
             self._receiving[peer][incoming.bound] += 1
             if peer in self.quota:
                 self.quota[peer] -= 1
@@ -188,6 +192,22 @@ class Transport:
             self._incoming[peer].clear()
             self._receiving[peer].clear()
             return None
+
+
+@contextmanager
+def _counted(buffer: np.ndarray) -> Iterator[list[Any]]:
+    """A buffer of uint8 as MPI takes it: what is too long for its counts as one of a type of so many bytes."""
+    if buffer.size <= _MOST:
+        yield [buffer, MPI.BYTE]
+        return
+    many, rest = divmod(buffer.size, _MOST)
+    block = MPI.BYTE.Create_contiguous(_MOST)
+    whole = MPI.Datatype.Create_struct([many, rest], [0, many * _MOST], [block, MPI.BYTE]).Commit()
+    try:
+        yield [buffer, 1, whole]
+    finally:  # MPI keeps them for what is under way
+        block.Free()
+        whole.Free()
 
 
 class Reach:

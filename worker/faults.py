@@ -137,7 +137,7 @@ class Faults(Around):
             self._transport.send(peers, header, payload)
             self._transport.send(peers, header, payload[::-1])
         elif kind == "lie" and not claims:
-            self._transport.send(peers, header, codec.encode(np.ones(codec.size, np.float32)))
+            self._transport.send(peers, header, codec.encode(np.ones(codec.size, np.float32), header.chunk))
         elif kind == "bomb" and not claims:
             # Bytes 4 to 8 of a blosc buffer say how long it is when it is decompressed.
             self._transport.send(peers, header, payload[:4] + (2**31 - 17).to_bytes(4, "little") + payload[8:])

@@ -1,6 +1,8 @@
 """The servers, as a rank of workers sees them: who gets which part of a gradient, and sends which of the weights."""
 
+from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -8,6 +10,8 @@ from detox.aggregators import Share
 from detox.wire import PROBE, Codec, Header, Kind, Message, Session, claim_of, digest_of
 
 PS = 0
+LEAVING = 16
+"""Messages that may be on their way to a server; the next chunk of a gradient waits until there are less."""
 
 
 class Servers:
@@ -28,6 +32,7 @@ class Servers:
         self._shares = shares
         self._codecs = codecs
         self._parts: dict[int, dict[int, np.ndarray]] = {}  # of weights, by step and server
+        self._leaving: list[deque[tuple[Header, np.ndarray]]] = [deque() for _ in shares]
 
     @property
     def limits(self) -> dict[Kind, int]:
@@ -35,8 +40,10 @@ class Servers:
         return {Kind.WEIGHTS: 4 * max(share.end - share.begin for share in self._shares), Kind.FETCH: 0}
 
     def turn(self, take: Callable[[Message], object]) -> bool:
-        """Takes what has come of the further servers; whether anything has."""
-        return self._others is not None and self._others.turn(take)
+        """Takes what has come of the further servers, and sends on to all; whether there was anything to do."""
+        came = self._others is not None and self._others.turn(take)
+        sent = [self._send_on(server) for server in range(len(self._shares))]
+        return came or any(sent)
 
     def assemble(self, source: int, step: int, payload: memoryview) -> np.ndarray | None:
         """The weights of a step, (d + b,) float32, once each server's share is here; the self-test's come whole."""
@@ -66,7 +73,17 @@ class Servers:
         return b"".join(claim_of(vector[share.range]) for share in self._shares)
 
     def send_gradient(self, server: int, header: Header, vector: np.ndarray) -> None:
-        """Sends a server its share of a vector."""
-        session = self._session if server == PS or self._others is None else self._others
+        """Sends a server its share of a vector, chunk by chunk; it must not change any more."""
         part = vector[self._shares[server].range]
-        session.send([server], header, self._codecs[server].encode(part))
+        self._leaving[server] += ((replace(header, chunk=i), part) for i in range(self._codecs[server].chunks))
+        self._send_on(server)
+
+    def _send_on(self, server: int) -> bool:
+        """Sends the next chunks, if enough of those before are gone; whether there were any."""
+        session = self._session if server == PS or self._others is None else self._others
+        sent, leaving = False, self._leaving[server]
+        while leaving and session.sending(server) < LEAVING:
+            header, part = leaving.popleft()
+            session.send([server], header, self._codecs[server].encode(part, header.chunk))
+            sent = True
+        return sent

@@ -9,6 +9,7 @@ import numpy as np
 
 from detox.ps.ballots.tally import Outcome, Tally
 from detox.ps.events import Event, EventKind
+from detox.ps.landing import Landing
 from detox.ps.promises import Promises
 
 
@@ -50,6 +51,7 @@ class Ballot(ABC):
         self.settled = False
         self.failed = False
         self._row = row
+        self._landing = Landing(row)
 
     def defer(self, first: int) -> None:
         """Only the first holders are asked at once; the others wait for `call`."""
@@ -63,17 +65,27 @@ class Ballot(ABC):
         """Takes a claim that is expected; a direct ballot expects none."""
         return []
 
-    @abstractmethod
-    def place(self) -> np.ndarray | None:
-        """(d + b,) float32: where to decode the next gradient to; None where no gradient is needed any more."""
+    def place(self, worker: int) -> np.ndarray | None:
+        """(d + b,) float32: where to decode the next chunk of a holder's gradient to; None where none is needed."""
+        return self._landing.place(worker)
 
-    @abstractmethod
     def deliver(self, worker: int, vector: np.ndarray) -> list[Event]:
         """Takes a holder's first gradient, decoded into `place`."""
+        self._landing.forget(worker)
+        return self._deliver(worker, vector)
+
+    def garbled(self, worker: int, why: str) -> list[Event]:
+        """Takes note of a gradient that cannot be decoded."""
+        self._landing.forget(worker)
+        return self._garbled(worker, why)
 
     @abstractmethod
-    def garbled(self, worker: int, why: str) -> list[Event]:
-        """Takes note of a gradient that cannot be decoded; `place` may hold anything now."""
+    def _deliver(self, worker: int, vector: np.ndarray) -> list[Event]:
+        """See deliver."""
+
+    @abstractmethod
+    def _garbled(self, worker: int, why: str) -> list[Event]:
+        """See garbled."""
 
     def ask(
         self, now: float, promises: Promises, gone: Set[int], stragglers: Set[int], given_up: Set[int] = frozenset()

@@ -90,15 +90,19 @@ class DigestBallot(Ballot):
         assert isinstance(majority, bytes)
         return majority[server * DIGEST_BYTES : (server + 1) * DIGEST_BYTES]
 
-    def place(self) -> np.ndarray | None:
-        """The row itself, until it holds the vote."""
-        return None if self.settled or self._nonfinite or self._deliveries[0].here else self._row
+    def place(self, worker: int) -> np.ndarray | None:
+        """Nowhere, once the vote is here."""
+        return None if self.settled or self._nonfinite or self._deliveries[0].here else super().place(worker)
 
-    def deliver(self, worker: int, vector: np.ndarray) -> list[Event]:
+    def _deliver(self, worker: int, vector: np.ndarray) -> list[Event]:
         """Accepts the vector if its digest is the majority's."""
-        return self.delivered(0, worker, judge(vector, self.claimed(0)))
+        verdict = judge(vector, self.claimed(0))
+        if verdict == Verdict.RIGHT:
+            self._landing.clear()
+            self._landing.write(vector)
+        return self.delivered(0, worker, verdict)
 
-    def garbled(self, worker: int, why: str) -> list[Event]:
+    def _garbled(self, worker: int, why: str) -> list[Event]:
         """The next of the majority is asked; the promise is broken, which `end` notes as withheld."""
         return self.delivered(0, worker, Verdict.GARBLED, why)
 
@@ -233,11 +237,13 @@ class DigestBallot(Ballot):
     def decide(self, vector: np.ndarray) -> None:
         """The digest of the PS's own vector is the vote."""
         self.tally.decide(claim_of(vector))
-        self._row[:] = vector
+        self._landing.clear()
+        self._landing.write(vector)
         self._accept(is_finite(vector))
 
     def end(self, answered: Set[int]) -> list[Event]:
         """Names who claimed and did not deliver: not at all while it was needed, or nothing that can be decoded."""
+        self._landing.clear()
         self._deliveries[0].answered |= answered
         delivered = self.settled and self.tally.truth is None
         withheld = [

@@ -21,17 +21,17 @@ class FullBallot(Ballot):
 
     def __init__(self, step: int, file: int, holders: Sequence[int], row: np.ndarray) -> None:
         super().__init__(step, file, Tally(holders), row)
-        self._copies: list[np.ndarray] = []  # that differ, the first of them in the row
+        self._copies: list[np.ndarray] = []  # that differ, one of them in the row
 
     def expects(self, worker: int, claim: bool) -> bool:
         """Gradients only, of those that are asked."""
         return not claim and worker in self.tally.called
 
-    def place(self) -> np.ndarray:
-        """The row, and memory of its own for every further copy."""
-        return np.empty_like(self._row) if self._copies else self._row
+    def place(self, worker: int) -> np.ndarray:
+        """The row for the first copy, and memory of its own for every further one."""
+        return self._landing.place(worker, beside=bool(self._copies))
 
-    def deliver(self, worker: int, vector: np.ndarray) -> list[Event]:
+    def _deliver(self, worker: int, vector: np.ndarray) -> list[Event]:
         """Counts a copy as a claim of the first one with the same bits."""
         candidate = self._candidate(vector)
         if candidate == len(self._copies):
@@ -39,12 +39,17 @@ class FullBallot(Ballot):
         self.tally.claim(worker, candidate)
         if self.settled or self.failed or self.tally.majority != candidate:
             return []
-        if candidate > 0:
-            self._copies[0] = self._copies[0].copy()
-            self._row[:] = self._copies[candidate]
+        self._write(self._copies[candidate])
+        self._copies[candidate] = self._row
         return self._accept(is_finite(self._row))
 
-    def garbled(self, worker: int, why: str) -> list[Event]:
+    def _write(self, vector: np.ndarray) -> None:
+        """A copy in the row goes elsewhere, too."""
+        if vector is not self._row:
+            self._copies = [copy.copy() if copy is self._row else copy for copy in self._copies]
+        self._landing.write(vector)
+
+    def _garbled(self, worker: int, why: str) -> list[Event]:
         """Such a copy agrees with nobody."""
         self.tally.claim(worker, None)
         return [self._event(EventKind.MALFORMED, worker, why)]
@@ -57,16 +62,15 @@ class FullBallot(Ballot):
 
     def decide(self, vector: np.ndarray) -> None:
         """The PS's own vector is the vote, and a copy like the others."""
-        if self._copies:
-            self._copies[0] = self._copies[0].copy()
         self.tally.decide(self._candidate(vector))
-        self._row[:] = vector
+        self._write(vector)
         self._copies.append(self._row)
         self._accept(is_finite(vector))
 
     def end(self, answered: Set[int]) -> list[Event]:
         """Lets go of the copies."""
         self._copies.clear()
+        self._landing.clear()
         return []
 
     def copy_of(self, worker: int) -> np.ndarray | None:

@@ -159,11 +159,11 @@ class ToleranceBallot(Ballot):
         """Gradients only, of those that are asked."""
         return not claim and worker in self.tally.called
 
-    def place(self) -> np.ndarray:
+    def place(self, worker: int) -> np.ndarray:
         """Memory of its own for every copy."""
-        return np.empty_like(self._row)
+        return self._landing.place(worker, beside=True)
 
-    def deliver(self, worker: int, vector: np.ndarray) -> list[Event]:
+    def _deliver(self, worker: int, vector: np.ndarray) -> list[Event]:
         """Counts a copy as near to those that it is near to; the row is the vote so far."""
         apart = {other: distance(vector, theirs, self._d, self._words) for other, theirs in self._copies.items()}
         self._copies[worker] = vector
@@ -173,7 +173,7 @@ class ToleranceBallot(Ballot):
             self.settled = True
         return []
 
-    def garbled(self, worker: int, why: str) -> list[Event]:
+    def _garbled(self, worker: int, why: str) -> list[Event]:
         """Such a copy is near to none."""
         self.tally.claim(worker, None)
         return [self._event(EventKind.MALFORMED, worker, why)]
@@ -199,4 +199,5 @@ class ToleranceBallot(Ballot):
     def end(self, answered: Set[int]) -> list[Event]:
         """Lets go of the copies."""
         self._copies.clear()
+        self._landing.clear()
         return []

@@ -11,7 +11,7 @@ from detox.launch.room import room_for_rank, room_for_server
 from detox.ps.optimizers import kept_by
 from detox.tasks import FlatModel, create_task
 
-D = 10**6
+D = 10**6  # less than a chunk
 CONFIG = Config(p=9, q=1, r=3)
 
 
@@ -32,23 +32,23 @@ CONFIG = Config(p=9, q=1, r=3)
     ],
 )
 def test_a_server_keeps_the_votes_and_what_is_on_its_way_or_being_written(fields, vectors):
-    assert of_server(CONFIG.model_copy(update=dict(Config(**{"p": 9, "q": 1, "r": 3} | fields)))) == vectors
+    assert of_server(CONFIG.model_copy(update=dict(Config(**{"p": 9, "q": 1, "r": 3} | fields))), D) == vectors
 
 
 def test_a_rank_keeps_a_claim_of_each_worker_and_what_it_sends_of_them():
-    assert of_rank(CONFIG, 3) == 4 + 3 + 3
+    assert of_rank(CONFIG, 3, D) == 4 + 3 + 3
     shared = CONFIG.model_copy(update={"share_compute": True})
-    assert of_rank(shared, 9) == 4 + 3 + 3
-    assert of_rank(shared.model_copy(update={"vote": "full"}), 9) == 4 + 3 + 9
+    assert of_rank(shared, 9, D) == 4 + 3 + 3
+    assert of_rank(shared.model_copy(update={"vote": "full"}), 9, D) == 4 + 3 + 9
 
 
 def test_for_ranks_that_come_by_themselves_the_ps_keeps_the_weights_of_the_self_test():
-    assert of_server(CONFIG, admits=True) == 1 + 3 + 3
+    assert of_server(CONFIG, D, admits=True) == 1 + 3 + 3
 
 
 def test_what_a_server_keeps_on_a_gpu_from_step_to_step_takes_nothing_of_the_host():
     config = Config(p=9, q=1, r=3, device="cuda", optimizer={"ema": 0.9})
-    assert of_server(config, state=2) == 3 + 4
+    assert of_server(config, D, state=2) == 3 + 4
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_what_a_server_keeps_on_a_gpu_from_step_to_step_takes_nothing_of_the_hos
 )
 def test_what_the_workers_of_a_rank_keep_beside_their_claims_is_counted(fields, vectors):
     config = Config(**{"p": 9, "q": 0, "r": 3, "share_compute": True, "quarantine": {"policy": "never"}} | fields)
-    assert of_rank(config, 9) == 4 + vectors
+    assert of_rank(config, 9, D) == 4 + vectors
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_a_host_with_less_is_warned_of_and_one_with_far_too_little_is_refused(ad
 
 def test_a_rank_that_has_no_colluder_is_not_refused_for_what_it_would_be_told():
     colluding = CONFIG.model_copy(update={"q": 2, "attack": CONFIG.attack.model_copy(update={"kind": "alie"})})
-    without, told = (of_model(CONFIG) + of_rank(config, 1) for config in (CONFIG, colluding))
+    without, told = (of_model(CONFIG) + of_rank(config, 1, D) for config in (CONFIG, colluding))
     assert without < told
     admit = partial(room_for_rank, colluding, 1, list(range(1, 10)))
     assert _said(admit, math.ceil(0.46 / 0.45 * least(colluding) * 4 * D * told))

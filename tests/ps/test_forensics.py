@@ -155,7 +155,7 @@ def test_no_more_is_examined_than_the_limit_allows_however_it_travels(ballot):
     for worker, vector in enumerate((wrong, vote, vote)):
         ballot.claim(worker, claim_of(vector))
         if ballot.direct or worker == 2:
-            place = ballot.place()
+            place = ballot.place(worker)
             place[:] = vector
             ballot.deliver(worker, place)
     if ballot.direct:

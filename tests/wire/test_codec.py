@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from detox.wire import Codec, WireError
+from detox.wire import Assembly, Codec, WireError
+from detox.wire import codec as module
 
 CODECS = st.builds(
     Codec,
@@ -86,7 +87,8 @@ def test_garbage_is_refused(garbage):
         _decode_with_guard(Codec(300), garbage)
 
 
-def test_a_decompression_bomb_is_refused_before_it_unpacks():
+def test_a_decompression_bomb_is_refused_before_it_unpacks(monkeypatch):
+    monkeypatch.setattr(module, "CHUNK", 2**26)
     bomb = Codec(50_000_000).encode(np.zeros(50_000_000, np.float32))
     assert len(bomb) < 2_000_000
     with pytest.raises(WireError, match="200000000"):
@@ -169,7 +171,50 @@ def test_without_signs_what_arrives_is_the_vector(codec):
     assert codec.quantise(vector) is vector
 
 
-def test_a_vector_beyond_two_gigabytes_needs_the_plain_codec():
-    with pytest.raises(ValueError, match=r"compression\.codec"):
-        Codec(2**29 + 1)
-    assert Codec(2**29 + 1, "none").limit == 4 * (2**29 + 1)
+def test_a_vector_of_any_length_is_no_longer_than_a_chunk_in_a_message():
+    assert (Codec(2**30 + 1).chunks, Codec(2**30 + 1).limit) == (1025, 4 * 2**20 + 16)
+    assert Codec(2**30, "none").chunks == 1024
+    assert Codec(0).chunks == 1
+
+
+CHUNKED = st.builds(
+    lambda signs, rest, codec: Codec(signs + rest, codec, signs=signs),
+    st.integers(0, 50),
+    st.integers(0, 50),
+    st.sampled_from(["none", "lz4"]),
+)
+
+
+@given(CHUNKED, st.randoms(use_true_random=False))
+def test_chunks_that_come_in_any_order_make_the_vector_that_comes_whole(codec, random):
+    vector = np.random.default_rng(codec.size).standard_normal(codec.size, np.float32)
+    expected = codec.quantise(vector)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "CHUNK", 16)
+        assert codec.chunks == max(1, -(-codec.size // 16))
+        payloads = [bytes(codec.encode(vector, chunk)) for chunk in range(codec.chunks)]
+        assert max(map(len, payloads)) <= codec.limit
+        arrived, assembly = np.full(codec.size, GUARD), Assembly(codec)
+        for chunk in random.sample(range(codec.chunks), codec.chunks):
+            assert not assembly.whole
+            assert assembly.note(chunk)
+            assembly.decode(chunk, payloads[chunk], arrived)
+        assert assembly.whole
+        assert not assembly.note(0)
+        assert not assembly.note(codec.chunks)
+        assert (arrived.view(np.uint32) == expected.view(np.uint32)).all()
+        assert (codec.quantise(vector).view(np.uint32) == expected.view(np.uint32)).all()
+
+
+@pytest.mark.parametrize("name", ["none", "lz4"])
+def test_a_chunk_is_written_to_its_own_place_alone_and_garbles_the_vector_if_it_is_wrong(monkeypatch, name):
+    monkeypatch.setattr(module, "CHUNK", 16)
+    codec, arrived = Codec(40, name), np.full(40, GUARD)
+    assembly, payload = Assembly(codec), bytes(codec.encode(np.arange(40, dtype=np.float32), 1))
+    assembly.decode(1, payload, arrived)
+    assert arrived.tolist() == [7] * 16 + list(range(16, 32)) + [7] * 8
+    assert not assembly.garbled
+    with pytest.raises(WireError):
+        assembly.decode(2, payload, arrived)  # the last one has 8 entries
+    assert assembly.garbled
+    assert (arrived[:16] == GUARD).all()

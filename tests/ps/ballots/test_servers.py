@@ -146,4 +146,4 @@ def test_a_share_that_is_not_finite_names_all_that_claimed_it(ballot, promises):
     events = ballot.delivered(1, 1, Verdict.NONFINITE)
     assert [(event.kind, event.worker) for event in events] == [(EventKind.NONFINITE, w) for w in (0, 1, 3)]
     assert ballot.failed
-    assert ballot.place() is None
+    assert ballot.place(1) is None
