@@ -13,13 +13,14 @@ from detox.wire.job import MPI
 from detox.wire.messages import HEADER_BYTES, Header, Message, WireError
 from detox.wire.session import Session
 
+BLOCK = 2**30
+"""Bytes of a message that are counted one by one: MPI's counts are int, so what is longer has blocks of so many."""
 _UNDER_WAY = 1024  # messages of one peer that wait to be received at a time
 # Of those that no credit bounds, so many are received at a time: each look at one that is not there yet lets MPI empty
 # every socket, and what it takes of another peer's flood it holds until that peer's turn.
 _AT_A_TIME = 4
 # Each look takes one piece of at most 128 KB from a socket, and between two of these loops a rank may sleep.
 _LOOKS = 8
-_MOST = 2**30  # bytes that are counted one by one: MPI's counts are int
 _PEER_IS_GONE = {code for name in ("ERR_PROC_FAILED", "ERR_REVOKED") if (code := getattr(MPI, name, None)) is not None}
 
 
@@ -197,12 +198,12 @@ class Transport:
 @contextmanager
 def _counted(buffer: np.ndarray) -> Iterator[list[Any]]:
     """A buffer of uint8 as MPI takes it: what is too long for its counts as one of a type of so many bytes."""
-    if buffer.size <= _MOST:
+    if buffer.size <= BLOCK:
         yield [buffer, MPI.BYTE]
         return
-    many, rest = divmod(buffer.size, _MOST)
-    block = MPI.BYTE.Create_contiguous(_MOST)
-    whole = MPI.Datatype.Create_struct([many, rest], [0, many * _MOST], [block, MPI.BYTE]).Commit()
+    many, rest = divmod(buffer.size, BLOCK)
+    block = MPI.BYTE.Create_contiguous(BLOCK)
+    whole = MPI.Datatype.Create_struct([many, rest], [0, many * BLOCK], [block, MPI.BYTE]).Commit()
     try:
         yield [buffer, 1, whole]
     finally:  # MPI keeps them for what is under way

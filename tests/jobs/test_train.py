@@ -2,6 +2,8 @@
 
 import pytest
 
+from detox.wire import codec
+
 
 @pytest.fixture(scope="module")
 def plain(here):
@@ -100,3 +102,15 @@ def test_a_mistake_in_the_config_is_told_once_and_in_words(here, arguments, word
     assert job.text.count(words) == 1
     assert len(job.text.splitlines()) == 1
     assert not job.errors
+
+
+@pytest.mark.parametrize(
+    "options", [[], ["--vote", "full", "--compression.codec", "none"], ["--compression.kind", "sign", "--servers", "2"]]
+)
+def test_gradients_in_many_chunks_train_to_the_same_bits(here, monkeypatch, options):
+    short = ("--steps", "3", *options)
+    whole = here.run(*short)
+    monkeypatch.setattr(codec, "CHUNK", 200)
+    chunked = here.run(*short)
+    for fact in ("weights_digest", "votes", "dissents"):
+        assert chunked[fact] == whole[fact]

@@ -35,6 +35,13 @@ def test_a_server_keeps_the_votes_and_what_is_on_its_way_or_being_written(fields
     assert of_server(CONFIG.model_copy(update=dict(Config(**{"p": 9, "q": 1, "r": 3} | fields))), D) == vectors
 
 
+def test_of_a_long_gradient_a_few_chunks_are_on_their_way():
+    size = 160 * 2**20
+    assert of_server(CONFIG, size) == 3 + 2  # copies of the weights
+    assert of_server(CONFIG, size, further=True) == 3 + 3 * 2 / 160
+    assert of_rank(CONFIG, 3, size) == 4 + 3 + 16 / 160
+
+
 def test_a_rank_keeps_a_claim_of_each_worker_and_what_it_sends_of_them():
     assert of_rank(CONFIG, 3, D) == 4 + 3 + 3
     shared = CONFIG.model_copy(update={"share_compute": True})

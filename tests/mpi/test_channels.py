@@ -11,6 +11,8 @@ import os, sys
 sys.path.insert(0, {tests!r})
 os.environ["DETOX_CHANNELS"] = "mpi"
 from channel_ends import obey
+from detox.wire import transport
+transport.BLOCK = 2**12  # so that messages are longer than what is counted in bytes
 from detox.wire.job import leave, world
 if world().rank:
     obey()

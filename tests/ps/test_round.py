@@ -12,6 +12,7 @@ from detox.ps.promises import Promises
 from detox.ps.round import Round
 from detox.ps.stopwatch import Stopwatch
 from detox.wire import Codec, Header, Kind, digest_of
+from detox.wire import codec as codec_module
 
 SIZE = 20
 HONEST = [np.arange(SIZE, dtype=np.float32) + 100 * file for file in range(2)]
@@ -46,6 +47,13 @@ class Play:
         file = FILE_OF[worker] if file is None else file
         vector = HONEST[file % 2] if vector is None else vector
         self.take(Kind.GRADIENT, worker, file, CODEC.encode(vector) if payload is None else payload, now)
+
+    def part(self, worker, chunk, vector=None, payload=None, now=0.0):
+        """A chunk of a worker's gradient."""
+        file = FILE_OF[worker]
+        payload = CODEC.encode(HONEST[file] if vector is None else vector, chunk) if payload is None else payload
+        for event in self.round.take(Header(Kind.GRADIENT, 7, worker, file, chunk), memoryview(payload), now):
+            self.ledger.record(event)
 
     def votes(self):
         votes, events = self.round.end()
@@ -90,6 +98,12 @@ def play(make):
 @pytest.fixture
 def direct(make):
     return make(FullBallot)
+
+
+@pytest.fixture
+def chunked(monkeypatch):
+    """Vectors of 20 entries go in three chunks."""
+    monkeypatch.setattr(codec_module, "CHUNK", 8)
 
 
 def test_two_of_three_are_enough_and_one_copy_travels(play):
@@ -438,3 +452,128 @@ def test_a_worker_with_several_files_has_a_vote_on_each(make):
     assert play.noted("agreed") == [0, 0, 1, 1, 2]
     assert play.noted("dissented") == [2]
     assert play.noted("lied") == [0]
+
+
+@pytest.mark.usefixtures("chunked")
+def test_a_gradient_counts_once_all_of_its_chunks_are_here_in_any_order(play):
+    for worker in (0, 2):
+        play.claim(worker)
+    play.round.ask(0)
+    for chunk in (2, 0):
+        play.part(0, chunk)
+        assert not play.round.ballots[0].settled
+    play.part(0, 1)
+    assert play.round.ballots[0].settled
+    assert np.array_equal(play.votes(), HONEST[0][None])
+    assert play.noted("malformed") == play.noted("withheld") == []
+
+
+@pytest.mark.usefixtures("chunked")
+def test_who_stops_in_the_middle_is_replaced_and_writes_into_no_row_after(play):
+    for worker in (0, 2, 4):
+        play.claim(worker)
+    assert play.round.ask(0) == [(0, 0)]
+    play.part(0, 0, LIE)
+    assert play.round.ask(11) == [(2, 0)]
+    play.part(2, 0)
+    play.part(0, 1, LIE)  # between the other's chunks
+    play.part(2, 1)
+    assert not play.round.ballots[0].settled
+    play.part(2, 2)
+    assert play.round.ballots[0].settled
+    play.part(0, 2, LIE)
+    assert np.array_equal(play.rows[0], HONEST[0])
+    assert np.array_equal(play.votes(), HONEST[0][None])
+    play.close()
+    assert play.offences() == []  # the whole of it was never here
+
+
+@pytest.mark.usefixtures("chunked")
+def test_of_two_that_send_at_once_the_first_to_be_right_is_the_vote_and_a_liar_is_named(play):
+    for worker in (0, 2, 4):
+        play.claim(worker)
+    for now in (0, 11, 22):
+        play.round.ask(now)
+    for chunk in range(3):
+        for worker, vector in ((0, LIE), (2, HONEST[0]), (4, HONEST[0])):
+            play.part(worker, chunk, vector)
+    assert play.noted("lied") == [0]
+    assert np.array_equal(play.votes(), HONEST[0][None])
+    assert play.noted("malformed") == play.noted("withheld") == play.noted("late") == []
+
+
+@pytest.mark.usefixtures("chunked")
+@pytest.mark.parametrize("chunk", [0, 3, 2**16 - 1])
+def test_a_chunk_that_came_before_or_that_there_is_none_of_is_malformed(play, chunk):
+    play.claim(0)
+    play.claim(2)
+    play.round.ask(0)
+    play.part(0, 0)
+    play.part(0, chunk, payload=CODEC.encode(LIE, 0))
+    assert play.noted("malformed") == [0]
+    play.part(0, 1)
+    play.part(0, 2)
+    assert np.array_equal(play.votes(), HONEST[0][None])
+
+
+@pytest.mark.usefixtures("chunked")
+def test_a_chunk_that_cannot_be_decoded_is_noted_once_and_the_next_is_asked_at_once(play):
+    play.claim(0)
+    play.claim(2)
+    play.round.ask(0)
+    play.part(0, 0)
+    play.part(0, 1, payload=b"garbage")
+    assert play.round.ask(0) == [(2, 0)]
+    play.part(0, 2)
+    for chunk in range(3):
+        play.part(2, chunk)
+    assert np.array_equal(play.votes(), HONEST[0][None])
+    assert play.noted("malformed") == play.noted("withheld") == [0]
+
+
+@pytest.mark.usefixtures("chunked")
+def test_a_gradient_of_which_the_rest_comes_after_the_step_is_late_once(play):
+    play.claim(0)
+    play.claim(2)
+    play.round.ask(0)
+    play.part(0, 0)
+    assert len(play.votes()) == 0
+    assert play.noted("withheld") == [0]
+    play.part(0, 1)
+    assert play.noted("late") == []
+    play.part(0, 2)
+    assert play.noted("late") == [0]
+
+
+@pytest.mark.usefixtures("chunked")
+def test_full_copies_that_come_at_once_are_compared_as_if_they_came_in_turn(direct):
+    direct.part(0, 0, LIE)  # the first; it goes on when the vote is there
+    for chunk in range(3):
+        direct.part(2, chunk)
+        direct.part(4, chunk)
+    assert np.array_equal(direct.rows[0], HONEST[0])
+    direct.part(0, 1, LIE)
+    direct.part(0, 2, LIE)
+    for chunk in range(3):
+        for worker, vector in ((1, LIE), (3, HONEST[1]), (5, HONEST[1])):
+            direct.part(worker, chunk, vector)
+    assert np.array_equal(direct.votes(), np.stack(HONEST))
+    assert direct.close() == [Outcome.MAJORITY, Outcome.MAJORITY]
+    assert direct.noted("dissented") == [0, 1]
+
+
+@pytest.mark.usefixtures("chunked")
+@pytest.mark.parametrize("create_ballot", [DigestBallot, FullBallot])
+def test_what_the_ps_has_computed_stays_whatever_is_still_on_its_way(make, create_ballot):
+    play = make(create_ballot)
+    if create_ballot is DigestBallot:
+        play.claim(0, LIE)
+        play.claim(2, LIE)
+        play.round.ask(0)
+    play.part(0, 0, LIE)
+    play.round.decide(0, HONEST[0])
+    play.part(0, 1, LIE)
+    play.part(0, 2, LIE)
+    assert np.array_equal(play.rows[0], HONEST[0])
+    play.close()
+    assert 0 in play.noted("convicted")

@@ -12,6 +12,7 @@ from detox.ps.further import FurtherServer, Peers
 from detox.ps.outgoing import Outgoing
 from detox.ps.servers import LostServerError, Servers
 from detox.wire import DIGEST_BYTES, Codec, Header, Kind, claim_of
+from detox.wire import codec as codec_module
 from detox.wire.memory import Network
 from detox.wire.relay import Routes
 
@@ -111,7 +112,7 @@ class Sums:
 @pytest.fixture
 def further(network):
     """Server 1 itself; what it says to the PS is in `said`, and the worker of rank 2 sends by `worker`."""
-    said, others, codec = [], Network(), Codec(4)
+    said, others, codec, rows = [], Network(), Codec(4), np.empty((1, 4), np.float32)
     ps = network.channel(0, [1], said.append)
     session, workers = network.session(1, [0]), others.session(1, [2, 3])
     session.expect(dict.fromkeys((Kind.STEP, Kind.BEHIND, Kind.FETCH, Kind.UPDATE, Kind.PART, Kind.SUM), 2**10))
@@ -124,12 +125,12 @@ def further(network):
         Outgoing(workers, 1, [4, 4]),
         Weights(),
         codec,
-        np.empty((1, 4), np.float32),
+        rows,
         lambda f, secret: Sums(further),
         SILENCE,
     )
     further.said, further.ps, further.codec, further.crowd, further.peers = said, ps, codec, others, peers
-    further.wholes = []
+    further.rows, further.wholes = rows, []
     further.workers = [others.channel(rank, [1], lambda message: None) for rank in (2, 3)]
     return further
 
@@ -146,6 +147,27 @@ def test_a_server_says_when_it_has_asked_and_tells_of_each_answer_that_comes(fur
         channel.send([1], Header(Kind.GRADIENT, 1, worker, 0), further.codec.encode(share))
     further.serve()
     assert [(m.header.worker, Verdict(m.payload[0])) for m in further.said] == [(0, Verdict.RIGHT), (1, Verdict.UNREAD)]
+
+
+def test_a_server_takes_no_chunk_of_one_worker_for_anothers(further, monkeypatch):
+    monkeypatch.setattr(codec_module, "CHUNK", 2)
+    share, wrong = np.arange(4, dtype=np.float32), np.full(4, 9, np.float32)
+    further.ps.send([1], Header(Kind.STEP, 1), np.array([0, 2, 3], np.int32).tobytes())
+    for worker in (0, 1):
+        further.ps.send([1], Header(Kind.FETCH, 1, worker, 0), claim_of(share))
+    further.serve()
+    further.said.clear()
+
+    def part(worker, chunk, vector):
+        header = Header(Kind.GRADIENT, 1, worker, 0, chunk)
+        further.workers[worker].send([1], header, further.codec.encode(vector, chunk))
+        further.serve()
+        return [(m.header.worker, Verdict(m.payload[0])) for m in further.said]
+
+    assert part(0, 0, wrong) == part(1, 1, share) == []
+    assert part(1, 0, share) == [(1, Verdict.RIGHT)]
+    assert part(0, 1, wrong) == [(1, Verdict.RIGHT), (0, Verdict.UNREAD)]
+    assert further.rows.tolist() == [share.tolist()]
 
 
 def test_a_server_says_which_ranks_have_not_taken_what_it_sent(further):

@@ -46,6 +46,28 @@ def test_one_answer_is_admitted_for_each_question(session, peer):
     assert [fault != "" for _, fault in _take(session)] == [False, True]
 
 
+def test_an_answer_of_several_messages_is_admitted_as_a_whole_and_a_few_of_them_at_a_time(session, peer):
+    answers = [Header(Kind.GRADIENT, 3, 1, 0, chunk) for chunk in range(5)]
+    session.ask(1, Header(Kind.FETCH, 3, 1, 0), Kind.GRADIENT, messages=5)
+    credit = []
+    for answer in answers:
+        credit.append(session.channel.credit[Kind.GRADIENT][1])
+        peer.send([0], answer)
+        assert _take(session) == [(Kind.GRADIENT, "")]
+    assert credit == [2, 2, 2, 2, 1]
+    peer.send([0], answers[0])
+    assert "not asked for" in _take(session)[0][1]
+
+
+def test_an_answer_of_which_some_has_come_is_forgotten_too(session, peer):
+    session.ask(1, Header(Kind.FETCH, 3, 1, 0), Kind.GRADIENT, messages=3)
+    peer.send([0], Header(Kind.GRADIENT, 3, 1, 0, 2))
+    _take(session)
+    session.forget(3)
+    peer.send([0], Header(Kind.GRADIENT, 3, 1, 0, 1))
+    assert "not asked for" in _take(session)[0][1]
+
+
 def test_an_answer_to_another_question_does_not_use_up_the_credit_for_this_one(session, peer):
     session.ask(1, Header(Kind.FETCH, 3, 1, 0), Kind.GRADIENT)
     peer.send([0], Header(Kind.GRADIENT, 3, 2, 0))

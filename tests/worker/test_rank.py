@@ -10,9 +10,11 @@ from torch import nn
 
 from detox.tasks import FlatModel, Task
 from detox.wire import Codec, Computed, Header, Kind, Pulse, Work, digest_of
+from detox.wire import codec as codec_module
 from detox.wire.evidence import Evidence, Question
 from detox.wire.memory import Network
 from detox.worker import rank as module
+from detox.worker import servers as servers_module
 from detox.worker.adversary import Adversary
 
 WEIGHTS = np.zeros(2, np.float32)
@@ -97,6 +99,25 @@ def test_a_late_claim_for_an_old_step_does_not_displace_what_was_claimed_since(e
     host.turn()
     assert heard[-1].header == Header(Kind.GRADIENT, 5, 0, 2)
     assert np.frombuffer(heard[-1].payload, np.float32).tolist() == [5, 5]  # the mean of files 2 and 8
+
+
+def test_the_chunks_of_a_gradient_leave_as_those_before_are_taken(employed, network, monkeypatch):
+    monkeypatch.setattr(codec_module, "CHUNK", 1)
+    monkeypatch.setattr(servers_module, "LEAVING", 1)
+    network.ps = ps = network.channel(0, [1])
+    ps.limits.update({Kind.CLAIM: 32, Kind.COMPUTED: Computed.BYTES, Kind.GRADIENT: 4})
+    host = employed()
+    ask(network, 3, 7, 2, 5)
+    run(host)
+    for file in (2, 5):
+        ps.send([1], Header(Kind.FETCH, 3, 7, file))
+    came = []
+    for _ in range(10):
+        run(host)
+        now = [(m.header.file, m.header.chunk) for m in ps.receive() if m.header.kind == Kind.GRADIENT]
+        assert len(now) <= 1
+        came += now
+    assert came == [(2, 0), (2, 1), (5, 0), (5, 1)]
 
 
 def test_what_a_worker_claimed_of_several_files_is_kept_file_by_file(host, network, heard):
