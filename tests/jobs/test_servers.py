@@ -7,6 +7,7 @@ import pytest
 from faults import faults
 
 from detox.launch.serve import serve
+from detox.wire import codec
 from detox.worker.around import Around
 
 CONFIG = """
@@ -73,6 +74,11 @@ def kinds(job):
 
 def test_weights_do_not_depend_on_how_many_servers_share_them(run, of_one):
     assert of_one == weights(run(2)) == weights(run(4))
+
+
+def test_shares_that_come_in_many_chunks_make_the_same_weights(run, of_one, monkeypatch):
+    monkeypatch.setattr(codec, "CHUNK", 2**14)
+    assert weights(run(2)) == of_one
 
 
 def test_a_run_that_was_broken_off_goes_on_with_another_number_of_servers(run):

@@ -105,7 +105,7 @@ def test_a_mistake_in_the_config_is_told_once_and_in_words(here, arguments, word
 
 
 @pytest.mark.parametrize(
-    "options", [[], ["--vote", "full", "--compression.codec", "none"], ["--compression.kind", "sign", "--servers", "2"]]
+    "options", [[], ["--vote", "full", "--compression.codec", "none"], ["--compression.kind", "sign"]]
 )
 def test_gradients_in_many_chunks_train_to_the_same_bits(here, monkeypatch, options):
     short = ("--steps", "3", *options)
