@@ -97,8 +97,8 @@ def measure(
         check_answers(digests, answered)
         own = claim_of(model.compute(files.draw(1)[0], files.file_seed(1, 0)))
     except BaseException as error:  # whatever a task raises, or sys.exit
-        found = str(error) if isinstance(error, StartError) else f"on the PS: {failure.in_words(error)}"
-        checks.append(Check("red", "probe", found, "the task has to compute a gradient on every host"))
+        why = str(error) if isinstance(error, StartError) else f"on the PS: {failure.in_words(error)}"
+        checks.append(Check("red", "probe", why, "the task has to compute a gradient on every host"))
     return patients, model, own
 
 
