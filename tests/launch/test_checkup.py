@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 
@@ -106,10 +108,10 @@ def test_a_wrong_clock_is_named_with_its_error():
 
 def test_too_little_memory_for_what_the_workers_claim_is_red():
     config = Config(p=45, workers_per_rank=15)
-    enough, short = _patient(1, "a"), _patient(2, "b", memory=10**9)
+    enough, short = _patient(1, "a"), _patient(2, "b", memory=6 * 10**8)
     (check,) = of_memory([enough, short], config, 4 * 11_000_000, "ps", 10**10)
     assert check.level == "red"
-    assert "b has 1.0 GB" in check.found
+    assert "b has 0.6 GB" in check.found
     assert "a has" not in check.found
 
 
@@ -139,15 +141,15 @@ def test_another_server_than_the_ps_needs_its_part_of_the_votes_and_no_checkpoin
 
 @pytest.mark.parametrize(("device", "gradients"), [("cpu", 48), ("cuda", 16)])
 def test_a_batched_call_takes_the_memory_of_its_16_files(device, gradients):
-    size = 4 * 11_000_000
+    size, own = 4 * 11_000_000, 4 + 3 + 16 * 2**20 / 11_000_000  # three claims, and the chunks that leave at a time
     each, batched = (Config(p=3, q=0, r=3, compute=compute, device=device) for compute in ("each", "batched"))
     for more, level in (
         (0, "green"),
         (gradients, "green"),
         (gradients - 1, "yellow"),
-        (0.72 * (10 + gradients) - 11, "red"),
+        (0.72 * (own + gradients) - own - 1, "red"),
     ):
-        ranks = [_patient(1, memory=int(size * (10 + more)))]
+        ranks = [_patient(1, memory=math.ceil(size * (own + more)))]
         config = batched if more else each
         assert of_memory(ranks, config, size, "ps", 10**10)[0].level == level
 
@@ -212,7 +214,7 @@ def test_servers_need_parameters_and_ranks_and_keep_a_part_of_the_votes_each():
     assert (check.level, check.found) == ("green", "ranks 0 to 1 share the model, at most 67% each")
     assert of_servers(config, 1000, 3)[0].level == "red"
     assert of_servers(config, 3 * 2**15, 1)[0].level == "red"
-    size, memory = 10**8, 10**9  # bytes of a gradient, and of each host
+    size, memory = 15 * 10**7, 10**9  # bytes of a gradient, and of each host
     patients = [_patient(1, host="a", memory=memory), _patient(2, host="b", memory=10**11)]
     assert of_memory(patients, config, size, "ps", memory)[0].level == "green"
     assert of_memory(patients, Config(p=9), size, "ps", memory)[0].level == "red"

@@ -7,13 +7,13 @@ from functools import partial
 import numpy as np
 import pytest
 
-from detox.config import Config, ConfigError, messages
+from detox.config import Config, ConfigError
 from detox.launch import ranks
 from detox.launch.ranks import Readiness, dismiss, send_start
 from detox.launch.training import create_relays
 from detox.launch.work import work
 from detox.ps.selftest import StartError
-from detox.tasks import TaskError, create_task
+from detox.tasks import TaskError
 from detox.tasks.users import users_code
 from detox.wire import Header, Kind, Work
 from detox.wire.memory import Network
@@ -170,16 +170,8 @@ def test_ranks_of_workers_meet_only_where_byzantine_ones_collude():
     assert met == [1]
 
 
-def test_messages_that_are_too_long_for_mpi_are_refused_before_the_start(monkeypatch):
+def test_a_config_that_is_too_long_to_be_sent_is_refused_before_the_start(monkeypatch):
     config = Config(model="softmax")
-    task = create_task(config.task, model=config.model)
-    config.create_model(task)
-    monkeypatch.setattr(messages, "LONGEST", 4 * 650 - 1)
-    with pytest.raises(ConfigError, match=r"weights of 2600 bytes are too long .* take a smaller model"):
-        config.create_model(task)
-    monkeypatch.setattr(messages, "LONGEST", Work.limit(96) - 1)
-    with pytest.raises(ConfigError, match="r \\* batch_size = 96 samples: take a smaller batch_size"):
-        config.create_files(task)
     monkeypatch.setattr(ranks, "START_LIMIT", 100)
     with pytest.raises(ConfigError, match="at most 100 can be sent"):
         send_start(Ranks().session, config, [1, 2], pytest.fail)

@@ -489,7 +489,7 @@ def test_who_stops_in_the_middle_is_replaced_and_writes_into_no_row_after(play):
 
 
 @pytest.mark.usefixtures("chunked")
-def test_of_two_that_send_at_once_the_first_to_be_right_is_the_vote_and_a_liar_is_named(play):
+def test_of_those_that_send_at_once_the_first_right_one_is_the_vote(play):
     for worker in (0, 2, 4):
         play.claim(worker)
     for now in (0, 11, 22):

@@ -46,7 +46,7 @@ def test_one_answer_is_admitted_for_each_question(session, peer):
     assert [fault != "" for _, fault in _take(session)] == [False, True]
 
 
-def test_an_answer_of_several_messages_is_admitted_as_a_whole_and_a_few_of_them_at_a_time(session, peer):
+def test_an_answer_of_several_messages_is_admitted_and_a_few_come_at_a_time(session, peer):
     answers = [Header(Kind.GRADIENT, 3, 1, 0, chunk) for chunk in range(5)]
     session.ask(1, Header(Kind.FETCH, 3, 1, 0), Kind.GRADIENT, messages=5)
     credit = []

@@ -101,6 +101,18 @@ def test_a_late_claim_for_an_old_step_does_not_displace_what_was_claimed_since(e
     assert np.frombuffer(heard[-1].payload, np.float32).tolist() == [5, 5]  # the mean of files 2 and 8
 
 
+def test_what_was_claimed_is_let_go_when_anybody_of_the_rank_computes_the_next_step(host, network, heard):
+    ask(network, 3, 0, 2)
+    ask(network, 3, 1, 5)
+    run(host)
+    ask(network, 4, 1, 6)
+    run(host)
+    for step, worker, file in ((3, 0, 2), (3, 1, 5), (4, 1, 6)):
+        network.ps.send([1], Header(Kind.FETCH, step, worker, file))
+    run(host)
+    assert [(m.header.step, m.header.file) for m in heard if m.header.kind == Kind.GRADIENT] == [(4, 6)]
+
+
 def test_the_chunks_of_a_gradient_leave_as_those_before_are_taken(employed, network, monkeypatch):
     monkeypatch.setattr(codec_module, "CHUNK", 1)
     monkeypatch.setattr(servers_module, "LEAVING", 1)
