@@ -170,7 +170,7 @@ class WorkerRank:
             self._model.load(weights)
             self._loaded, self._began = header.step, began
             self._gradients.forget()
-            # Nobody asks for what was claimed with earlier weights: of large models there is no room for it beside this.
+            # Nobody asks any more for what was claimed with earlier weights.
             self._claimed = {worker: kept for worker, kept in self._claimed.items() if kept[0] >= header.step}
         coming = (self._wanted(*item) for item in self._queue if item[0].step == header.step)
         vector, seconds = self._gradients.take(self._wanted(header, work), coming)
