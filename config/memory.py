@@ -37,8 +37,8 @@ def of_server(config: Config, size: int, *, state: int = 0, further: bool = Fals
 
     The votes, one a file by digests, else every copy, and what is kept from step to step. Then whichever is more:
     chunks of gradients on their way in, or copies of the newest and the best weights as they are written, and two of
-    the mean of them if one is kept. Of several servers each has a part of all that, and the PS puts a checkpoint
-    together. A batched call comes before there are votes, but where the PS recomputes.
+    the mean of them if one is kept, with as much again as the optimizer keeps. Of several servers each has a part of
+    all that and sends its state in two copies, and the PS puts a checkpoint together. A batched call comes before there are votes, but where the PS recomputes.
 
     A worker that stops in the middle of its gradient costs the vector that another's is put together in meanwhile.
 
@@ -57,8 +57,8 @@ def of_server(config: Config, size: int, *, state: int = 0, further: bool = Fals
         kept = 0
     arriving = votes * min(share, AHEAD * CHUNK / size)
     if further:
-        return (kept + votes) * share + arriving
-    copies = 2 + 2 * mean + (0 if config.servers == 1 else 2 * (1 + state))
+        return (kept + votes) * share + max(arriving, 2 * (1 + state) * share)
+    copies = 2 + 2 * mean + (min(state, kept) if config.servers == 1 else 2 * (1 + state))
     stepping, call = (kept + votes) * share + max(arriving, copies), of_call(config)
     return admits + (stepping + call if config.recomputes else max(stepping, call))
 

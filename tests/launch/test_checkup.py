@@ -132,7 +132,7 @@ def test_a_ps_that_has_no_room_for_every_copy_is_red():
 
 def test_another_server_than_the_ps_needs_its_part_of_the_votes_and_no_checkpoint():
     config = Config(p=9, q=0, r=3, servers=4, optimizer={"name": "Adam"})
-    size, vectors = 4 * 10**6, (2 + 3) / 4 + 3 / 4  # state, votes, and as many gradients on their way
+    size, vectors = 4 * 10**6, (2 + 3) / 4 + 2 * 3 / 4  # state and votes; two copies of weights and state
     workers = [_patient(rank, f"h{rank}", memory=10**11) for rank in range(4, 13)]
     for memory, level in ((size * vectors, "green"), (size * vectors / 2, "red")):
         servers = [_patient(rank, f"h{rank}", memory=round(memory)) for rank in (1, 2, 3)]

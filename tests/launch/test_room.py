@@ -38,7 +38,9 @@ def test_a_server_keeps_the_votes_and_what_is_on_its_way_or_being_written(fields
 def test_of_a_long_gradient_a_few_chunks_are_on_their_way():
     size = 160 * 2**20
     assert of_server(CONFIG, size) == 3 + 2  # copies of the weights
-    assert of_server(CONFIG, size, further=True) == 3 + 3 * 2 / 160
+    assert of_server(CONFIG, size, further=True) == 3 + 2
+    full = CONFIG.model_copy(update={"vote": "full", "p": 300})
+    assert of_server(full, size) == 300 + 300 * 2 / 160
     assert of_rank(CONFIG, 3, size) == 4 + 3 + 16 / 160
 
 
@@ -51,6 +53,12 @@ def test_a_rank_keeps_a_claim_of_each_worker_and_what_it_sends_of_them():
 
 def test_for_ranks_that_come_by_themselves_the_ps_keeps_the_weights_of_the_self_test():
     assert of_server(CONFIG, D, admits=True) == 1 + 3 + 3
+
+
+def test_what_the_optimizer_keeps_is_there_twice_as_it_is_written():
+    size = 160 * 2**20
+    assert of_server(CONFIG, size, state=2) == 3 + 2 + (2 + 2)
+    assert of_server(CONFIG, size, state=2, further=True) == 3 + 2 + 2 * 3
 
 
 def test_what_a_server_keeps_on_a_gpu_from_step_to_step_takes_nothing_of_the_host():
