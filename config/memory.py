@@ -38,7 +38,8 @@ def of_server(config: Config, size: int, *, state: int = 0, further: bool = Fals
     The votes, one a file by digests, else every copy, and what is kept from step to step. Then whichever is more:
     chunks of gradients on their way in, or copies of the newest and the best weights as they are written, and two of
     the mean of them if one is kept, with as much again as the optimizer keeps. Of several servers each has a part of
-    all that and sends its state in two copies, and the PS puts a checkpoint together. A batched call comes before there are votes, but where the PS recomputes.
+    all that and sends its state in two copies, and the PS puts a checkpoint together. A batched call comes before
+    there are votes, but where the PS recomputes.
 
     A worker that stops in the middle of its gradient costs the vector that another's is put together in meanwhile.
 
