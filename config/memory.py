@@ -78,7 +78,8 @@ def of_rank(config: Config, workers: int, size: int) -> float:
     shared = min(claimed, config.votes) if config.share_compute else claimed
     own = config.worker_momentum > 0 or config.compression.kind != "float32"  # each makes a vector of its own of it
     kept = (claimed if own else shared) + (workers + 2 if config.worker_momentum else 0)
-    leaving = min(shared if config.vote == "digest" else claimed, LEAVING * config.servers * min(1, CHUNK / size))
+    sent = shared if config.vote == "digest" else claimed
+    leaving = min(sent, (sent + LEAVING) * config.servers * min(1, CHUNK / size))
     return 4 + of_call(config) + kept + leaving + _told(config)
 
 

@@ -11,7 +11,7 @@ from detox.wire import PROBE, Codec, Header, Kind, Message, Session, claim_of, d
 
 PS = 0
 LEAVING = 16
-"""Messages that may be on their way to a server; the next chunk of a gradient waits until there are less."""
+"""Messages that may be on their way to a server; all chunks of a gradient but its first wait until there are less."""
 
 
 class Servers:
@@ -73,17 +73,22 @@ class Servers:
         return b"".join(claim_of(vector[share.range]) for share in self._shares)
 
     def send_gradient(self, server: int, header: Header, vector: np.ndarray) -> None:
-        """Sends a server its share of a vector, chunk by chunk; it must not change any more."""
+        """Sends a server its share of a vector, which must not change any more: the first chunk at once."""
         part = vector[self._shares[server].range]
-        self._leaving[server] += ((replace(header, chunk=i), part) for i in range(self._codecs[server].chunks))
+        self._send(server, header, part)
+        self._leaving[server] += ((replace(header, chunk=i), part) for i in range(1, self._codecs[server].chunks))
         self._send_on(server)
 
+    def _send(self, server: int, header: Header, part: np.ndarray) -> None:
+        self._session_with(server).send([server], header, self._codecs[server].encode(part, header.chunk))
+
     def _send_on(self, server: int) -> bool:
-        """Sends the next chunks, if enough of those before are gone; whether there were any."""
-        session = self._session if server == PS or self._others is None else self._others
+        """Sends further chunks, if enough of what went before is gone; whether there were any."""
         sent, leaving = False, self._leaving[server]
-        while leaving and session.sending(server) < LEAVING:
-            header, part = leaving.popleft()
-            session.send([server], header, self._codecs[server].encode(part, header.chunk))
+        while leaving and self._session_with(server).sending(server) < LEAVING:
+            self._send(server, *leaving.popleft())
             sent = True
         return sent
+
+    def _session_with(self, server: int) -> Session:
+        return self._session if server == PS or self._others is None else self._others

@@ -141,7 +141,10 @@ def test_another_server_than_the_ps_needs_its_part_of_the_votes_and_no_checkpoin
 
 @pytest.mark.parametrize(("device", "gradients"), [("cpu", 48), ("cuda", 16)])
 def test_a_batched_call_takes_the_memory_of_its_16_files(device, gradients):
-    size, own = 4 * 11_000_000, 4 + 3 + 16 * 2**20 / 11_000_000  # three claims, and the chunks that leave at a time
+    size, own = (
+        4 * 11_000_000,
+        4 + 3 + (3 + 16) * 2**20 / 11_000_000,
+    )  # three claims and what leaves
     each, batched = (Config(p=3, q=0, r=3, compute=compute, device=device) for compute in ("each", "batched"))
     for more, level in (
         (0, "green"),

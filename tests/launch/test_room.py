@@ -41,7 +41,7 @@ def test_of_a_long_gradient_a_few_chunks_are_on_their_way():
     assert of_server(CONFIG, size, further=True) == 3 + 2
     full = CONFIG.model_copy(update={"vote": "full", "p": 300})
     assert of_server(full, size) == 300 + 300 * 2 / 160
-    assert of_rank(CONFIG, 3, size) == 4 + 3 + 16 / 160
+    assert of_rank(CONFIG, 3, size) == 4 + 3 + (3 + 16) / 160
 
 
 def test_a_rank_keeps_a_claim_of_each_worker_and_what_it_sends_of_them():
