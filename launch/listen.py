@@ -62,11 +62,6 @@ def check(config: Config) -> None:
         raise ConfigError("workers_per_rank: each worker has a key and a process of its own here; leave it out")
     if config.servers > 1:
         raise ConfigError(f"servers = {config.servers}: workers that come by themselves reach one; leave it out")
-    if config.colludes:
-        raise ConfigError(
-            f"attack.kind = {config.attack.kind}, attack.when = {config.attack.when}: colluding workers talk to each "
-            "other, and those that come by themselves have no connection for it; rehearse that with detox-ps launch"
-        )
     if why := not_over_tcp(config):
         raise ConfigError(why)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from detox.aggregators import shares
-from detox.config import Config
+from detox.config import Config, ConfigError
 from detox.config.adversary import create_adversary
 from detox.launch import failure
 from detox.launch.environment import end_start, fingerprint
@@ -84,6 +84,7 @@ def _run(session: Session, rank: int, abort: Callable[[], None], reach: Reach | 
             if loaded is None or loaded[0] != start:
                 told = json.loads(start)
                 config, rank = Config(**told["config"]), told.get("rank", rank)
+                _check_reach(config, reach)
                 loaded = (start, told, config, *_load(config, rank, told["ranks"]))
                 end_start()
         except BaseException as error:
@@ -109,6 +110,14 @@ def _run(session: Session, rank: int, abort: Callable[[], None], reach: Reach | 
     session.send([PS], Header(Kind.BYE))
     session.wait(lambda: not session.sending(PS), lambda message: None)
     return True
+
+
+def _check_reach(config: Config, reach: Reach | None) -> None:
+    if config.colludes and reach is None:
+        raise ConfigError(
+            f"attack.kind = {config.attack.kind}, attack.when = {config.attack.when}: colluding workers talk to each "
+            "other, and this one cannot be reached: detox-ps join --listen HOST:PORT"
+        )
 
 
 def _ready(session: Session, **facts: str | int) -> None:

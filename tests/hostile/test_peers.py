@@ -186,6 +186,14 @@ def test_slices_that_ranks_pass_on_over_tcp_make_the_same_bits(job_folder, basel
     assert {rank for rank, size in got.items() if size < whole / 2} == set(listens), got
 
 
+def test_colluders_that_reach_each_other_make_the_bits_of_the_channel_in_memory(start, here):
+    attack = ("--q", "3", "--attack.kind", "alie", "--attack.placement", "worst")
+    job = start("--transport.relay", "star", *attack, prepare=prepare())
+    assert job.status == 0, job.text
+    assert not job.errors
+    assert job.summary["weights_digest"] == here.run(*OPTIONS, "--transport.relay", "star", *attack)["weights_digest"]
+
+
 def test_who_comes_back_in_a_process_that_does_not_listen_gets_whole_weights(start):
     moves = [(60, lambda network: network.come(5, P + 1)), (3, lambda network: network.go(5))]
 

@@ -64,7 +64,6 @@ def test_keys_of_other_workers_than_the_config_has_are_told(folder):
         ({"workers_per_rank": 3}, "workers_per_rank"),
         ({"groups_within": "class", "transport": {"p_min": 6}}, "of workers that come later nobody knows the class"),
         ({"servers": 2}, "servers = 2"),
-        ({"q": 2, "attack": {"kind": "alie"}}, "colluding workers talk to each other"),
     ],
 )
 def test_what_takes_mpirun_is_told_at_once(fields, words):
