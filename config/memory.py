@@ -16,7 +16,7 @@ def least(config: Config) -> float:
 
     What colluders tell each other is said of all ranks, and those without Byzantine workers have none of it.
     """
-    return 0.45 if config.colludes else 0.72
+    return 0.4 if config.colludes else 0.72
 
 
 def of_model(config: Config) -> int:

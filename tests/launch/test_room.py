@@ -131,7 +131,7 @@ def test_a_rank_that_has_no_colluder_is_not_refused_for_what_it_would_be_told():
     without, told = (of_model(CONFIG) + of_rank(config, 1, D) for config in (CONFIG, colluding))
     assert without < told
     admit = partial(room_for_rank, colluding, 1, list(range(1, 10)))
-    assert _said(admit, math.ceil(0.46 / 0.45 * least(colluding) * 4 * D * told))
+    assert _said(admit, math.ceil(0.41 / 0.4 * least(colluding) * 4 * D * told))
     with pytest.raises(ConfigError, match="rank 1 takes"):
         _said(admit, math.floor(least(colluding) * 4 * D * told) - 1)
 
