@@ -66,7 +66,7 @@ def options_of(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--d", type=int, default=1_117_396, help="entries of a gradient")
     parser.add_argument("--hostile", type=int, default=5, help="relays that do wrong in `relay, hostile`")
     parser.add_argument("--hostfile", help="one rank a host, the PS first")
-    parser.add_argument("-n", type=int, default=49, help="ranks; all but the servers host a worker")
+    parser.add_argument("-n", type=int, default=53, help="ranks; all but the servers host a worker")
     parser.add_argument("--csv", type=Path, help="where a row of each step goes")
     parser.add_argument("--options", nargs="*", default=[], help="further ones for each run, without the dashes: p=45")
     return parser.parse_args(argv)

@@ -59,8 +59,8 @@ def parser() -> ArgumentParser:
     line.add_argument(
         "--restarts",
         type=int,
-        help="how often a job that died is started again, to resume; unset: as often as one whose parameter server was "
-        "gone without a word, as of a connection of MPI that was reset, had made steps beyond all before it",
+        help="how often a job that died is started again, to resume; unset: whenever the parameter server was gone "
+        "without a word, as after a reset connection of MPI, and the job had got further than any before it",
     )
     line.add_argument("--end-with", type=int, metavar="PID", help="end the job when this parent process is gone")
     return line
@@ -117,10 +117,11 @@ def _start(line: list[str], folder: RunFolder, restarts: int | None, resume: boo
         if folder.done and not refused and (resume or (told.get("status") == "finished" and "start_over" not in told)):
             return 0
         replaces = folder.replaces or "start_over" in now
+        begun_at, furthest = furthest, max(furthest, 0 if replaces else folder.newest_step)
         _bring_back(folder)
         told = told.get("start_over", told)
         mute = mute + 1 if told.get("status") == "running" and not folder.has_steps else 0
-        gone, begun_at, furthest = told.get("status") == "running", furthest, max(furthest, folder.newest_step)
+        gone = told.get("status") == "running"
         goes_on = gone and furthest > begun_at if restarts is None else restarts > 0
         if number or not goes_on or not told.get("again"):
             break

@@ -32,6 +32,12 @@ def test_each_method_is_a_run_that_can_be_started(cluster):
         assert config.servers == cluster.servers_of(method)
 
 
+def test_all_methods_leave_45_hosts_for_workers(cluster):
+    options = cluster.options_of([])
+    assert options.n - max(map(cluster.servers_of, options.methods)) == 45
+    assert f"n=${{HOSTS:-{options.n}}}" in (ROOT / "experiments" / "cluster.sh").read_text()
+
+
 def test_a_row_has_what_a_step_took_on_the_links_of_the_ps_and_of_workers(cluster, meter):
     before = meter.Reading(1.0, (0.5, 2.0), ((0, 10), (1, 1), (2, 2), (3, 3)))
     after = meter.Reading(3.5, (0.75, 2.125), ((7, 110), (1, 11), (4, 2), (103, 8)))

@@ -315,6 +315,22 @@ kill -KILL $$
     assert "the parameter server is gone without a word" in printed.err
 
 
+def test_steps_of_a_run_that_comes_back_are_not_those_of_the_job_that_was_to_replace_it(job, mpirun, capsys):
+    job.finish()
+    job.folder.append_metrics({"step": 3})
+    folder = job.folder.path
+    mpirun(f"""
+mkdir -p {folder}/.previous-run && mv {folder}/done {folder}/*.json {folder}/*.jsonl {folder}/.previous-run
+echo '{{"status": "running", "again": true, "time": "'$$'"}}' > {folder}/status.json
+kill -KILL $$
+""")
+    assert launch(["-n", "3", "run.toml", "--no-resume"]) != 0
+    printed = capsys.readouterr()
+    assert printed.out.count("train run.toml") == 1
+    assert "starting it again" not in printed.err
+    assert job.folder.done
+
+
 def test_a_task_that_changes_the_current_folder_takes_no_file_along(job, monkeypatch, tmp_path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
