@@ -1,4 +1,4 @@
-"""What memory a run takes at its most, in vectors as long as the weights; measured in docs/experiments/cluster.md."""
+"""About what memory a run takes at its most, in vectors of the weights' length; see docs/experiments/cluster.md."""
 
 from detox.config.derived import Config
 from detox.tasks.computing import FILES
