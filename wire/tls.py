@@ -9,7 +9,7 @@ _PORTION = memoryview(bytearray(2**14))  # of what comes; a record of TLS has as
 _PIECE = 2**16  # bytes of data that are sealed at a time
 _AROUND = 22  # bytes of a record around its data: 5 in front, the type, 16 of authentication
 _LOOSE = 2**15  # bytes beyond that: the handshake, 2 KiB, and a record that has not come whole
-_NOT_DATA = f"more than {_LOOSE} bytes of TLS that are no data"
+_TOO_MUCH = f"more than {_LOOSE} bytes of TLS overhead"
 
 
 class Stream:
@@ -29,7 +29,7 @@ class Stream:
         self._stream = stream
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=listening)
-        self._fed = self._given = self._reads = 0  # bytes that came, those of data among them, and in how many portions
+        self._fed = self._given = self._records = 0  # bytes that came, those of data among them, and its records
         self._sealed = memoryview(b"")
         self._taken = 0  # bytes of data that have been sealed, and not all sent
 
@@ -64,6 +64,7 @@ class Stream:
     def recv_into(self, buffer: memoryview) -> int:
         """Bytes of data that have come into `buffer`, 0 at the end; raises OSError, BlockingIOError where none has."""
         while True:
+            fresh = not self._tls.pending()  # or the data is the rest of a record that has been counted
             try:
                 count: int = self._tls.read(len(buffer), buffer)  # type: ignore[assignment]
             except ssl.SSLWantReadError:
@@ -71,13 +72,13 @@ class Stream:
                     return 0
             else:
                 self._given += count
-                self._reads += 1
+                self._records += fresh
                 return count
 
     def _fill(self) -> bool:
         """Gives TLS the next portion of what has come; False at the end."""
-        if self._fed > self._given + _AROUND * self._reads + _LOOSE:
-            raise ConnectionAbortedError(errno.ECONNABORTED, _NOT_DATA)
+        if self._fed > self._given + _AROUND * self._records + _LOOSE:
+            raise ConnectionAbortedError(errno.ECONNABORTED, _TOO_MUCH)
         count = self._stream.recv_into(_PORTION)
         self._incoming.write(_PORTION[:count])
         self._fed += count

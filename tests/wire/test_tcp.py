@@ -288,7 +288,20 @@ def updater(folder, ps, listener, tmp_path):
 def test_a_peer_that_only_updates_its_keys_is_given_up_before_it_takes_long(ps, updater):
     updater.send(updater.updates(3000))  # OpenSSL alone takes them for as long as they come
     until(lambda: ps.drops[1], ps)
-    assert "that are no data" in ps.why[1]
+    assert "of TLS overhead" in ps.why[1]
+
+
+def test_many_short_messages_in_a_record_earn_no_more_updates_than_one(ps, updater):
+    ps.limits.update({Kind.CLAIM: 0})
+    heard = []
+    for _ in range(5):
+        updater.send(updater.data(Header(Kind.CLAIM).pack(0) * 511))
+    until(lambda: heard.extend(ps.receive()) or len(heard) == 5 * 511)
+    updater.send(updater.updates(3000))
+    updater.send(updater.data(Header(Kind.CLAIM).pack(0)))
+    until(lambda: heard.extend(ps.receive()) or ps.drops[1] or len(heard) > 5 * 511)
+    assert ps.drops[1] == 1
+    assert "of TLS overhead" in ps.why[1]
 
 
 def test_a_peer_may_update_its_keys_between_messages(ps, updater):
