@@ -35,14 +35,14 @@ class Peers:
 
     Attributes:
         orders: what has come of the PS, and is not done yet.
-        late: what workers have sent while it waited for the PS, as far as it was `due`.
-        due: whether a message is one that a worker was asked for, and has not answered; what else comes is dropped, or
-            a worker could fill this server's memory meanwhile.
+        late: what workers have sent while it waited for the PS, as far as it was `due`, by sender and header.
+        due: whether a message is one that a worker was asked for, and has not answered; what else comes is dropped, and
+            so are copies, or a worker could fill this server's memory meanwhile.
     """
 
     def __init__(self, session: Session, workers: Session, begin: int, width: int, silence: float) -> None:
         self.orders: deque[Message] = deque()
-        self.late: list[Message] = []
+        self.late: dict[tuple[int, Header | None], Message] = {}
         self.due: Callable[[Message], bool] = lambda _: True
         self.begin = begin
         self.width = width
@@ -83,7 +83,9 @@ class Peers:
 
     def _keep(self) -> bool:
         """Takes what workers send meanwhile, which would wait in MPI's memory; it is no sign of the PS."""
-        self._workers.turn(lambda message: self.late.append(message) if self.due(message) else None)
+        self._workers.turn(
+            lambda message: self.late.setdefault((message.source, message.header), message) if self.due(message) else None
+        )
         return False
 
 
@@ -135,7 +137,7 @@ class FurtherServer:
         self._landings: dict[int, Landing] = {}  # by file
         self._settled: set[int] = set()  # files
         self._peers = peers
-        peers.due = lambda message: self._claim_of(message) is not None
+        peers.due = self._due
         self._outgoing = outgoing
         workers.expect({Kind.GRADIENT: codec.limit}, asked=[Kind.GRADIENT])
 
@@ -158,8 +160,8 @@ class FurtherServer:
             self._peers.orders.remove(order)
             self._obey(order)
             did = True
-        late, self._peers.late = self._peers.late, []
-        for message in late:
+        late, self._peers.late = self._peers.late, {}
+        for message in late.values():
             self._deliver(message)
         return came or did
 
@@ -208,6 +210,11 @@ class FurtherServer:
             return None
         claim = self._claims.get((header.worker, header.file))
         return None if claim is None or self._ranks[header.worker] != message.source else claim
+
+    def _due(self, message: Message) -> bool:
+        """Whether this is a chunk of a gradient that was asked for."""
+        header = message.header
+        return header is not None and header.chunk < self._codec.chunks and self._claim_of(message) is not None
 
     def _deliver(self, message: Message) -> None:
         """Takes a share of a gradient, and tells the PS what came of it."""

@@ -152,7 +152,7 @@ def test_a_server_says_when_it_has_asked_and_tells_of_each_answer_that_comes(fur
 def test_a_server_takes_no_chunk_of_one_worker_for_anothers(further, monkeypatch):
     monkeypatch.setattr(codec_module, "CHUNK", 2)
     share, wrong = np.arange(4, dtype=np.float32), np.full(4, 9, np.float32)
-    further.ps.send([1], Header(Kind.STEP, 1), np.array([0, 2, 3], np.int32).tobytes())
+    further.ps.send([1], Header(Kind.STEP, 1), Routes(whole=(2, 3)).pack())
     for worker in (0, 1):
         further.ps.send([1], Header(Kind.FETCH, 1, worker, 0), claim_of(share))
     further.serve()
@@ -203,7 +203,7 @@ def test_orders_may_overtake_each_other_and_workers_are_heard_meanwhile(further,
 
 def test_what_nobody_asked_for_is_not_kept_while_a_server_waits_for_the_ps(further, network):
     share = np.arange(4, dtype=np.float32)
-    further.ps.send([1], Header(Kind.STEP, 1), np.array([0, 2, 3], np.int32).tobytes())
+    further.ps.send([1], Header(Kind.STEP, 1), Routes(whole=(2, 3)).pack())
     further.ps.send([1], Header(Kind.FETCH, 1, 0, 0), claim_of(share))
     further.ps.send([1], Header(Kind.UPDATE, 1), json.dumps({"kept": [0], "f": 0, "settings": {}}).encode())
     kept = []
@@ -219,6 +219,27 @@ def test_what_nobody_asked_for_is_not_kept_while_a_server_waits_for_the_ps(furth
         further.serve()
     assert len(kept) == 8
     assert max(kept) == 0
+
+
+def test_copies_of_what_was_asked_for_are_kept_once_while_a_server_waits_for_the_ps(further, network):
+    share = np.arange(4, dtype=np.float32)
+    further.ps.send([1], Header(Kind.STEP, 1), Routes(whole=(2, 3)).pack())
+    for file in (0, 5):
+        further.ps.send([1], Header(Kind.FETCH, 1, 0, file), claim_of(share))
+    further.ps.send([1], Header(Kind.UPDATE, 1), json.dumps({"kept": [0], "f": 0, "settings": {}}).encode())
+    kept = []
+
+    def flood():  # by the credit for the one that it never sends
+        for chunk in range(10):
+            further.workers[0].send([1], Header(Kind.GRADIENT, 1, 0, 0, chunk), further.codec.encode(share))
+        further.workers[0].send([1], Header(Kind.GRADIENT, 1, 0, 0), further.codec.encode(share))
+        network.later(0.5, lambda: kept.append(len(further.peers.late)))
+
+    for second in range(1, 9):
+        network.later(second, flood)
+    with pytest.raises(JobError, match="the PS is lost"):
+        further.serve()
+    assert kept == [1] * 8
 
 
 def test_a_server_does_not_wait_for_a_silent_ps_in_the_middle_of_a_step(network):
