@@ -95,8 +95,11 @@ class Routes:
 
     @classmethod
     def unpack(cls, payload: bytes | memoryview) -> "Routes":
-        """The inverse of pack."""
-        relays, resting, *ranks = np.frombuffer(payload, "<u4").tolist()
+        """The inverse of pack; raises WireError for other bytes."""
+        numbers = [] if len(payload) % 4 else np.frombuffer(payload, "<u4").tolist()
+        if len(numbers) < 2 or sum(numbers[:2]) > len(numbers) - 2:
+            raise WireError(f"{len(payload)} bytes are no STEP")
+        relays, resting, *ranks = numbers
         end = relays + resting
         return cls(tuple(ranks[:relays]), tuple(ranks[relays:end]), tuple(ranks[end:]))
 
