@@ -84,7 +84,9 @@ class Peers:
     def _keep(self) -> bool:
         """Takes what workers send meanwhile, which would wait in MPI's memory; it is no sign of the PS."""
         self._workers.turn(
-            lambda message: self.late.setdefault((message.source, message.header), message) if self.due(message) else None
+            lambda message: (
+                self.late.setdefault((message.source, message.header), message) if self.due(message) else None
+            )
         )
         return False
 

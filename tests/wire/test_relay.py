@@ -88,7 +88,8 @@ def test_ways_of_the_weights_arrive_as_they_were_sent(relays, resting, whole):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", bytes(7), bytes(9), Routes((1,), (2,)).pack()[:-4], b"\xff" * 4 + bytes(4), Routes((1,)).pack()[:-1]]
+    "content",
+    [b"", bytes(7), bytes(9), Routes((1,), (2,)).pack()[:-4], b"\xff" * 4 + bytes(4), Routes((1,)).pack()[:-1]],
 )
 def test_bytes_that_say_more_ranks_than_there_are_or_are_cut_are_no_ways(content):
     with pytest.raises(WireError, match=f"^{len(content)} bytes are no STEP"):
