@@ -19,7 +19,7 @@ from detox.ps.selftest import StartError, check_answers, probe
 from detox.ps.trial import try_out
 from detox.tasks import Task
 from detox.tasks.samples import Files
-from detox.wire import PROBE, Assembly, Codec, Header, Kind, Message, Pulse, Session, WireError, claim_of
+from detox.wire import PROBE, Chunks, Codec, Header, Kind, Message, Pulse, Session, WireError, claim_of
 from detox.worker.rank import ECHO_LIMIT
 
 _PINGS = 20
@@ -145,21 +145,21 @@ def _ping(session: Session, patient: Patient) -> None:
 
 def _fetch(session: Session, rank: int, worker: int, codec: Codec) -> np.ndarray | None:
     """The worker's gradient of the probe; None where it does not come."""
-    gradient, assembly = np.empty(codec.size, np.float32), Assembly(codec)
+    gradient, chunks = np.empty(codec.size, np.float32), Chunks(codec)
 
     def take(message: Message) -> None:
         header = message.header
         if message.source == rank and header is not None and header.kind == Kind.GRADIENT:
             with suppress(WireError):
-                if assembly.note(header.chunk):
-                    assembly.decode(header.chunk, message.payload, gradient)
+                chunks.note(header.chunk)
+                chunks.decode(header.chunk, message.payload, gradient)
 
     def over() -> bool:
-        return assembly.whole or rank in session.dead
+        return chunks.whole or rank in session.dead
 
     session.send([rank], Header(Kind.FETCH, PROBE, worker))
     session.wait(over, take, deadline=session.clock() + _PATIENCE)
-    return gradient if assembly.whole and not assembly.garbled else None
+    return gradient if chunks.whole and not chunks.garbled else None
 
 
 def _answer(session: Session, rank: int, question: Header, kind: Kind, payload: bytes = b"") -> memoryview | None:

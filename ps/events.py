@@ -45,7 +45,7 @@ class EventKind(StrEnum):
         kind.meaning = meaning
         return kind
 
-    HEARD = "heard", Trait.BLAMELESS | Trait.UNWRITTEN, "a message of its came in time to be counted"
+    HEARD = "heard", Trait.BLAMELESS | Trait.UNWRITTEN, "an answer of its came whole, in time to be counted"
     MISSED = "missed", Trait.BLAMELESS | Trait.UNWRITTEN, "had not answered at the deadline"
     TARRIED = "tarried", Trait.BLAMELESS | Trait.UNWRITTEN, "had not answered a moment after the last step"
     AGREED = "agreed", Trait.BY_VOTE | Trait.BLAMELESS, "with its group's majority, or no file"

@@ -16,7 +16,7 @@ from detox.ps.outgoing import Outgoing
 from detox.ps.round import closed_up
 from detox.ps.servers import REPORT_LIMIT, packed, unpacked
 from detox.ps.share import OwnShare
-from detox.wire import Assembly, Codec, Header, Kind, Message, Session, WireError
+from detox.wire import Chunks, Codec, Header, Kind, Message, Session, WireError
 from detox.wire.relay import Routes
 
 PS = 0
@@ -135,7 +135,7 @@ class FurtherServer:
         self._secret = 0
         self._step = 0
         self._claims: dict[tuple[int, int], bytes] = {}  # digests, by edge
-        self._assemblies: dict[tuple[int, int], Assembly] = {}
+        self._chunks: dict[tuple[int, int], Chunks] = {}
         self._landings: dict[int, Landing] = {}  # by file
         self._settled: set[int] = set()  # files
         self._peers = peers
@@ -200,7 +200,7 @@ class FurtherServer:
         self._workers.forget(step - 1)
         self._step = step
         self._claims.clear()
-        self._assemblies.clear()
+        self._chunks.clear()
         self._landings.clear()
         self._settled.clear()
         self._outgoing.send(step, routes, self._share.weights)
@@ -231,21 +231,23 @@ class FurtherServer:
         self._session.send([PS], answer, bytes([verdict]) + why.encode()[: REPORT_LIMIT - 1])
 
     def _judge(self, header: Header, payload: memoryview, claim: bytes) -> tuple[Verdict | None, str]:
-        """What a share is of which a chunk has come, and why in words; None as long as others are missing."""
+        """What a share is of which a chunk has come, and why in words; None as long as others are missing.
+
+        It is garbled, too, where the chunk came before, or there is none of that number: the PS hears of a share once.
+        """
         worker, file = header.worker, header.file
         if file in self._settled:
             return Verdict.UNREAD, ""
         landing = self._landings.setdefault(file, Landing(self._rows[file]))
-        assembly = self._assemblies.setdefault((worker, file), Assembly(self._codec))
+        chunks = self._chunks.setdefault((worker, file), Chunks(self._codec))
         place = landing.place(worker)
-        if not assembly.note(header.chunk):
-            return None, ""
         try:
-            assembly.decode(header.chunk, payload, place)
+            chunks.note(header.chunk)
+            chunks.decode(header.chunk, payload, place)
         except WireError as error:
             landing.forget(worker)
             return Verdict.GARBLED, str(error)
-        if not assembly.whole:
+        if not chunks.whole:
             return None, ""
         landing.forget(worker)
         verdict = judge(place, claim)

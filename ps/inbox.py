@@ -140,7 +140,7 @@ class Inbox:
                 return round_.remember(self._forensics.take(header, message.payload))
             if round_.step == header.step:
                 events = round_.take(header, message.payload, self._session.clock())
-                if any(event.kind == EventKind.MALFORMED for event in events):
+                if any(event.kind == EventKind.MALFORMED for event in events) or not round_.answered(header):
                     return events
                 return [Event(EventKind.HEARD, header.step, header.worker, header.file), *events]
         if header.step == self._given_up:

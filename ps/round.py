@@ -12,7 +12,7 @@ from detox.ps.pace import Times
 from detox.ps.patience import Wait
 from detox.ps.promises import Promises
 from detox.ps.stopwatch import Stopwatch
-from detox.wire import Assembly, Codec, Computed, Header, Kind, WireError
+from detox.wire import Chunks, Codec, Computed, Header, Kind, WireError
 
 LATE_STEPS = 8
 """Steps that late claims still count for."""
@@ -61,7 +61,7 @@ class Round:
         self._codec = codec
         self._promises = promises
         self._deliveries = promises.begin()
-        self._assemblies: dict[Edge, Assembly] = {}
+        self._chunks: dict[Edge, Chunks] = {}
         self._computed: set[Edge] = set()
 
     def take(self, header: Header, payload: memoryview, now: float) -> list[Event]:
@@ -91,6 +91,11 @@ class Round:
         except WireError as error:
             return [Event(EventKind.MALFORMED, self.step, header.worker, None, str(error))]
         return []
+
+    def answered(self, header: Header) -> bool:
+        """Whether the claim or the gradient that a message which was taken is of is here, all of it."""
+        chunks = self._chunks.get((header.worker, header.file))
+        return header.kind == Kind.CLAIM or (chunks is not None and chunks.whole and not chunks.garbled)
 
     def remember(self, events: list[Event]) -> list[Event]:
         """Adds to what there is to say of this step's workers."""
@@ -189,8 +194,8 @@ class Round:
         assert self._rows is not None
         rows, self._rows = self._rows, None
         answered: list[set[int]] = [set() for _ in self.ballots]
-        for (worker, file), assembly in self._assemblies.items():
-            if assembly.whole:
+        for (worker, file), chunks in self._chunks.items():
+            if chunks.whole:
                 answered[file].add(worker)
         events = [event for ballot, whole in zip(self.ballots, answered, strict=True) for event in ballot.end(whole)]
         return closed_up(rows, self.ballots.kept), self.remember(events)
@@ -208,27 +213,28 @@ class Round:
             return [Event(EventKind.MALFORMED, self.step, worker, file, f"{header.kind.name} was not asked for")]
         if header.kind == Kind.CLAIM:
             return ballot.claim(worker, bytes(payload))
-        assembly = self._assemblies.setdefault((worker, file), Assembly(self._codec))
-        missing = assembly.note(header.chunk)
+        chunks = self._chunks.setdefault((worker, file), Chunks(self._codec))
+        try:
+            chunks.note(header.chunk)
+        except WireError as error:
+            return [Event(EventKind.MALFORMED, self.step, worker, file, str(error))]
         if self._rows is None:
-            if not assembly.whole:
+            if not chunks.whole:
                 return []
             if ballot.direct:
                 self.claims.answer((worker, file), now)
             elif not any(e.kind == EventKind.WITHHELD and (e.worker, e.file) == (worker, file) for e in self.events):
                 return []  # it was asked beside another, who has delivered
             return [Event(EventKind.LATE, self.step, worker, file, "its gradient came after the step")]
-        if not missing:
-            return [Event(EventKind.MALFORMED, self.step, worker, file, "sent its gradient twice")]
-        place = None if assembly.garbled else ballot.place(worker)
+        place = None if chunks.garbled else ballot.place(worker)
         if place is None:
             return []
         try:
             with self.clock.part("transfer"):
-                assembly.decode(header.chunk, payload, place)
+                chunks.decode(header.chunk, payload, place)
         except WireError as error:
             return ballot.garbled(worker, str(error))
-        if not assembly.whole:
+        if not chunks.whole:
             return []
         if (worker, file) in self._deliveries.since:
             self._deliveries.answer((worker, file), now)

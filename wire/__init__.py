@@ -5,7 +5,7 @@ The only package that imports MPI, ssl or blosc. There are three channels: `tran
 job: to import it or `transport` starts MPI, so they are imported where MPI is wanted.
 """
 
-from detox.wire.codec import Assembly, Codec
+from detox.wire.codec import Chunks, Codec
 from detox.wire.evidence import claim_of
 from detox.wire.messages import (
     BYE_LIMIT,
@@ -31,8 +31,8 @@ __all__ = [
     "ENDLESS",
     "LIFE_BYTES",
     "PROBE",
-    "Assembly",
     "Channel",
+    "Chunks",
     "Codec",
     "Computed",
     "Door",

@@ -131,7 +131,7 @@ class Codec:
             raise WireError(f"blosc wrote {written} bytes, a gradient has {out.nbytes}")
 
 
-class Assembly:
+class Chunks:
     """Which chunks of one sender's vector have come, and whether they could be decoded.
 
     Args:
@@ -151,11 +151,17 @@ class Assembly:
         """Whether all chunks have come."""
         return not self._missing
 
-    def note(self, chunk: int) -> bool:
-        """Takes note that a chunk has come; whether it was missing."""
-        missing = chunk in self._missing
-        self._missing.discard(chunk)
-        return missing
+    def note(self, chunk: int) -> None:
+        """Takes note that a chunk has come.
+
+        Raises:
+            WireError: it came before, or there is none of this number.
+        """
+        if chunk >= self._codec.chunks:
+            raise WireError(f"sent chunk {chunk} of its gradient, of which {self._codec.chunks - 1} is the last")
+        if chunk not in self._missing:
+            raise WireError(f"sent chunk {chunk} of its gradient twice")
+        self._missing.remove(chunk)
 
     def decode(self, chunk: int, payload: bytes | memoryview, out: np.ndarray) -> None:
         """See Codec."""

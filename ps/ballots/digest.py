@@ -113,7 +113,7 @@ class DigestBallot(Ballot):
             server: whose share it is.
             worker: the holder, which it has asked; see confirmed.
             verdict: on it.
-            why: it could not be decoded.
+            why: it is GARBLED.
         """
         delivery = self._deliveries[server]
         delivery.answered.add(worker)

@@ -7,12 +7,14 @@ import pytest
 from detox.assignment import Assignment
 from detox.ps.ballots import DigestBallot, FullBallot, Outcome, ToleranceBallot
 from detox.ps.events import Event, EventKind, Trait, kinds
+from detox.ps.inbox import Inbox
 from detox.ps.ledger import Ledger
 from detox.ps.promises import Promises
 from detox.ps.round import Round
 from detox.ps.stopwatch import Stopwatch
-from detox.wire import Codec, Header, Kind, digest_of
+from detox.wire import Codec, Header, Kind, Message, digest_of
 from detox.wire import codec as codec_module
+from detox.wire.memory import Network
 
 SIZE = 20
 HONEST = [np.arange(SIZE, dtype=np.float32) + 100 * file for file in range(2)]
@@ -503,14 +505,22 @@ def test_of_those_that_send_at_once_the_first_right_one_is_the_vote(play):
 
 
 @pytest.mark.usefixtures("chunked")
-@pytest.mark.parametrize("chunk", [0, 3, 2**16 - 1])
-def test_a_chunk_that_came_before_or_that_there_is_none_of_is_malformed(play, chunk):
+@pytest.mark.parametrize(
+    ("chunk", "why"),
+    [
+        (0, "sent chunk 0 of its gradient twice"),
+        (3, "sent chunk 3 of its gradient, of which 2 is the last"),
+        (2**16 - 1, "sent chunk 65535 of its gradient, of which 2 is the last"),
+    ],
+)
+def test_a_chunk_that_came_before_or_that_there_is_none_of_is_malformed(play, chunk, why):
     play.claim(0)
     play.claim(2)
     play.round.ask(0)
     play.part(0, 0)
     play.part(0, chunk, payload=CODEC.encode(LIE, 0))
     assert play.noted("malformed") == [0]
+    assert play.round.events[-1].detail == why
     play.part(0, 1)
     play.part(0, 2)
     assert np.array_equal(play.votes(), HONEST[0][None])
@@ -543,6 +553,26 @@ def test_a_gradient_of_which_the_rest_comes_after_the_step_is_late_once(play):
     assert play.noted("late") == []
     play.part(0, 2)
     assert play.noted("late") == [0]
+
+
+def heard(play, worker, messages):
+    """Whether a worker is heard with each of these messages, kind, chunk and payload."""
+    told, found = [], []
+    inbox = Inbox(Network().session(0, [1]), [1] * 6, told.extend, None, None)
+    inbox.open(play.round)
+    for kind, chunk, payload in messages:
+        inbox.take(Message(1, Header(kind, 7, worker, FILE_OF[worker], chunk), memoryview(payload)))
+        found.append(EventKind.HEARD in [event.kind for event in told])
+        told.clear()
+    return found
+
+
+@pytest.mark.usefixtures("chunked")
+def test_a_worker_is_heard_once_all_of_its_answer_is_here(play, direct):
+    chunks = [(Kind.GRADIENT, chunk, CODEC.encode(HONEST[0], chunk)) for chunk in (2, 0, 1)]
+    assert heard(direct, 0, [*chunks, chunks[0]]) == [False, False, True, False]
+    assert heard(direct, 2, [(Kind.GRADIENT, 2, b"garbage"), *chunks[1:]]) == [False, False, False]
+    assert heard(play, 0, [(Kind.CLAIM, 0, digest_of(HONEST[0]))]) == [True]
 
 
 @pytest.mark.usefixtures("chunked")

@@ -170,6 +170,25 @@ def test_a_server_takes_no_chunk_of_one_worker_for_anothers(further, monkeypatch
     assert further.rows.tolist() == [share.tolist()]
 
 
+@pytest.mark.parametrize(
+    ("chunk", "why"),
+    [(0, "sent chunk 0 of its gradient twice"), (2, "sent chunk 2 of its gradient, of which 1 is the last")],
+)
+def test_a_server_tells_of_a_chunk_that_came_before_or_that_there_is_none_of(further, monkeypatch, chunk, why):
+    monkeypatch.setattr(codec_module, "CHUNK", 2)
+    share = np.arange(4, dtype=np.float32)
+    further.ps.send([1], Header(Kind.STEP, 1), Routes(whole=(2, 3)).pack())
+    further.ps.send([1], Header(Kind.FETCH, 1, 0, 0), claim_of(share))
+    further.serve()
+    further.said.clear()
+    for number in (0, chunk):
+        further.workers[0].send([1], Header(Kind.GRADIENT, 1, 0, 0, number), further.codec.encode(share, 0))
+    further.serve()
+    (answer,) = further.said
+    assert answer.header == Header(Kind.DELIVERED, 1, 0, 0)
+    assert (Verdict(answer.payload[0]), bytes(answer.payload[1:]).decode()) == (Verdict.GARBLED, why)
+
+
 def test_a_server_says_which_ranks_have_not_taken_what_it_sent(further):
     further.crowd.channel(3, [1])  # takes nothing
     further.ps.send([1], Header(Kind.STEP, 1), Routes(whole=(2, 3)).pack())

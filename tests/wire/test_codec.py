@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from detox.wire import Assembly, Codec, WireError
+from detox.wire import Chunks, Codec, WireError
 from detox.wire import codec as module
 
 CODECS = st.builds(
@@ -194,14 +194,15 @@ def test_chunks_that_come_in_any_order_make_the_vector_that_comes_whole(codec, r
         assert codec.chunks == max(1, -(-codec.size // 16))
         payloads = [bytes(codec.encode(vector, chunk)) for chunk in range(codec.chunks)]
         assert max(map(len, payloads)) <= codec.limit
-        arrived, assembly = np.full(codec.size, GUARD), Assembly(codec)
+        arrived, chunks = np.full(codec.size, GUARD), Chunks(codec)
         for chunk in random.sample(range(codec.chunks), codec.chunks):
-            assert not assembly.whole
-            assert assembly.note(chunk)
-            assembly.decode(chunk, payloads[chunk], arrived)
-        assert assembly.whole
-        assert not assembly.note(0)
-        assert not assembly.note(codec.chunks)
+            assert not chunks.whole
+            chunks.note(chunk)
+            chunks.decode(chunk, payloads[chunk], arrived)
+        assert chunks.whole
+        for chunk, why in ((0, "twice"), (codec.chunks, f"of which {codec.chunks - 1} is the last")):
+            with pytest.raises(WireError, match=f"sent chunk {chunk} of its gradient.* {why}"):
+                chunks.note(chunk)
         assert (arrived.view(np.uint32) == expected.view(np.uint32)).all()
         assert (codec.quantise(vector).view(np.uint32) == expected.view(np.uint32)).all()
 
@@ -210,11 +211,11 @@ def test_chunks_that_come_in_any_order_make_the_vector_that_comes_whole(codec, r
 def test_a_chunk_is_written_to_its_own_place_and_a_wrong_one_is_noted(monkeypatch, name):
     monkeypatch.setattr(module, "CHUNK", 16)
     codec, arrived = Codec(40, name), np.full(40, GUARD)
-    assembly, payload = Assembly(codec), bytes(codec.encode(np.arange(40, dtype=np.float32), 1))
-    assembly.decode(1, payload, arrived)
+    chunks, payload = Chunks(codec), bytes(codec.encode(np.arange(40, dtype=np.float32), 1))
+    chunks.decode(1, payload, arrived)
     assert arrived.tolist() == [7] * 16 + list(range(16, 32)) + [7] * 8
-    assert not assembly.garbled
+    assert not chunks.garbled
     with pytest.raises(WireError):
-        assembly.decode(2, payload, arrived)  # the last one has 8 entries
-    assert assembly.garbled
+        chunks.decode(2, payload, arrived)  # the last one has 8 entries
+    assert chunks.garbled
     assert (arrived[:16] == GUARD).all()
