@@ -315,7 +315,7 @@ kill -KILL $$
     assert "the parameter server is gone without a word" in printed.err
 
 
-def test_steps_of_a_run_that_comes_back_are_not_those_of_the_job_that_was_to_replace_it(job, mpirun, capsys):
+def test_steps_of_a_run_that_comes_back_are_not_those_of_the_job_to_replace_it(job, mpirun, capsys):
     job.finish()
     job.folder.append_metrics({"step": 3})
     folder = job.folder.path
