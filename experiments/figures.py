@@ -61,10 +61,14 @@ def attack_map() -> "Figure":
 
 
 def alie_map() -> "Figure":
-    """ALIE at z = 1 by how many attack and how unlike the files are; rows of experiments.simulation."""
+    """ALIE at z = 1 by how unlike the files are and how many attack; rows of experiments.simulation."""
     rows = [row for row in _rows("attacks-quick") if row["attack"] in ("none", "alie, 1")]
-    table = _means(rows, lambda row: f"{row['split']}, q = {row['q']}")
-    return attacks(table, "accuracy", "Fashion-MNIST, MLP, p = 45, ALIE, z = 1")
+    unlike = {row["method"] for row in rows if row["split"] != "iid"}
+    rows = [row for row in rows if row["method"] in unlike]
+    table = _means(rows, lambda row: f"{row['split'].replace('dirichlet', 'Dir.')}, {row['q']}")
+    return attacks(
+        table, "accuracy", "Fashion-MNIST, MLP, p = 45, ALIE, z = 1", "how labels are split over files, and q"
+    )
 
 
 def _means(rows: Sequence[dict[str, str]], of: Callable[[dict[str, str]], str]) -> dict[str, dict[str, float]]:

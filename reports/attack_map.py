@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def attacks(table: dict[str, dict[str, float]], score: str, title: str) -> "Figure":
+def attacks(table: dict[str, dict[str, float]], score: str, title: str, columns: str = "attack") -> "Figure":
     """A score of each method (rows) under each attack (columns), the worst of each in the last column, by name.
 
     Rows go from the best worst case to the worst. Half of the colours are for the better four fifths of the cells,
@@ -21,6 +21,7 @@ def attacks(table: dict[str, dict[str, float]], score: str, title: str) -> "Figu
         table: by method and attack; a loss that is not finite is infinite.
         score: "accuracy" or "loss".
         title: of the picture.
+        columns: what they are.
     """
     from matplotlib.colors import TwoSlopeNorm
 
@@ -49,7 +50,7 @@ def attacks(table: dict[str, dict[str, float]], score: str, title: str) -> "Figu
     cells.set_xticks(range(len(kinds) + 1), [*kinds, "worst"], rotation=40, ha="right", parse_math=False)
     cells.set_yticks(range(len(names)), names, parse_math=False)
     cells.axvline(len(kinds) - 0.5, color="white", linewidth=4)
-    cells.set(xlabel="attack", ylabel="method")
+    cells.set(xlabel=columns, ylabel="method")
     bar = figure.colorbar(image, label=f"test {score} at the end" + " (%)" * share)
     ticks = np.unique([*np.linspace(low, middle, 4), *np.linspace(middle, high, 4)]).tolist()
     bar.set_ticks(ticks, labels=[f"{tick:.0f}" if share else f"{tick:.3g}" for tick in ticks])
