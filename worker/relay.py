@@ -13,16 +13,18 @@ from detox.wire.relay import Assembly, Slices, longest
 PS = 0
 _SHARE = 8  # of a step's deadline, which the wait for another rank may take a part of
 _STEPS = 8  # whose slices tell what the next ones may take: in one, half may have come early by chance
-_BANKED = 2  # messages of another rank: a slice that is late, or early, and the one that is due
+# Messages of another rank: one that is due, one that may be early, and those that a link that stalls brings late. With
+# fewer granted than came late, all later ones of this rank would be late too.
+_BANKED = 32
 _MOMENT = 0.1  # seconds, at least, for its own slice to be on its way before it computes
 
 
 class Relay:
     """The weights that come to one rank as slices, some of the servers, most of other ranks.
 
-    Of another rank no more is received than a message a step, of those of earlier steps two at the most, each no longer
-    than a slice, and no more is held than these and one slice of weights that this rank has not been told of yet. Who
-    has not taken one slice gets no other.
+    Of another rank no more is received than a message a step, and up to 32 left over from earlier steps, each no longer
+    than a slice, and no more is held than those under way and one slice of weights that this rank has not been told of
+    yet. Who has not taken one slice gets no other.
 
     Args:
         session: the conversation with the PS.

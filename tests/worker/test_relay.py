@@ -69,6 +69,16 @@ def test_slices_of_a_server_that_tells_of_them_late_wait_and_nothing_is_asked_fo
     assert rank.asked == []
 
 
+def test_after_a_silence_a_flood_gets_what_was_left_over_of_32_steps_at_most(rank):
+    for step in range(1, 100):
+        rank.tell(0, step, SHARES[0])
+        rank.turn()
+    for _ in range(50):
+        rank.send(3, 99, 1, SHARES)
+    rank.turn()
+    assert rank.crowd.waiting(3, 2) == 50 - 32
+
+
 def test_of_a_flood_no_more_is_taken_than_two_slices_and_one_in_each_step(rank):
     for _ in range(50):
         rank.send(3, 1, 1, SHARES)
@@ -96,6 +106,23 @@ def test_slices_that_come_a_step_early_or_late_are_no_flood(rank):
         rank.turn()
         assert (rank.relay.pop() is not None) == bool(step % 3)
     assert not any(rank.crowd.waiting(peer, 2) for peer in (3, late, early))
+
+
+def test_slices_that_come_late_once_leave_no_later_step_late(rank):
+    late, held = 4, []
+    for step in range(1, 30):
+        for server in (0, 1):
+            rank.tell(server, step, SHARES[server])
+        rank.send(0, step, 0, SHARES)
+        for peer, index in ((3, 1), (5, 3)):
+            rank.send(peer, step, index, SHARES)
+        held.append(step)
+        if step not in (11, 12):
+            for one in held:
+                rank.send(late, one, 2, SHARES)
+            held.clear()
+        rank.turn()
+        assert (rank.relay.pop() is None) == (step in (11, 12)), step
 
 
 def test_newer_weights_of_one_server_end_the_wait_for_older_ones(rank):
