@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from detox.wire.connection import Connection
-from detox.wire.messages import HEADER_BYTES, Header, Message, WireError
+from detox.wire.messages import ENDLESS, HEADER_BYTES, Header, Message, WireError
 
 _SHORT = 2**16  # bytes of payload that may always come, if into nothing
 
@@ -33,7 +33,7 @@ class Channel:
 
     A peer without a connection is in `dead`, and is no longer when it has a new one: what was under way is lost. A
     message that nobody expects now, but may have expected when it was sent, is read into nothing; what is no message,
-    or longer than any that was ever expected here, ends the connection.
+    or is unexpected and longer than any that was ever expected here of a kind with an end, ends the connection.
 
     Args:
         entrance: where connections come from.
@@ -72,7 +72,7 @@ class Channel:
         self._greeting = greeting
         self._connections: dict[int, Connection] = {}
         self.closed = False
-        self._longest = _SHORT  # bytes of any payload that was ever expected
+        self._longest = _SHORT  # bytes of any payload that was ever expected, ENDLESS aside
         self._read = 0  # bytes, of connections that are over
 
     def send(self, peers: Iterable[int], header: Header, payload: bytes | memoryview = b"") -> None:
@@ -111,7 +111,7 @@ class Channel:
 
     def receive(self) -> Iterator[Message]:
         """All that has arrived by now; of a flood a part, so that it ends."""
-        self._longest = max([self._longest, *self.limits.values()])
+        self._longest = max([self._longest, *(limit for limit in self.limits.values() if limit != ENDLESS)])
         if not self.closed:
             for connection in self._entrance.arrivals(self._missing):
                 self._connect(connection)
@@ -135,14 +135,15 @@ class Channel:
 
     def _admit(self, peer: int, header: Header, length: int) -> str:
         kind, size = int(header.kind), HEADER_BYTES + length
-        long = f"{size} bytes of kind {kind}, of which nothing so long is expected"
-        if length > self._longest:
-            raise WireError(long)
         if length > self.limits.get(kind, -1):
-            return long
-        if kind in self.credit and not self.credit[kind][peer]:
-            return f"{size} bytes of kind {kind} that were not asked for"
-        return ""
+            fault = f"{size} bytes of kind {kind}, of which nothing so long is expected"
+        elif kind in self.credit and not self.credit[kind][peer]:
+            fault = f"{size} bytes of kind {kind} that were not asked for"
+        else:
+            return ""
+        if length > self._longest:
+            raise WireError(fault)
+        return fault
 
     def _connect(self, connection: Connection) -> None:
         """The peer's connection is this one from now on."""

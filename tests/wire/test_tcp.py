@@ -9,12 +9,13 @@ import ssl
 import stat
 import tempfile
 import time
+from collections import Counter
 
 import pytest
 from channel_ends import End
 from key_updates import Updater
 
-from detox.wire import Header, Kind, keys
+from detox.wire import ENDLESS, Header, Kind, keys
 from detox.wire.connection import EntranceError
 from detox.wire.dialer import Dialer
 from detox.wire.keys import Keys, KeysError
@@ -252,6 +253,22 @@ def test_what_can_never_be_a_message_ends_the_connection_and_it_comes_again(ps, 
     heard = []
     until(lambda: heard.extend(ps.receive()) or heard, end.channel)
     assert heard[0].header == Header(Kind.CLAIM, 2)
+
+
+@pytest.mark.parametrize("kind", [Kind.PART, Kind.CLAIM, Kind.GRADIENT])
+def test_what_one_peer_may_send_without_end_another_may_not(ps, dial, kind):
+    ps.limits.update({Kind.CLAIM: 32, Kind.PART: ENDLESS})
+    ps.credit.update({Kind.PART: Counter({2: 1})})
+    hostile, server = dial(0), dial(1)
+    until(lambda: not ps.dead, ps, hostile.channel, server.channel)
+    hostile.send_frame(kind, Header(kind).pack(2**62))
+    heard = until(lambda: ps.drops[1], ps, hostile.channel, server.channel)
+    (fault,) = [message.fault for message in heard]
+    assert fault.startswith(f"{2**62 + 32} bytes of kind {kind}")
+    server.send(Header(Kind.PART), bytes(100_000))  # longer than any kind with an end
+    heard = []
+    until(lambda: heard.extend(ps.receive()) or heard, server.channel)
+    assert [(message.source, len(message.payload)) for message in heard] == [(2, 100_000)]
 
 
 def test_a_new_connection_takes_the_place_of_the_old_one_and_is_greeted(ps, dial):
