@@ -16,6 +16,8 @@ from detox.wire.session import Session
 BLOCK = 2**30
 """Bytes of a message that are counted one by one: MPI's counts are int, so what is longer has blocks of so many."""
 _UNDER_WAY = 1024  # messages of one peer that wait to be received at a time
+# Bytes of a message that MPI takes before it is received (btl_tcp_eager_limit): what is no longer cannot wait elsewhere.
+_EAGER = 1024
 # Of those that no credit bounds, so many are received at a time: each look at one that is not there yet lets MPI empty
 # every socket, and what it takes of another peer's flood it holds until that peer's turn.
 _AT_A_TIME = 4
@@ -43,8 +45,8 @@ class Transport:
     A peer that has died is in `dead`; nothing is sent to it or received from it any more. `limits` says how
     many bytes of payload a kind of message may have; what is longer, or of another kind, is never received
     into memory and comes out as a Message with a fault. Of a kind in `credit`, no more than that many messages of a
-    peer are received at a time; without any credit they are faults. Of a peer in `quota` no more than that many: of
-    the others MPI takes their first 1024 bytes.
+    peer are received at a time; without any credit they are faults. Of a peer in `quota` no more than that many: the
+    others wait, or are faults where MPI has taken them whole, being of 1024 bytes or less.
 
     Args:
         comm: an MPI communicator.
@@ -139,8 +141,10 @@ class Transport:
     def _has_arrived(self, peer: int, incoming: _Incoming) -> bool:
         """Goes on with receiving a message."""
         if incoming.request is None:
-            if not self.quota.get(peer, 1):
-                return False
+            if not incoming.fault and not self.quota.get(peer, 1):
+                if incoming.size > _EAGER:
+                    return False
+                incoming.fault = f"{incoming.size} bytes of kind {incoming.tag} beyond what is due"
             credit = None if incoming.fault else self.credit.get(incoming.tag)
             if credit is not None and not credit[peer]:
                 incoming.fault = f"{incoming.size} bytes of kind {incoming.tag} that were not asked for"
@@ -154,7 +158,7 @@ class Transport:
             with _counted(incoming.buffer) as spec:
                 incoming.request = incoming.matched.Irecv(spec)
             self._receiving[peer][incoming.bound] += 1
-            if peer in self.quota:
+            if self.quota.get(peer):
                 self.quota[peer] -= 1
         try:
             looks = 1 if incoming.fault else _LOOKS

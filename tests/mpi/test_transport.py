@@ -1,5 +1,6 @@
 """What two ranks do to each other's memory, below the protocol."""
 
+import re
 import sys
 
 from detox.launch.mpirun import mpirun_line
@@ -42,8 +43,56 @@ else:
     print("received before QUIT:", len(kinds) - 1, "bytes changed:", sum(map(np.count_nonzero, others)))
 """
 
+FLOOD = """
+import time
+from pathlib import Path
+from detox.wire import Header, Kind
+from detox.wire.job import abort, world
+from detox.wire.transport import Transport
+
+MANY, SIZE = 25_000, 900
+
+def flooded_rank():
+    transport = Transport(world(), [1, 2])
+    transport.limits.update({Kind.SLICE: SIZE})
+    transport.quota.update({1: 2, 2: 2})
+    before, heard, faults, end = resident(), 0, 0, time.monotonic() + 20
+    while heard + faults < MANY and time.monotonic() < end:
+        for message in transport.receive():
+            heard, faults = heard + (message.header is not None), faults + (message.header is None)
+    return f"received: {heard} dropped: {faults} grown: {resident() - before:.0f} MB."
+
+def flooding_rank():
+    frame, under_way = Header(Kind.SLICE, 1).frame(bytes(SIZE)), []
+    for _ in range(MANY):
+        under_way.append(world().Isend(frame, dest=0, tag=int(Kind.SLICE)))
+        under_way[-1].Test()
+    while True:
+        world().Iprobe()
+        time.sleep(0.001)
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
+
+if world().rank == 0:
+    print(flooded_rank(), flush=True)
+    abort()
+elif world().rank == 1:
+    flooding_rank()
+else:
+    time.sleep(60)
+"""
+
 
 def test_a_message_that_nobody_waited_for_is_not_written_into_elses_memory(jobs):
     job = jobs.start_line(mpirun_line(2, None, [sys.executable, "-c", LEAVES]))
     assert job.wait() == 0, job.text
     assert "received before QUIT: 0 bytes changed: 0" in job.text
+
+
+def test_a_rank_grows_by_no_short_messages_beyond_anothers_quota(jobs):
+    job = jobs.start_line(mpirun_line(3, None, [sys.executable, "-c", FLOOD]))
+    job.wait()
+    found = re.search(r"received: 2 dropped: 24998 grown: (-?\d+) MB", job.text)
+    assert found, job.text
+    assert int(found[1]) < 16
