@@ -16,7 +16,7 @@ from detox.wire.session import Session
 BLOCK = 2**30
 """Bytes of a message that are counted one by one: MPI's counts are int, so what is longer has blocks of so many."""
 _UNDER_WAY = 1024  # messages of one peer that wait to be received at a time
-# Bytes of a message that MPI takes before it is received (btl_tcp_eager_limit): what is no longer cannot wait elsewhere.
+# Bytes that MPI takes of a message before it is received (btl_tcp_eager_limit): one no longer cannot wait elsewhere.
 _EAGER = 1024
 # Of those that no credit bounds, so many are received at a time: each look at one that is not there yet lets MPI empty
 # every socket, and what it takes of another peer's flood it holds until that peer's turn.
