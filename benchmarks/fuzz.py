@@ -23,7 +23,8 @@ from detox.wire.connection import Connection
 from detox.wire.directory import Directory, Talk, heard, say, told
 from detox.wire.evidence import Evidence, Question, piece_digests
 from detox.wire.messages import MAGIC
-from detox.wire.relay import Assembly, Routes, Slices
+from detox.wire.relay import Assembly
+from detox.wire.slices import Routes, Slices
 
 CORPUS = Path(__file__).parents[1] / "tests" / "wire" / "corpus"
 _LONGEST = 500  # bytes of an input

@@ -7,7 +7,7 @@ from pydantic import Field
 from detox.config.address import EVERYWHERE, parse_address
 from detox.config.fields import ConfigError, Count, Seconds, Section
 from detox.wire import Codec
-from detox.wire.relay import fewest, pays
+from detox.wire.slices import fewest, pays
 
 
 class CompressionConfig(Section):

@@ -11,7 +11,7 @@ from detox.ps.share import OwnShare
 from detox.tasks import FlatModel, Task
 from detox.tasks.devices import host_rows
 from detox.wire import DIGEST_BYTES, ENDLESS, Kind, Session
-from detox.wire.relay import Routes
+from detox.wire.slices import Routes
 
 START_LIMIT = 2**26  # bytes
 

@@ -9,7 +9,7 @@ from detox.ps.outgoing import Outgoing
 from detox.ps.relays import Relays
 from detox.ps.servers import Servers
 from detox.wire import Kind, Message, Session
-from detox.wire.relay import Routes
+from detox.wire.slices import Routes
 
 PS = 0
 MISSING_LIMIT = 1  # bytes: whether the slice came, and was wrong

@@ -17,7 +17,7 @@ from detox.ps.round import closed_up
 from detox.ps.servers import REPORT_LIMIT, packed, unpacked
 from detox.ps.share import OwnShare
 from detox.wire import Chunks, Codec, Header, Kind, Message, Session, WireError
-from detox.wire.relay import Routes
+from detox.wire.slices import Routes
 
 PS = 0
 _ENDS = {Kind.QUIT, Kind.START}

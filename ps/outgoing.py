@@ -6,7 +6,7 @@ from itertools import accumulate
 import numpy as np
 
 from detox.wire import Header, Kind, Session
-from detox.wire.relay import Routes, Slices, cut, divide
+from detox.wire.slices import Routes, Slices, cut, divide
 
 
 class Outgoing:

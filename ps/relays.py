@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Iterable, Set
 
-from detox.wire.relay import Routes, fewest
+from detox.wire.slices import Routes, fewest
 
 _WINDOW = 32  # steps for which a complaint counts
 _SHARE = 8  # of the ranks, with one of which a rank may have complaints: that much is chance, on many links

@@ -14,7 +14,7 @@ from detox.assignment import Edge
 from detox.errors import JobError
 from detox.ps.ballots import Verdict
 from detox.wire import DIGEST_BYTES, ENDLESS, Header, Kind, Message, Session, digest_of, printable
-from detox.wire.relay import Routes
+from detox.wire.slices import Routes
 
 REPORT_LIMIT = 2**10  # bytes of a DELIVERED
 RESUMES = "the same command resumes the run from its checkpoint"

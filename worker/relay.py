@@ -8,7 +8,8 @@ from typing import Literal
 import numpy as np
 
 from detox.wire import Header, Kind, Message, Session
-from detox.wire.relay import Assembly, Slices, longest
+from detox.wire.relay import Assembly
+from detox.wire.slices import Slices, longest
 
 PS = 0
 _SHARE = 8  # of a step's deadline, which the wait for another rank may take a part of

@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 
 from detox.ps.relays import Relays
-from detox.wire.relay import Routes
+from detox.wire.slices import Routes
 
 ALL = set(range(1, 10))
 

@@ -14,7 +14,7 @@ from detox.ps.servers import LostServerError, Servers
 from detox.wire import DIGEST_BYTES, Codec, Header, Kind, claim_of
 from detox.wire import codec as codec_module
 from detox.wire.memory import Network
-from detox.wire.relay import Routes
+from detox.wire.slices import Routes
 
 SHARES = [Share(0, 4, 8), Share(4, 8, 8)]
 SILENCE = 30.0

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detox.wire import WireError
-from detox.wire.relay import FROM_BYTES, FROM_RANKS, Assembly, Routes, Slices, cut, divide, fewest, longest, pays
+from detox.wire.relay import Assembly
+from detox.wire.slices import FROM_BYTES, FROM_RANKS, Routes, Slices, cut, divide, fewest, longest, pays
 
 PS = 0
 RANKS = (1, 2, 3, 4, 5)

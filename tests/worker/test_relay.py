@@ -5,7 +5,7 @@ import pytest
 
 from detox.wire import Header, Kind
 from detox.wire.memory import Network
-from detox.wire.relay import Routes, Slices, divide
+from detox.wire.slices import Routes, Slices, divide
 from detox.worker.relay import Relay
 
 RANKS = (2, 3, 4, 5)  # the first two pass on slices of server 0, the others of server 1
