@@ -56,11 +56,11 @@ class TransportConfig(Section):
     fetch_deadline: Seconds | Literal["auto"] = "auto"
     """Seconds for one gradient that was asked for, until the next of the majority is asked. auto: as long as such
     answers take, with some room; 20 while that is not known."""
-    relay: Literal["auto", "star", "relay"] = "star"
+    relay: Literal["auto", "star", "relay"] = "auto"
     """How weights go out. star: the PS sends them to every rank. relay: it sends each rank a slice, which that rank
     passes on to all others, and the digests of all slices, so that none can change one; what does not come in time, the
     PS sends. Several servers do so, each with its share. auto: relay from 6 ranks on several hosts and 1 MiB of weights
-    on. Ranks that `detox-ps join` started pass slices on where they were given --listen. The weights are the same to
+    on, else star. Ranks that `detox-ps join` started pass slices on where they were given --listen. The weights are the same to
     the bit; see docs/protocol.md."""
     poll: Annotated[float, Field(gt=0, le=1)] = 0.0005
     """Seconds of sleep where nothing has arrived."""

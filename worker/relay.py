@@ -10,6 +10,7 @@ import numpy as np
 from detox.wire import Header, Kind, Message, Session
 from detox.wire.relay import Assembly
 from detox.wire.slices import Slices, longest
+from detox.worker.strangers import Strangers
 
 PS = 0
 _SHARE = 8  # of a step's deadline, which the wait for another rank may take a part of
@@ -25,7 +26,8 @@ class Relay:
 
     Of another rank no more is received than a message a step, and up to 32 left over from earlier steps, each no longer
     than a slice, and no more is held than those under way and one slice of weights that this rank has not been told of
-    yet. Who has not taken one slice gets no other.
+    yet. Who has not taken one slice gets no other. Until the PS first tells of slices, which it may never do where ranks
+    share a host, the others are strangers.
 
     Args:
         session: the conversation with the PS.
@@ -49,6 +51,7 @@ class Relay:
         self.limits = {Kind.SLICES: Slices.limit(ranks), Kind.SLICE: longest(widths, ranks)}
         self._session = session
         self._neighbours = neighbours
+        self._strangers = Strangers(neighbours, self.take)
         self._rank = rank
         self._widths = widths
         self._most = math.inf if deadline == "auto" else deadline / _SHARE
@@ -72,7 +75,7 @@ class Relay:
 
     def turn(self) -> bool:
         """Takes what has come of other ranks, and asks the PS for what is late; whether anything has come."""
-        came = self._neighbours.turn(self.take)
+        came = self._strangers.turn() if self._first else self._neighbours.turn(self.take)
         if self._assembly is not None:
             for index, wrong in self._assembly.ask(self._session.clock(), self._neighbours.dead):
                 self._session.send([PS], Header(Kind.MISSING, self._step, file=index), bytes([wrong]))

@@ -119,7 +119,7 @@ def test_a_value_that_the_code_behind_it_does_not_take_is_told(read, text, words
 
 
 def test_over_tcp_workers_collude_and_pass_weights_on_as_over_mpi(read):
-    tcp = '[transport]\nchannel = "tcp"\nrelay = "auto"\nlisten = "[fd00::1]"\np_min = 15'
+    tcp = '[transport]\nchannel = "tcp"\nrelay = "relay"\nlisten = "[fd00::1]"\np_min = 15'
     config = read(f'q = 2\n[attack]\nkind = "alie"\n{tcp}\n[fault]\nworker = [3]\nkind = ["relay_flood"]')
     assert config.colludes
     assert config.transport.relays(ranks=46, size=2**24)

@@ -69,6 +69,16 @@ def test_slices_of_a_server_that_tells_of_them_late_wait_and_nothing_is_asked_fo
     assert rank.asked == []
 
 
+def test_until_the_ps_tells_of_slices_others_are_looked_at_now_and_then_only(rank):
+    rank.turn()
+    rank.send(3, 1, 1, SHARES)
+    rank.turn()
+    assert rank.crowd.waiting(3, 2) == 1
+    rank.tell(0, 1, SHARES[0])
+    rank.turn()
+    assert rank.crowd.waiting(3, 2) == 0
+
+
 def test_after_a_silence_a_flood_gets_what_was_left_over_of_32_steps_at_most(rank):
     for step in range(1, 100):
         rank.tell(0, step, SHARES[0])
