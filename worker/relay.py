@@ -26,8 +26,8 @@ class Relay:
 
     Of another rank no more is received than a message a step, and up to 32 left over from earlier steps, each no longer
     than a slice, and no more is held than those under way and one slice of weights that this rank has not been told of
-    yet. Who has not taken one slice gets no other. Until the PS first tells of slices, which it may never do where ranks
-    share a host, the others are strangers.
+    yet. Who has not taken one slice gets no other. Until the PS first tells of slices, which it may never do where
+    ranks share a host, the others are strangers.
 
     Args:
         session: the conversation with the PS.
