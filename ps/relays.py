@@ -1,9 +1,10 @@
 """Which ranks pass on slices of the weights, by who has said lately that another's did not come."""
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Collection, Iterable, Set
+from itertools import islice
 
-from detox.wire.slices import Routes, fewest
+from detox.wire.slices import Routes, audience, fewest
 
 _WINDOW = 32  # steps for which a complaint counts
 _SHARE = 8  # of the ranks, with one of which a rank may have complaints: that much is chance, on many links
@@ -32,6 +33,8 @@ class Relays:
         n = len(set(ranks))
         self._apart = apart
         self._fewest = fewest(n, servers)
+        self._servers = servers
+        self._q = q
         self._wrong = max(1, q)  # ranks, that can be to blame for what is no chance
         self._chance = max(self._wrong, n // _SHARE)
         self._complaints: set[tuple[int, int, int]] = set()  # a step, who complains, and about whom
@@ -49,7 +52,16 @@ class Relays:
         relays, resting = able - tired, (able & tired) - self._unserved
         if len(relays) < self._fewest:
             return Routes(whole=tuple(sorted(ready)))
+        resting -= self._spared(step, len(relays), resting, others=len(ready - relays - resting))
         return Routes(*(tuple(sorted(ranks)) for ranks in (relays, resting, ready - relays - resting)))
+
+    def _spared(self, step: int, relays: int, resting: Set[int], others: int) -> set[int]:
+        """Which of those that rest get the weights whole in a step, beside so many others that do."""
+        beyond = relays - 1 + len(resting) - audience(relays, self._servers)
+        count = max(0, min(beyond, self._q - others))
+        turns = deque(sorted(resting))
+        turns.rotate(-step)
+        return set(islice(turns, count))
 
     def complain(self, step: int, by: int, about: int) -> None:
         """A rank says that another's slice did not come, or was wrong."""

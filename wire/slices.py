@@ -13,6 +13,7 @@ FROM_RANKS = 6
 depends on the links (docs/experiments/cluster.md)."""
 FROM_BYTES = 2**20
 """Bytes of weights from which on they pay: below, slices are messages of little more than their headers."""
+_PERCENT = 108  # of the weights that a relay passes on at the most; headers were one more
 
 
 def pays(ranks: int, size: int) -> bool:
@@ -28,6 +29,18 @@ def pays(ranks: int, size: int) -> bool:
 def fewest(ranks: int, servers: int = 1) -> int:
     """Ranks, of so many, that the weights of so many servers are cut for at least."""
     return max(2, servers, -(-ranks // 2))
+
+
+def audience(relays: int, servers: int = 1) -> int:
+    """Ranks that each of so many relays passes its slice on to at the most: all other relays, and who rests.
+
+    So many that what it sends is no more than 1.08 times the weights, where servers own equal shares of them.
+
+    Args:
+        relays: one at least for each server.
+        servers: that share the weights.
+    """
+    return max(relays - 1, _PERCENT * servers * (relays // servers) // 100)
 
 
 def longest(widths: Sequence[int], ranks: int) -> int:
@@ -62,7 +75,7 @@ class Routes:
     Attributes:
         relays: slice i goes to relays[i], which passes it on to all others that get slices; the first server's first.
         resting: get all slices of the relays, and pass none on.
-        whole: get the weights whole.
+        whole: get the weights whole, of the servers.
     """
 
     relays: tuple[int, ...] = ()

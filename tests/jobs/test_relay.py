@@ -87,10 +87,18 @@ def test_the_weights_go_out_once_and_no_bit_of_the_result_changes(run):
 
 @pytest.mark.parametrize("kind", sorted(RELAYS.keys() - {"relay_flood", "relay_complain"}))
 def test_a_rank_whose_slices_did_not_come_costs_the_ps_no_whole_weights_after(run, star, kind):
-    job, sent = run(*RELAY, "--q", "2", *QUIET, *faults((4, 9), [kind]), "--fault.first", "1")
+    job, sent = run(*RELAY, "--q", "2", *QUIET, *faults((4,), [kind]), "--fault.first", "1")
     assert job.summary["weights_digest"] == star
     assert Kind.WEIGHTS not in sent.bytes
     assert all(sent.by_step[step] <= 1.2 * D for step in range(2, STEPS + 1)), sent.by_step
+
+
+@pytest.mark.parametrize("kind", sorted(RELAYS.keys() - {"relay_flood", "relay_complain"}))
+def test_of_two_such_one_gets_the_weights_whole(run, star, kind):
+    job, sent = run(*RELAY, "--q", "2", *QUIET, *faults((4, 9), [kind]), "--fault.first", "1")
+    assert job.summary["weights_digest"] == star
+    assert sent.bytes[Kind.WEIGHTS] <= (STEPS - 1) * (D + 32)
+    assert all(sent.by_step[step] <= 2.2 * D for step in range(2, STEPS + 1)), sent.by_step
 
 
 def test_by_itself_a_run_this_small_sends_whole_weights(run):

@@ -1,11 +1,14 @@
 """Which ranks pass slices on: pure, by complaints, steps, and who is out."""
 
+from dataclasses import astuple
 from itertools import product
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from detox.ps.relays import Relays
-from detox.wire.slices import Routes
+from detox.wire.slices import Routes, divide
 
 ALL = set(range(1, 10))
 
@@ -43,6 +46,48 @@ def test_who_rests_gets_slices_but_who_says_that_most_did_not_come_whole_weights
     assert relays.choose(2, set(ALL), set()) == Routes((1, 2, 3, 4, 5, 6, 7), (8,), (9,))
     assert relays.choose(2, ALL - {9}, {8}) == Routes((1, 2, 3, 4, 5, 6, 7), (), (8,))
     assert relays.choose(2, set(ALL), {1, 2, 3}) == Routes(whole=tuple(sorted(ALL)))
+
+
+def with_resting(resting, n, q, servers=1):
+    """Relays of ranks 0 to n - 1, and all of them, of which these rest."""
+    relays = Relays(range(n), q, servers)
+    for one, other in product(resting, set(range(n)) - set(resting)):
+        relays.complain(1, other, one)
+    return relays, set(range(n))
+
+
+@given(st.integers(1, 200), st.integers(1, 8), st.integers(0, 40), st.integers(1, 99), st.data())
+def test_where_q_ranks_rest_relays_send_no_more_than_a_bit_more_than_the_weights(n, servers, q, step, data):
+    hostile = data.draw(st.sets(st.integers(0, n - 1), max_size=q))
+    relays, ranks = with_resting(hostile, n, q, servers)
+    late = data.draw(st.sets(st.sampled_from(sorted(hostile)))) if hostile else set()
+    routes = relays.choose(step, ranks, late)
+    assert sorted(routes.relays + routes.resting + routes.whole) == sorted(ranks)
+    if routes.relays:
+        longest = max(1 / (servers * len(part)) for part in divide(routes.relays, [1] * servers))  # in d
+
+        def sent(resting):
+            return longest * (len(routes.relays) + resting - 1)
+
+        assert sent(len(routes.resting)) <= max(1.08, sent(0)) + 1e-9
+        assert len(routes.whole) <= q  # beside slices of d: so the servers send d + q d
+        assert set(routes.whole) == late or sent(len(routes.resting) + 1) > 1.08  # no more than need be
+
+
+def test_of_five_of_45_that_rest_one_gets_the_weights_whole_each_in_its_turn():
+    hostile = {3, 9, 20, 21, 44}
+    relays, ranks = with_resting(hostile, 45, 5)
+    chosen = [relays.choose(step, ranks, set()) for step in range(1, 6)]
+    assert all(set(routes.relays) == ranks - hostile for routes in chosen)
+    assert [len(routes.resting) for routes in chosen] == [4] * 5
+    assert {rank for routes in chosen for rank in routes.whole} == hostile
+
+
+def test_where_more_than_q_rest_no_more_than_q_get_the_weights_whole():
+    relays, ranks = with_resting(range(15), 45, 2)
+    assert [len(some) for some in astuple(relays.choose(1, ranks, set()))] == [30, 13, 2]
+    assert [len(some) for some in astuple(relays.choose(1, ranks, {44}))] == [29, 14, 2]
+    assert [len(some) for some in astuple(relays.choose(1, ranks, {42, 43, 44}))] == [27, 15, 3]
 
 
 def test_whatever_q_ranks_do_no_honest_rank_rests_of_it():
