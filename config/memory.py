@@ -41,6 +41,7 @@ def of_server(config: Config, size: int, *, state: int = 0, further: bool = Fals
     all that and sends its state in two copies, and the PS puts a checkpoint together. A batched call comes before
     there are votes, but where the PS recomputes.
 
+    Where dissenters are examined, the vote on one file is kept until the answer comes, which is after the next weights.
     A worker that stops in the middle of its gradient costs the vector that another's is put together in meanwhile.
 
     Args:
@@ -60,7 +61,8 @@ def of_server(config: Config, size: int, *, state: int = 0, further: bool = Fals
     if further:
         return (kept + votes) * share + max(arriving, 2 * (1 + state) * share)
     copies = 2 + 2 * mean + (min(state, kept) if config.servers == 1 else 2 * (1 + state))
-    stepping, call = (kept + votes) * share + max(arriving, copies), of_call(config)
+    examined = config.servers == 1 and config.vote == "digest" and config.forensics.every > 0
+    stepping, call = (kept + votes) * share + examined + max(arriving, copies), of_call(config)
     return admits + (stepping + call if config.recomputes else max(stepping, call))
 
 

@@ -18,17 +18,18 @@ CONFIG = Config(p=9, q=1, r=3)
 @pytest.mark.parametrize(
     ("fields", "vectors"),
     [
-        ({}, 3 + 3),  # three votes, and as many gradients on their way
+        ({}, 3 + 1 + 3),  # three votes, one that a dissenter is examined by, and as many gradients on their way
+        ({"forensics": {"every": 0}}, 3 + 3),
         ({"vote": "full"}, 9 + 9),
         (
             {"servers": 2},
             3 / 2 + 4,
         ),  # its half of the votes; and the newest, the best, and a checkpoint being put together
-        ({"optimizer": {"ema": 0.9}, "p": 3, "q": 0}, 1 + 1 + 4),  # the mean, and copies as it is written
-        ({"optimizer": {"ema": 0.9}}, 3 + 1 + 4),
-        ({"aggregator": {"name": "centered_clipping"}}, 3 + 1 + 3),  # from the last update
+        ({"optimizer": {"ema": 0.9}, "p": 3, "q": 0}, 1 + 1 + 1 + 4),  # the mean, and copies as it is written
+        ({"optimizer": {"ema": 0.9}}, 3 + 1 + 1 + 4),
+        ({"aggregator": {"name": "centered_clipping"}}, 3 + 1 + 1 + 3),  # from the last update
         ({"compute": "batched"}, 48),  # before there are votes
-        ({"compute": "batched", "on_tie": "recompute"}, 3 + 3 + 48),
+        ({"compute": "batched", "on_tie": "recompute"}, 3 + 1 + 3 + 48),
     ],
 )
 def test_a_server_keeps_the_votes_and_what_is_on_its_way_or_being_written(fields, vectors):
@@ -37,7 +38,7 @@ def test_a_server_keeps_the_votes_and_what_is_on_its_way_or_being_written(fields
 
 def test_of_a_long_gradient_a_few_chunks_are_on_their_way():
     size = 160 * 2**20
-    assert of_server(CONFIG, size) == 3 + 2  # copies of the weights
+    assert of_server(CONFIG, size) == 3 + 1 + 2  # copies of the weights
     assert of_server(CONFIG, size, further=True) == 3 + 2
     full = CONFIG.model_copy(update={"vote": "full", "p": 300})
     assert of_server(full, size) == 300 + 300 * 2 / 160
@@ -52,18 +53,18 @@ def test_a_rank_keeps_a_claim_of_each_worker_and_what_it_sends_of_them():
 
 
 def test_for_ranks_that_come_by_themselves_the_ps_keeps_the_weights_of_the_self_test():
-    assert of_server(CONFIG, D, admits=True) == 1 + 3 + 3
+    assert of_server(CONFIG, D, admits=True) == 1 + 3 + 1 + 3
 
 
 def test_what_the_optimizer_keeps_is_there_twice_as_it_is_written():
     size = 160 * 2**20
-    assert of_server(CONFIG, size, state=2) == 3 + 2 + (2 + 2)
+    assert of_server(CONFIG, size, state=2) == 3 + 1 + 2 + (2 + 2)
     assert of_server(CONFIG, size, state=2, further=True) == 3 + 2 + 2 * 3
 
 
 def test_what_a_server_keeps_on_a_gpu_from_step_to_step_takes_nothing_of_the_host():
     config = Config(p=9, q=1, r=3, device="cuda", optimizer={"ema": 0.9})
-    assert of_server(config, D, state=2) == 3 + 4
+    assert of_server(config, D, state=2) == 3 + 1 + 4
 
 
 @pytest.mark.parametrize(
@@ -103,13 +104,13 @@ def _said(admit, available):
     [
         (
             partial(room_for_server, CONFIG, list(range(1, 10)), all_here=False, admits=False),
-            9,
+            10,
             "the PS .* several servers",
         ),
         (partial(room_for_rank, CONFIG, 1, list(range(1, 10))), 9, "rank 1 .* fewer workers a rank"),
         (  # whose ranks share the host's memory with the PS
             partial(room_for_server, CONFIG, [1] * 5 + [2] * 4, all_here=True, admits=False),
-            9 + (3 + 4 + 5 + 5) + (3 + 4 + 4 + 4),
+            10 + (3 + 4 + 5 + 5) + (3 + 4 + 4 + 4),
             "the run .* more hosts, fewer workers",
         ),
     ],
