@@ -11,6 +11,7 @@ python -m experiments.mean_estimation quick|full [--no-resume]
 import argparse
 import statistics
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,11 +43,27 @@ METHODS = {
 }
 
 
-def errors(p: int, q: int, r: int, k: int, d: int, repetition: int, seed: int) -> dict[str, Any]:
-    """||estimate - mu|| of each of METHODS in one repetition, and the number of bad votes.
+@dataclass
+class Sample:
+    """What arrives in one repetition.
 
-    f is the number of bad rows, so that each rule is asked for what it has to tolerate and says if it cannot.
+    Attributes:
+        mu: (d,) float32, the mean of the samples' law.
+        rows: (p, d) float32, of each worker, Byzantine ones included.
+        votes: (p / r, d) float32, of the files.
+        bad: number of votes that the Byzantine workers won.
+        honest: (d,) float64, the mean of all samples as they were drawn.
     """
+
+    mu: np.ndarray
+    rows: np.ndarray
+    votes: np.ndarray
+    bad: int
+    honest: np.ndarray
+
+
+def sample(p: int, q: int, r: int, d: int, repetition: int, seed: int) -> Sample:
+    """Draws the samples, the groups and the Byzantine workers."""
     rng = stream(seed, "samples", d, repetition)
     mu = rng.standard_normal(d, np.float32)
     rows = mu + rng.standard_normal((p, d), np.float32)
@@ -58,14 +75,24 @@ def errors(p: int, q: int, r: int, k: int, d: int, repetition: int, seed: int) -
     votes = rows.reshape(p // r, r, d).mean(axis=1)
     sent = np.full(d, NORM / d**0.5, np.float32)
     votes[bad] = sent
-    estimates = {"honest": rows.mean(axis=0, dtype=np.float64)}
+    honest = rows.mean(axis=0, dtype=np.float64)
     rows[byzantine] = sent
+    return Sample(mu, rows, votes, int(bad.sum()), honest)
+
+
+def errors(p: int, q: int, r: int, k: int, d: int, repetition: int, seed: int) -> dict[str, Any]:
+    """||estimate - mu|| of each of METHODS in one repetition, and the number of bad votes.
+
+    f is the number of bad rows, so that each rule is asked for what it has to tolerate and says if it cannot.
+    """
+    drawn = sample(p, q, r, d, repetition, seed)
+    estimates = {"honest": drawn.honest}
     for rule in ("median", "geometric_median"):
-        estimates[rule] = RULES[rule](rows, f=q)
+        estimates[rule] = RULES[rule](drawn.rows, f=q)
         hierarchy, order = Hierarchy("mean", rule, k=k), stream(seed, "votes", d, repetition)
-        estimates[f"d-{rule}"] = hierarchy(votes, f=int(bad.sum()), rng=order)
-    return {"bad votes": int(bad.sum())} | {
-        name: float(np.linalg.norm(estimates[name] - mu.astype(np.float64))) for name in METHODS
+        estimates[f"d-{rule}"] = hierarchy(drawn.votes, f=drawn.bad, rng=order)
+    return {"bad votes": drawn.bad} | {
+        name: float(np.linalg.norm(estimates[name] - drawn.mu.astype(np.float64))) for name in METHODS
     }
 
 
