@@ -75,7 +75,8 @@ def _objection(config: Config) -> str:
     if config.servers > 1 and (why := unshared(config)):
         return f"servers = {config.servers}: {why}"
     if config.transport.relay != "relay" and (idle := sorted(RELAYS.keys() & set(config.fault.kind))):
-        return f'fault.kind = {idle[0]}: no rank passes weights on as a star; set transport.relay = "relay"'
+        why = "no rank passes weights on as a star, which auto may be"
+        return f'fault.kind = {idle[0]}: {why}; set transport.relay = "relay"'
     if config.init is not None and not Path(config.init).expanduser().is_file():
         return f"init: there is no file {config.init}"
     if config.best not in (None, *KNOWN) and config.best_is is None:

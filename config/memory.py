@@ -61,7 +61,7 @@ def of_server(config: Config, size: int, *, state: int = 0, further: bool = Fals
     if further:
         return (kept + votes) * share + max(arriving, 2 * (1 + state) * share)
     copies = 2 + 2 * mean + (min(state, kept) if config.servers == 1 else 2 * (1 + state))
-    examined = config.servers == 1 and config.vote == "digest" and config.forensics.every > 0
+    examined = config.servers == 1 and config.r > 1 and config.vote == "digest" and config.forensics.every > 0
     stepping, call = (kept + votes) * share + examined + max(arriving, copies), of_call(config)
     return admits + (stepping + call if config.recomputes else max(stepping, call))
 

@@ -59,9 +59,9 @@ class TransportConfig(Section):
     relay: Literal["auto", "star", "relay"] = "auto"
     """How weights go out. star: the PS sends them to every rank. relay: it sends each rank a slice, which that rank
     passes on to all others, and the digests of all slices, so that none can change one; what does not come in time, the
-    PS sends. Several servers do so, each with its share. auto: relay from 6 ranks on several hosts and 1 MiB of weights
-    on, else star. Ranks that `detox-ps join` started pass slices on where they were given --listen. The weights are the
-    same to the bit; see docs/protocol.md."""
+    PS sends. Several servers do so, each with its share. auto: over MPI, relay from 6 ranks on 4 hosts and 1 MiB of
+    weights on, else star. Ranks that `detox-ps join` started pass slices on where they were given --listen. The weights
+    are the same to the bit; see docs/protocol.md."""
     poll: Annotated[float, Field(gt=0, le=1)] = 0.0005
     """Seconds of sleep where nothing has arrived."""
     silence: Seconds = 600.0
@@ -77,7 +77,7 @@ class TransportConfig(Section):
             size: entries of the weights.
             servers: that share them.
         """
-        asked = self.relay == "relay" or (self.relay == "auto" and pays(ranks, size))
+        asked = self.relay == "relay" or (self.relay == "auto" and self.channel == "mpi" and pays(ranks, size))
         return asked and ranks >= fewest(ranks, servers)
 
     def why_not(self) -> str:

@@ -32,23 +32,24 @@ from experiments import forks
 
 PS = 0
 _NONE = ("--compression.codec", "none")
+_STAR, _RELAY = ("--transport.relay", "star"), ("--transport.relay", "relay")
 HOSTILE = ("relay_withhold", "relay_corrupt", "relay_delay", "relay_partial", "relay_flood")
 METHODS = {
-    "star": (*_NONE, "--transport.relay", "star"),
-    "relay": (*_NONE, "--transport.relay", "relay"),
-    "relay, hostile": (*_NONE, "--transport.relay", "relay"),
-    "full": (*_NONE, "--vote", "full"),
-    "lazy": (*_NONE, "--copies", "lazy"),
-    "bf16": ("--compression.kind", "bf16"),
-    "sign": (*_NONE, "--compression.kind", "sign"),
-    "2 servers": (*_NONE, "--servers", "2"),
-    "4 servers": (*_NONE, "--servers", "4"),
-    "relay, 2 servers": (*_NONE, "--servers", "2", "--transport.relay", "relay"),
-    "relay, 4 servers": (*_NONE, "--servers", "4", "--transport.relay", "relay"),
-    "relay, 8 servers": (*_NONE, "--servers", "8", "--transport.relay", "relay"),
-    "relay, 4 servers, bf16": ("--servers", "4", "--transport.relay", "relay", "--compression.kind", "bf16"),
+    "star": (*_STAR, *_NONE),
+    "relay": (*_RELAY, *_NONE),
+    "relay, hostile": (*_RELAY, *_NONE),
+    "full": (*_STAR, *_NONE, "--vote", "full"),
+    "lazy": (*_STAR, *_NONE, "--copies", "lazy"),
+    "bf16": (*_STAR, "--compression.kind", "bf16"),
+    "sign": (*_STAR, *_NONE, "--compression.kind", "sign"),
+    "2 servers": (*_STAR, *_NONE, "--servers", "2"),
+    "4 servers": (*_STAR, *_NONE, "--servers", "4"),
+    "relay, 2 servers": (*_RELAY, *_NONE, "--servers", "2"),
+    "relay, 4 servers": (*_RELAY, *_NONE, "--servers", "4"),
+    "relay, 8 servers": (*_RELAY, *_NONE, "--servers", "8"),
+    "relay, 4 servers, bf16": (*_RELAY, "--servers", "4", "--compression.kind", "bf16"),
 }
-"""Options of a run; the star, where nothing else is said."""
+"""Options of a run."""
 COLLECTIVES = ("Bcast + Gather", "Allreduce")
 FIELDS = (
     "method", "round", "step", "seconds", "cpu", "ps_in", "ps_out", "worker_in", "worker_out", "most_in", "most_out",

@@ -31,6 +31,7 @@ from detox.ps.shared import SharedModel
 from detox.ps.trial import try_out
 from detox.tasks.samples import Files
 from detox.wire import Session
+from detox.wire.slices import FROM_HOSTS
 from detox.worker.memory import available_memory
 
 Admit = Callable[[Session, Config, list[int], GlobalModel, Files], Admission]
@@ -188,7 +189,7 @@ def create_relays(
     """
     asked = config.transport.relay == "relay"
     if not config.transport.relays(len(set(ranks)), size, config.servers) or not (
-        asked or len(set(hosts.values())) > 1
+        asked or len(set(hosts.values())) >= FROM_HOSTS
     ):
         return None, _too_few_to_relay(len(set(ranks)), config.servers) if asked else ""
     return Relays(ranks, config.q, config.servers, apart), ""

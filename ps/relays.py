@@ -19,8 +19,9 @@ class Relays:
     one of them, or slow, and passes nothing on; and its edges speak against nobody else. Among many ranks a slice is
     late by chance too: so an edge counts like this where it is there in four steps of the last 32, and all of them,
     where they are with more than an eighth of the ranks. It still gets slices, for the servers' links are what is
-    scarce. A rank that itself says of so many that theirs did not come gets the weights whole; so does one with a
-    worker that is left out, or late, which passes nothing on either.
+    scarce; but where many rest, some of them by turns the weights whole, at most q, lest the others send much more than
+    the weights each. A rank that itself says of so many that theirs did not come gets the weights whole; so does one
+    with a worker that is left out, or late, which passes nothing on either.
 
     Args:
         ranks: of workers.

@@ -11,6 +11,8 @@ from detox.wire.messages import DIGEST_BYTES, WireError, digest_of
 FROM_RANKS = 6
 """Ranks from which on slices pay: with six hosts a step was 1.5 times as quick, with 45 2.6 times; with three it
 depends on the links (docs/experiments/cluster.md)."""
+FROM_HOSTS = 4
+"""Hosts from which on they pay: on one machine there is no link to spare, and three were not quicker at 10 Gb/s."""
 FROM_BYTES = 2**20
 """Bytes of weights from which on they pay: below, slices are messages of little more than their headers."""
 _PERCENT = 108  # of the weights that a relay passes on at the most; headers were one more

@@ -27,7 +27,7 @@ def test_each_method_is_a_run_that_can_be_started(cluster):
     for method in cluster.METHODS:
         config, _ = parse(cluster.arguments(method, 45, options))
         assert (config.p, config.steps, config.seed) == (45, 5, 3)
-        assert (config.transport.relay == "relay") == method.startswith("relay")
+        assert config.transport.relay == ("relay" if method.startswith("relay") else "star")
         assert len(config.fault.kind) == 5 * (method == "relay, hostile")
         assert config.servers == cluster.servers_of(method)
 

@@ -222,7 +222,7 @@ def test_a_rank_that_is_told_to_start_and_to_leave_at_once_leaves():
 
 
 @pytest.mark.parametrize(
-    ("count", "on", "relayed"), [(45, 1, False), (3, 3, False), (5, 5, False), (6, 2, True), (6, 6, True)]
+    ("count", "on", "relayed"), [(45, 1, False), (45, 3, False), (5, 5, False), (6, 4, True), (6, 6, True)]
 )
 def test_auto_is_the_star_on_one_machine_and_on_three_hosts(count, on, relayed):
     config = Config(p=count, q=0, r=1)
