@@ -137,7 +137,7 @@ _T1 = 32 * 1_117_396 / 100e6  # seconds that the weights of its task take on one
 
 def cluster() -> "Figure":
     """A step with 45 hosts of workers by method, in what the weights take on one link; a point a step."""
-    rows = [row for row in _rows("cluster") if row["p"] == "45" and row["rate"] == "100mbit"]
+    rows = [row for row in _rows("cluster") if (row["machine"], row["p"], row["rate"]) == ("Xeon", "45", "100mbit")]
     steps = [[float(row["seconds"]) / _T1 for row in rows if row["method"] == method] for method in CLUSTER]
     figure, ((axes,),) = figure_of(1, 1, 9, 4.6)
     medians = [median(times) for times in steps]
