@@ -2,6 +2,8 @@
 PS's sleep turns. Honest ranks are lives of their own; hostile ones have a channel that does what it likes."""
 
 import contextlib
+import ctypes
+import gc
 import io
 import json
 import os
@@ -31,6 +33,12 @@ OFFENCES = {"dissented", "equivocated", "lied", "convicted", "proven", "withheld
 def memory() -> int:
     """Bytes of memory that this process has."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def give_back() -> None:
+    """Returns what is free to the system: a run would take that first, and seem to grow by less."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
 
 
 class Counting(Channel):
@@ -175,6 +183,7 @@ def train(
         if rank not in absent:
             network.come(rank, p + 1)
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    give_back()
     before = network.most = memory()
     try:
         with chdir(folder), redirect_stdout(said), redirect_stderr(said):
