@@ -15,7 +15,7 @@ FROM_HOSTS = 4
 """Hosts from which on they pay: on one machine there is no link to spare, and three were not quicker at 10 Gb/s."""
 FROM_BYTES = 2**20
 """Bytes of weights from which on they pay: below, slices are messages of little more than their headers."""
-_PERCENT = 108  # of the weights that a relay passes on at the most; headers were one more
+_PERCENT = 108  # of the weights that a relay passes on at the most; headers are another 1 % or so
 
 
 def pays(ranks: int, size: int) -> bool:

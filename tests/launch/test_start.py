@@ -222,7 +222,8 @@ def test_a_rank_that_is_told_to_start_and_to_leave_at_once_leaves():
 
 
 @pytest.mark.parametrize(
-    ("count", "on", "relayed"), [(45, 1, False), (45, 3, False), (5, 5, False), (6, 4, True), (6, 6, True)]
+    ("count", "on", "relayed"),
+    [(45, 1, False), (3, 3, False), (6, 2, False), (45, 3, False), (5, 5, False), (6, 4, True), (6, 6, True)],
 )
 def test_auto_is_the_star_on_one_machine_and_on_three_hosts(count, on, relayed):
     config = Config(p=count, q=0, r=1)
@@ -231,3 +232,5 @@ def test_auto_is_the_star_on_one_machine_and_on_three_hosts(count, on, relayed):
     relays, why_not = create_relays(config, list(hosts), 2**24, hosts)
     assert (relays is not None) == relayed
     assert not why_not
+    over_tcp = Config(p=count, q=0, r=1, transport={"channel": "tcp"})
+    assert create_relays(over_tcp, list(hosts), 2**24, hosts) == (None, "")
