@@ -1,8 +1,8 @@
 """Point-to-point messages over MPI: non-blocking, polled, bounded; importing this module starts MPI."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -10,6 +10,7 @@ import mpi4py
 import numpy as np
 
 from detox.wire.job import MPI
+from detox.wire.links import Links
 from detox.wire.messages import HEADER_BYTES, Header, Message, WireError
 from detox.wire.session import Session
 
@@ -36,6 +37,7 @@ class _Incoming:
     fault: str
     buffer: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint8))
     request: MPI.Request | None = None
+    rest: int = 0  # bytes that are noted only when it has arrived
     bound: int | None = None  # the kind whose credit bounds how many are received at a time; None: _AT_A_TIME does
 
 
@@ -51,12 +53,13 @@ class Transport:
     Args:
         comm: an MPI communicator.
         peers: the ranks to talk to.
+        links: MPI's connections, by ranks of COMM_WORLD; None: nothing bounds what MPI holds that nobody takes.
     """
 
     # MPI writes into what is under way until it ends, also when a rank leaves without having waited for it.
     _kept: ClassVar[list["Transport"]] = []
 
-    def __init__(self, comm: MPI.Comm, peers: Iterable[int]) -> None:
+    def __init__(self, comm: MPI.Comm, peers: Iterable[int], links: Links | None = None) -> None:
         self._kept.append(self)
         comm.Set_errhandler(MPI.ERRORS_RETURN)
         self._comm = comm
@@ -66,6 +69,8 @@ class Transport:
         self.credit: dict[int, Counter[int]] = {}
         self.quota: dict[int, int] = {}
         self.bytes_received = 0
+        self._links = links
+        self._numbers = {} if links is None else _numbers(comm, self.peers)
         self._outgoing: dict[int, list[tuple[MPI.Request, Any]]] = {peer: [] for peer in self.peers}
         self._incoming: dict[int, list[_Incoming]] = {peer: [] for peer in self.peers}
         self._receiving: dict[int, Counter[int | None]] = {peer: Counter() for peer in self.peers}
@@ -82,7 +87,8 @@ class Transport:
                 self._guarded(self._start_send, peer, tag, frame)
 
     def _start_send(self, peer: int, tag: int, frame: np.ndarray) -> None:
-        with _counted(frame) as spec:
+        link = nullcontext() if self._links is None else self._links.sending(self._numbers[peer])
+        with _counted(frame) as spec, link:
             request = self._comm.Isend(spec, dest=peer, tag=tag)
         self._outgoing[peer].append((request, frame))
 
@@ -111,6 +117,8 @@ class Transport:
         and then no more than they hold. So a flood waits where it comes from.
         """
         for peer in self.peers:
+            if self._links is not None:
+                self._links.look()
             if self._outgoing[peer]:
                 self._guarded(self._drop_sent, peer)
             for incoming in list(self._incoming[peer]):
@@ -136,6 +144,7 @@ class Transport:
         fault = ""
         if not 0 <= size <= HEADER_BYTES + self.limits.get(tag, -HEADER_BYTES):
             fault = f"{size} bytes of kind {tag}, of which nothing so long is expected"
+        self._note(peer, min(size, _EAGER), wanted=not fault)
         return _Incoming(matched, size, tag, fault)
 
     def _has_arrived(self, peer: int, incoming: _Incoming) -> bool:
@@ -150,13 +159,19 @@ class Transport:
                 incoming.fault = f"{incoming.size} bytes of kind {incoming.tag} that were not asked for"
                 credit = None
             incoming.bound = None if credit is None else incoming.tag
-            if self._receiving[peer][incoming.bound] >= (_AT_A_TIME if credit is None else credit[peer]):
+            at_a_time = 1 if incoming.fault and incoming.size > _EAGER else _AT_A_TIME
+            if self._receiving[peer][incoming.bound] >= (at_a_time if credit is None else credit[peer]):
                 return False
             # What is unwanted is received into nothing; its sender may stall half-way, so that too is only polled.
             if not incoming.fault:
                 incoming.buffer = np.empty(incoming.size, np.uint8)
             with _counted(incoming.buffer) as spec:
                 incoming.request = incoming.matched.Irecv(spec)
+            # A peer may announce more than anybody sends, and send something else: what it has sent, is seen at the end.
+            announced = max(0, incoming.size - _EAGER)
+            expected = min(announced, HEADER_BYTES + max(self.limits.values(), default=0))
+            incoming.rest = announced - expected
+            self._note(peer, expected, wanted=not incoming.fault)
             self._receiving[peer][incoming.bound] += 1
             if self.quota.get(peer):
                 self.quota[peer] -= 1
@@ -167,8 +182,15 @@ class Transport:
             if not incoming.fault or error.Get_error_class() != MPI.ERR_TRUNCATE:
                 raise
             arrived = True
-        self._receiving[peer][incoming.bound] -= arrived
+        if arrived:
+            self._receiving[peer][incoming.bound] -= 1
+            self._note(peer, incoming.rest, wanted=False)
         return arrived
+
+    def _note(self, peer: int, size: int, wanted: bool) -> None:
+        """So many bytes of the peer's are not held by MPI, or will not be."""
+        if self._links is not None:
+            self._links.take(self._numbers[peer], size, wanted)
 
     def _read(self, peer: int, incoming: _Incoming) -> Message:
         """The message in what has been received."""
@@ -199,6 +221,11 @@ class Transport:
             return None
 
 
+def _numbers(comm: MPI.Comm, peers: Sequence[int]) -> dict[int, int]:
+    """The ranks of peers among all of the job."""
+    return dict(zip(peers, comm.Get_group().Translate_ranks(peers, MPI.COMM_WORLD.Get_group()), strict=True))
+
+
 @contextmanager
 def _counted(buffer: np.ndarray) -> Iterator[list[Any]]:
     """A buffer of uint8 as MPI takes it: what is too long for its counts as one of a type of so many bytes."""
@@ -220,22 +247,24 @@ class Reach:
 
     Args:
         comm: of all ranks.
+        links: as in Transport.
     """
 
     unasked = True  # MPI keeps what nobody waits for
 
-    def __init__(self, comm: MPI.Intracomm = MPI.COMM_WORLD) -> None:
+    def __init__(self, comm: MPI.Intracomm = MPI.COMM_WORLD, links: Links | None = None) -> None:
         self._comm = comm
+        self._links = links
 
     def near(self, peers: Iterable[int]) -> Session:
         """The conversation with these ranks."""
-        return Session(Transport(self._comm, peers))
+        return Session(Transport(self._comm, peers, self._links))
 
     def among(self, first: int) -> Session:
         """That of all ranks from the first on; all of them have to call this."""
         everyone = self._comm.Get_group()
         comm = self._comm.Create_group(everyone.Excl(list(range(first))))
-        return Session(Transport(comm, [peer for peer in range(comm.size) if peer != comm.rank]))
+        return Session(Transport(comm, [peer for peer in range(comm.size) if peer != comm.rank], self._links))
 
     def hang_up(self) -> None:
         """Nothing: a communicator is there for as long as the job."""

@@ -44,32 +44,54 @@ else:
 """
 
 FLOOD = """
-import time
+import sys, time
 from pathlib import Path
 from detox.wire import Header, Kind
-from detox.wire.job import abort, world
+from detox.wire.job import MPI, abort, world
+from detox.wire.links import Links
 from detox.wire.transport import Transport
 
-MANY, SIZE = 25_000, 900
+KIND, MANY, SIZE, PEERS = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), eval(sys.argv[4])
+other = world().Dup()
 
 def flooded_rank():
-    transport = Transport(world(), [1, 2])
-    transport.limits.update({Kind.SLICE: SIZE})
-    transport.quota.update({1: 2, 2: 2})
-    before, heard, faults, end = resident(), 0, 0, time.monotonic() + 20
-    while heard + faults < MANY and time.monotonic() < end:
+    transport = Transport(world(), PEERS, Links())
+    transport.limits.update({Kind.SLICE: SIZE if KIND == "expected" else 100_000})
+    if KIND != "endless":
+        transport.quota.update({1: 2, 2: 1000})
+    transport.send(PEERS, Header(Kind.WORK))
+    transport.send(PEERS, Header(Kind.WORK))
+    before, heard, faults, end = resident(), [0, 0, 0], 0, time.monotonic() + 8
+    while time.monotonic() < end:
         for message in transport.receive():
-            heard, faults = heard + (message.header is not None), faults + (message.header is None)
-    return f"received: {heard} dropped: {faults} grown: {resident() - before:.0f} MB."
+            heard[message.source] += message.header is not None
+            faults += message.header is None
+        time.sleep(0.0005)
+    return f"heard: {heard[1]} and {heard[2]} dropped: {faults} grown: {resident() - before:.0f} MB."
 
 def flooding_rank():
-    frame, under_way = Header(Kind.SLICE, 1).frame(bytes(SIZE)), []
+    time.sleep(0.3)
+    kind = Kind.BYE if KIND == "unexpected" else Kind.SLICE
+    frame, under_way = Header(kind, 1).frame(bytes(SIZE)), []
     for _ in range(MANY):
-        under_way.append(world().Isend(frame, dest=0, tag=int(Kind.SLICE)))
+        if KIND == "collective":
+            under_way.append(world().Igather(frame, None, root=0))
+        else:
+            comm = other if KIND == "elsewhere" else world()
+            under_way.append(comm.Isend(frame, dest=0, tag=int(kind)))
         under_way[-1].Test()
     while True:
         world().Iprobe()
         time.sleep(0.001)
+
+def other_rank():
+    transport = Transport(world(), [0])
+    for step in range(60):
+        transport.send([0], Header(Kind.SLICE, step), bytes(100_000 if KIND != "expected" else SIZE))
+        while transport.sending(0):
+            time.sleep(0.001)
+        time.sleep(0.05)
+    time.sleep(60)
 
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
@@ -80,7 +102,7 @@ if world().rank == 0:
 elif world().rank == 1:
     flooding_rank()
 else:
-    time.sleep(60)
+    other_rank()
 """
 
 

@@ -1,0 +1,124 @@
+"""How much MPI may hold of a peer that nobody has taken: beyond it, the connection to that peer is read no more."""
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from detox.wire.sockets import Socket, Sockets
+
+HELD = 2**19
+"""Bytes of one peer that nobody has taken, at most. MPI needs many times that for messages of a byte."""
+_EVERY = 0.02  # seconds: a look at 45 sockets takes 0.15 ms
+_MESSAGE = 128  # bytes besides a message's own, at most: MPI's headers, and what it says of one that came
+_PART = 512  # of a long message, one byte more in so many is for the headers of its parts
+_TRIES = 8  # messages that show whether a peer has more sockets than the first: one for each network, in turns
+
+
+_Name = tuple[int, str]
+
+
+class _Kernel(Protocol):
+    def look(self, loop: int | None = None) -> list[Socket]: ...
+    def hand_on(self, one: Socket, what: bool) -> None: ...
+
+
+class Links:
+    """The connections that MPI has with other ranks, and what has come over each that nobody has taken.
+
+    MPI reads all that comes, and keeps what nobody waits for: a peer that sends messages of another communicator, a
+    collective that nobody else calls, or the beginnings of thousands of messages, fills this rank's memory. How much
+    has come over a connection, the kernel knows. How much of that was taken or is still expected, Transport says.
+    Where the one is HELD bytes more than the other, what comes next is left to the kernel: its buffer fills, and
+    the rest waits with the peer, until this rank has taken what MPI holds of it.
+
+    Whose a socket is, is seen from what leaves through it while this rank sends to a peer, which nobody else can feign.
+    One that nobody is known to own may have brought as much as was taken of the one peer that may own it, if that is
+    more than any other: of two sockets at the same address of this host, no peer has both.
+
+    It does nothing where Sockets finds none: outside Linux, or with an MPI that does not wait with epoll.
+
+    Args:
+        kernel: the sockets.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, kernel: _Kernel | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._kernel = kernel or Sockets()
+        self._clock = clock
+        self._loop: int | None = None  # MPI's, as soon as a socket of a peer is known
+        self._before = {one.name: one.read for one in self._kernel.look()}
+        self._owner: dict[_Name, int] = {}
+        self._homes = defaultdict[str, set[int]](set)  # peers of which a socket at an address of this host is known
+        self._last: dict[_Name, int] = {}  # to whom it sent when it was last seen to
+        self._tries = Counter[int]()  # by peer of which a socket is known
+        self._due = Counter[int]()  # bytes that have been taken of a peer, or will be
+        self._wanted = Counter[int]()  # those of them that were expected
+        self._stopped: set[_Name] = set()
+        self._next = 0.0
+
+    @contextmanager
+    def sending(self, peer: int) -> Iterator[None]:
+        """While this runs, a message to a peer is sent, and nothing else."""
+        self.take(peer, 0)
+        before = self._unknown() if self._tries[peer] < _TRIES else {}
+        self._tries[peer] += peer in self._owner.values()
+        yield
+        if before:
+            wrote = [one for one in self._unknown().values() if one.written > before.get(one.name, one).written]
+            if len(wrote) == 1:
+                self._saw(wrote[0], peer)
+
+    def take(self, peer: int, size: int, wanted: bool = True) -> None:
+        """Of a peer, so many bytes of a message have been taken, or are about to be."""
+        size += _MESSAGE + size // _PART
+        self._due[peer] += size
+        if wanted:
+            self._wanted[peer] += size
+
+    def look(self) -> None:
+        """Stops reading where too much is held, if it is time to look, and goes on where it is not any more."""
+        if self._loop is None or self._clock() < self._next:
+            return
+        self._next = self._clock() + _EVERY
+        sockets = self._kernel.look(self._loop)
+        came = Counter[int]()
+        for one in sockets:
+            if (owner := self._owner.get(one.name)) is not None:
+                came[owner] += self._came(one)
+        for one in sockets:
+            owner = self._owner.get(one.name)
+            held = self._came(one) - self._claimable(one) if owner is None else came[owner] - self._due[owner]
+            if held > HELD:
+                self._stopped.add(one.name)
+                self._kernel.hand_on(one, False)
+            elif one.name in self._stopped:
+                self._stopped.remove(one.name)
+                self._kernel.hand_on(one, True)
+
+    def end(self) -> None:
+        """Reads on everywhere."""
+        for one in self._kernel.look(self._loop):
+            if one.name in self._stopped:
+                self._kernel.hand_on(one, True)
+        self._stopped.clear()
+
+    def _came(self, one: Socket) -> int:
+        return one.read - self._before.get(one.name, 0)
+
+    def _unknown(self) -> dict[_Name, Socket]:
+        """Sockets that nobody is known to own."""
+        return {one.name: one for one in self._kernel.look(self._loop) if one.name not in self._owner}
+
+    def _saw(self, one: Socket, peer: int) -> None:
+        """Something left through it while a message to the peer was sent; twice running, it is no chance."""
+        if self._last.get(one.name) == peer:
+            self._owner[one.name], self._loop = peer, one.loop
+            self._homes[one.near].add(peer)
+        self._last[one.name] = peer
+
+    def _claimable(self, one: Socket) -> int:
+        """What may have come over a socket that nobody is known to own."""
+        known = self._homes[one.near]
+        return max((size for peer, size in self._wanted.items() if peer not in known), default=0)
