@@ -22,20 +22,13 @@ from detox.worker.momentum import Momentum
 from detox.worker.rank import ECHO_LIMIT, PS, WorkerRank
 from detox.worker.relay import Relay
 from detox.worker.servers import Servers
-from detox.worker.strangers import Strangers
 
 _MOMENT = 0.5  # seconds for the last words of a rank that dies
 _PATIENCE = 600.0  # seconds until a rank leaves that was never told what to do
 
 
 class Reach(Protocol):
-    """How a rank reaches others that are not the PS.
-
-    Attributes:
-        unasked: whether they can send it something though it has no conversation with them.
-    """
-
-    unasked: bool
+    """How a rank reaches others that are not the PS."""
 
     def near(self, peers: Iterable[int]) -> Session:
         """This rank's conversation with these ranks, under the numbers that they have everywhere."""
@@ -155,14 +148,11 @@ def _create_worker_rank(
     session.channel = config.fault.create_channel(session.channel, codecs, rank, ranks, abort)
     corruptor = config.fault.create_corruptor(rank, ranks)
     work = Work.limit(config.file_size)
-    relay = servers = strangers = None
-    fellows = sorted(set(ranks) - {rank})
+    relay = servers = None
     if reach is not None and config.transport.relays(len(set(ranks)), size, config.servers):
-        near = reach.near(fellows)
+        near = reach.near(sorted(set(ranks) - {rank}))
         near.channel = config.fault.create_relay_channel(near.channel, session, rank, ranks)
         relay = Relay(session, near, rank, [share.end - share.begin for share in shared], config.transport.deadline)
-    elif reach is not None and reach.unasked:
-        strangers = Strangers(reach.near(fellows))
     limits = {} if relay is None else relay.limits
     if reach is not None and config.servers > 1:
         others = reach.near(range(1, config.servers))
@@ -190,7 +180,6 @@ def _create_worker_rank(
         share_compute=config.share_compute,
         silence=config.transport.silence,
         relay=relay,
-        strangers=strangers,
         servers=servers,
     )
 

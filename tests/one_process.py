@@ -81,8 +81,6 @@ class Rank:
         place = self
 
         class Memory:
-            unasked = True
-
             def among(self, first: int) -> Session:
                 place._first = first
                 return place._session(fellows, rank - first, set(range(n - first)) - {rank - first})

@@ -97,13 +97,11 @@ class Mesh:
 
     Attributes:
         limits, outside, absent: see detox.wire.session.Door.
-        unasked: never does anybody send what no conversation is about; see detox.launch.work.Reach.
     """
 
     limits: Mapping[Kind, int] = {Kind.PEERS: TOLD_LIMIT}
     outside: Set[int] = frozenset()
     absent: Set[int] = frozenset()
-    unasked = False
 
     def __init__(
         self,

@@ -26,8 +26,8 @@ class Channel(Protocol):
         dead: those of them that are lost.
         limits: by kind, the most bytes of payload; other kinds are never received.
         credit: by kind, how many messages of each peer are received at a time; kinds that are not in it have no end.
-        quota: by peer, how many more messages are received; what it sends beyond that waits on its side, or is a
-            fault where it is so short that MPI has taken it whole. Of peers that are not in it, there is no end.
+        quota: by peer, how many more messages are received; what it sends beyond that waits on its side. Of
+            peers that are not in it, there is no end.
         bytes_received: headers and payloads.
         busy: whether a message is under way, of which more comes or goes only when this rank looks.
         library: name -> version of what carries the messages, for reports.

@@ -8,6 +8,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 _INFO = struct.Struct("<B127xQ8xI52xQQ")  # of tcp_info: state, bytes_received, notsent_bytes, bytes_sent, bytes_retrans
 _LISTENS = 10
@@ -57,7 +58,7 @@ class Sockets:
         return [found for one in (_loops() if loop is None else [loop]) for found in self._of(one)]
 
     def hand_on(self, one: Socket, what: bool) -> None:
-        """Lets the loop see, or not see, that something has come on a socket; it stays in the kernel, and with the peer.
+        """Lets the loop see what comes on a socket, or not: then it stays in the kernel, and with the peer.
 
         The loop does not know: once it waits for something else on this socket, it may see all of it again.
         """
@@ -70,8 +71,7 @@ class Sockets:
 
     def _of(self, loop: int) -> Iterator[Socket]:
         try:
-            with open(f"/proc/self/fdinfo/{loop}") as file:
-                watched = _WATCHED.findall(file.read())
+            watched = _WATCHED.findall(Path(f"/proc/self/fdinfo/{loop}").read_text())
         except OSError:
             return
         for number, events, inode in watched:
@@ -90,10 +90,10 @@ class Sockets:
 
 def _loops() -> list[int]:
     found = []
-    for name in os.listdir("/proc/self/fd"):
+    for one in Path("/proc/self/fd").iterdir():
         with suppress(OSError):
-            if os.readlink(f"/proc/self/fd/{name}") == "anon_inode:[eventpoll]":
-                found.append(int(name))
+            if str(one.readlink()) == "anon_inode:[eventpoll]":
+                found.append(int(one.name))
     return found
 
 

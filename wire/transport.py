@@ -17,7 +17,7 @@ from detox.wire.session import Session
 BLOCK = 2**30
 """Bytes of a message that are counted one by one: MPI's counts are int, so what is longer has blocks of so many."""
 _UNDER_WAY = 1024  # messages of one peer that wait to be received at a time
-# Bytes that MPI takes of a message before it is received (btl_tcp_eager_limit): one no longer cannot wait elsewhere.
+# Bytes that MPI takes of a message before it is received (btl_tcp_eager_limit).
 _EAGER = 1024
 # Of those that no credit bounds, so many are received at a time: each look at one that is not there yet lets MPI empty
 # every socket, and what it takes of another peer's flood it holds until that peer's turn.
@@ -47,8 +47,7 @@ class Transport:
     A peer that has died is in `dead`; nothing is sent to it or received from it any more. `limits` says how
     many bytes of payload a kind of message may have; what is longer, or of another kind, is never received
     into memory and comes out as a Message with a fault. Of a kind in `credit`, no more than that many messages of a
-    peer are received at a time; without any credit they are faults. Of a peer in `quota` no more than that many: the
-    others wait, or are faults where MPI has taken them whole, being of 1024 bytes or less.
+    peer are received at a time; without any credit they are faults. Of a peer in `quota` no more than that many.
 
     Args:
         comm: an MPI communicator.
@@ -150,10 +149,8 @@ class Transport:
     def _has_arrived(self, peer: int, incoming: _Incoming) -> bool:
         """Goes on with receiving a message."""
         if incoming.request is None:
-            if not incoming.fault and not self.quota.get(peer, 1):
-                if incoming.size > _EAGER:
-                    return False
-                incoming.fault = f"{incoming.size} bytes of kind {incoming.tag} beyond what is due"
+            if not self.quota.get(peer, 1):
+                return False
             credit = None if incoming.fault else self.credit.get(incoming.tag)
             if credit is not None and not credit[peer]:
                 incoming.fault = f"{incoming.size} bytes of kind {incoming.tag} that were not asked for"
@@ -167,7 +164,7 @@ class Transport:
                 incoming.buffer = np.empty(incoming.size, np.uint8)
             with _counted(incoming.buffer) as spec:
                 incoming.request = incoming.matched.Irecv(spec)
-            # A peer may announce more than anybody sends, and send something else: what it has sent, is seen at the end.
+            # A peer may announce more than anybody sends, and send something else: that counts when it has come.
             announced = max(0, incoming.size - _EAGER)
             expected = min(announced, HEADER_BYTES + max(self.limits.values(), default=0))
             incoming.rest = announced - expected
@@ -249,8 +246,6 @@ class Reach:
         comm: of all ranks.
         links: as in Transport.
     """
-
-    unasked = True  # MPI keeps what nobody waits for
 
     def __init__(self, comm: MPI.Intracomm = MPI.COMM_WORLD, links: Links | None = None) -> None:
         self._comm = comm

@@ -18,7 +18,6 @@ from detox.worker.memory import available_memory
 from detox.worker.momentum import Momentum
 from detox.worker.relay import Relay
 from detox.worker.servers import Servers
-from detox.worker.strangers import Strangers
 
 PS = 0  # the rank of the parameter server
 ECHO_LIMIT = 2**22  # bytes
@@ -41,7 +40,6 @@ class WorkerRank:
         share_compute: compute a file once for all workers of this rank that hold it.
         silence: seconds without a word from the PS until this rank leaves.
         relay: brings weights that come as slices; None: they come whole.
-        strangers: ranks of which nothing is expected; None: the relay has them, or they do not reach this one.
         servers: who gets which share of a gradient; None: the PS, all.
 
     Attributes:
@@ -61,7 +59,6 @@ class WorkerRank:
         share_compute: bool,
         silence: float,
         relay: Relay | None = None,
-        strangers: Strangers | None = None,
         servers: Servers | None = None,
     ) -> None:
         self._session = session
@@ -77,7 +74,6 @@ class WorkerRank:
         self._share_compute = share_compute
         self._silence = silence
         self._relay = relay
-        self._strangers = strangers
         self._over = False
         self.last: Message | None = None
         self._queue: deque[tuple[Header, Work]] = deque()
@@ -103,8 +99,6 @@ class WorkerRank:
 
     def _work(self) -> bool:
         """Passes weights on, computes the next file, and sends what the adversary has decided on."""
-        if self._strangers is not None:
-            self._strangers.turn()
         came = self._relay is not None and self._relay.turn()
         came |= self._servers.turn(self._take)
         self._fetch_weights()

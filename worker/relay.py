@@ -10,7 +10,6 @@ import numpy as np
 from detox.wire import Header, Kind, Message, Session
 from detox.wire.relay import Assembly
 from detox.wire.slices import Slices, longest
-from detox.worker.strangers import Strangers
 
 PS = 0
 _SHARE = 8  # of a step's deadline, which the wait for another rank may take a part of
@@ -18,6 +17,7 @@ _STEPS = 8  # whose slices tell what the next ones may take: in one, half may ha
 # Messages of another rank: one that is due, one that may be early, and those that a link that stalls brings late. With
 # fewer granted than came late, all later ones of this rank would be late too.
 _BANKED = 32
+_SELDOM = 0.1  # seconds between two looks at others, each of 0.2 ms for 44 of them, while no slices are due
 _MOMENT = 0.1  # seconds, at least, for its own slice to be on its way before it computes
 
 
@@ -27,7 +27,7 @@ class Relay:
     Of another rank no more is received than a message a step, and up to 32 left over from earlier steps, each no longer
     than a slice, and no more is held than those under way and one slice of weights that this rank has not been told of
     yet. Who has not taken one slice gets no other. Until the PS first tells of slices, which it may never do where
-    ranks share a host, the others are strangers.
+    ranks share a host, this one looks at the others now and then.
 
     Args:
         session: the conversation with the PS.
@@ -51,13 +51,13 @@ class Relay:
         self.limits = {Kind.SLICES: Slices.limit(ranks), Kind.SLICE: longest(widths, ranks)}
         self._session = session
         self._neighbours = neighbours
-        self._strangers = Strangers(neighbours, self.take)
         self._rank = rank
         self._widths = widths
         self._most = math.inf if deadline == "auto" else deadline / _SHARE
         self._step = -1
         self._assembly: Assembly | None = None
         self._first = True  # as long as no weights have begun to come like this
+        self._look = -math.inf  # from when on it looks at others before that
         self._halves = deque[float](maxlen=_STEPS)  # seconds that half of the slices took
         self._early: dict[int, Message] = {}  # by sender
         self._began = self._until = 0.0
@@ -75,7 +75,10 @@ class Relay:
 
     def turn(self) -> bool:
         """Takes what has come of other ranks, and asks the PS for what is late; whether anything has come."""
-        came = self._strangers.turn() if self._first else self._neighbours.turn(self.take)
+        now = self._session.clock()
+        came = False
+        if not self._first or now >= self._look:
+            came, self._look = self._neighbours.turn(self.take), now + _SELDOM
         if self._assembly is not None:
             for index, wrong in self._assembly.ask(self._session.clock(), self._neighbours.dead):
                 self._session.send([PS], Header(Kind.MISSING, self._step, file=index), bytes([wrong]))

@@ -141,8 +141,6 @@ class Working:
 class Meets:
     """Reach of no other rank; what it does when this one is to meet its fellows is given."""
 
-    unasked = False
-
     def __init__(self, act):
         self.among = act
 

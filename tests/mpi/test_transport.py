@@ -3,6 +3,8 @@
 import re
 import sys
 
+import pytest
+
 from detox.launch.mpirun import mpirun_line
 
 LEAVES = """
@@ -44,14 +46,13 @@ else:
 """
 
 FLOOD = """
-import sys, time
+import time
 from pathlib import Path
 from detox.wire import Header, Kind
-from detox.wire.job import MPI, abort, world
+from detox.wire.job import abort, world
 from detox.wire.links import Links
 from detox.wire.transport import Transport
 
-KIND, MANY, SIZE, PEERS = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), eval(sys.argv[4])
 other = world().Dup()
 
 def flooded_rank():
@@ -61,13 +62,13 @@ def flooded_rank():
         transport.quota.update({1: 2, 2: 1000})
     transport.send(PEERS, Header(Kind.WORK))
     transport.send(PEERS, Header(Kind.WORK))
-    before, heard, faults, end = resident(), [0, 0, 0], 0, time.monotonic() + 8
-    while time.monotonic() < end:
+    before, heard, faults, end = resident(), [0, 0, 0], 0, time.monotonic() + 30
+    while heard[2] < 40 and time.monotonic() < end:
         for message in transport.receive():
             heard[message.source] += message.header is not None
             faults += message.header is None
         time.sleep(0.0005)
-    return f"heard: {heard[1]} and {heard[2]} dropped: {faults} grown: {resident() - before:.0f} MB."
+    print("heard:", *heard[1:], "dropped:", faults, "grown:", round(resident() - before), flush=True)
 
 def flooding_rank():
     time.sleep(0.3)
@@ -86,7 +87,7 @@ def flooding_rank():
 
 def other_rank():
     transport = Transport(world(), [0])
-    for step in range(60):
+    for step in range(40):
         transport.send([0], Header(Kind.SLICE, step), bytes(100_000 if KIND != "expected" else SIZE))
         while transport.sending(0):
             time.sleep(0.001)
@@ -97,7 +98,7 @@ def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
 
 if world().rank == 0:
-    print(flooded_rank(), flush=True)
+    flooded_rank()
     abort()
 elif world().rank == 1:
     flooding_rank()
@@ -112,9 +113,24 @@ def test_a_message_that_nobody_waited_for_is_not_written_into_elses_memory(jobs)
     assert "received before QUIT: 0 bytes changed: 0" in job.text
 
 
-def test_a_rank_grows_by_no_short_messages_beyond_anothers_quota(jobs):
-    job = jobs.start_line(mpirun_line(3, None, [sys.executable, "-c", FLOOD]))
+@pytest.mark.parametrize(
+    ("flood", "many", "size", "peers", "grown"),
+    [
+        ("expected", 100_000, 900, [1, 2], 16),
+        ("expected", 100_000, 2000, [1, 2], 16),
+        ("unexpected", 100_000, 2000, [1, 2], 16),
+        ("endless", 20_000, 100_000, [2], 16),
+        ("elsewhere", 200_000, 0, [1, 2], 24),
+        ("elsewhere", 200_000, 2000, [2], 16),
+        ("collective", 100_000, 900, [1, 2], 16),
+        ("collective", 100_000, 900, [2], 16),
+    ],
+)
+def test_a_rank_grows_by_no_flood_and_others_are_heard(jobs, flood, many, size, peers, grown):
+    script = f"KIND, MANY, SIZE, PEERS = {(flood, many, size, peers)}" + FLOOD
+    job = jobs.start_line(mpirun_line(3, None, [sys.executable, "-c", script]))
     job.wait()
-    found = re.search(r"received: 2 dropped: 24998 grown: (-?\d+) MB", job.text)
+    found = re.search(r"heard: (\d+) 40 dropped: \d+ grown: (-?\d+)", job.text)
     assert found, job.text
-    assert int(found[1]) < 16
+    assert int(found[1]) <= 2
+    assert int(found[2]) < grown
