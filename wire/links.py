@@ -59,9 +59,9 @@ class Links:
         self._next = 0.0
 
     @contextmanager
-    def sending(self, peer: int) -> Iterator[None]:
-        """While this runs, a message to a peer is sent, and nothing else."""
-        self.take(peer, 0)
+    def sending(self, peer: int, size: int) -> Iterator[None]:
+        """While this runs, a message of so many bytes is sent to a peer, and nothing else."""
+        self._due[peer] += _MESSAGE + size // _PART
         before = self._unknown() if self._tries[peer] < _TRIES else {}
         self._tries[peer] += peer in self._owner.values()
         yield

@@ -86,7 +86,7 @@ class Transport:
                 self._guarded(self._start_send, peer, tag, frame)
 
     def _start_send(self, peer: int, tag: int, frame: np.ndarray) -> None:
-        link = nullcontext() if self._links is None else self._links.sending(self._numbers[peer])
+        link = nullcontext() if self._links is None else self._links.sending(self._numbers[peer], frame.size)
         with _counted(frame) as spec, link:
             request = self._comm.Isend(spec, dest=peer, tag=tag)
         self._outgoing[peer].append((request, frame))
