@@ -22,6 +22,7 @@ _EAGER = 1024
 # Of those that no credit bounds, so many are received at a time: each look at one that is not there yet lets MPI empty
 # every socket, and what it takes of another peer's flood it holds until that peer's turn.
 _AT_A_TIME = 4
+_LONGEST = 2**23  # bytes of a message that is received into nothing: more than a chunk, so a late one is
 # Each look takes one piece of at most 128 KB from a socket, and between two of these loops a rank may sleep.
 _LOOKS = 8
 _PEER_IS_GONE = {code for name in ("ERR_PROC_FAILED", "ERR_REVOKED") if (code := getattr(MPI, name, None)) is not None}
@@ -37,8 +38,12 @@ class _Incoming:
     fault: str
     buffer: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint8))
     request: MPI.Request | None = None
-    rest: int = 0  # bytes that are noted only when it has arrived
     bound: int | None = None  # the kind whose credit bounds how many are received at a time; None: _AT_A_TIME does
+
+    @property
+    def ignored(self) -> bool:
+        """Whether it is left with its sender: what is let come for a message may be something else."""
+        return bool(self.fault) and self.size > _LONGEST
 
 
 class Transport:
@@ -143,11 +148,15 @@ class Transport:
         fault = ""
         if not 0 <= size <= HEADER_BYTES + self.limits.get(tag, -HEADER_BYTES):
             fault = f"{size} bytes of kind {tag}, of which nothing so long is expected"
-        self._note(peer, min(size, _EAGER), wanted=not fault)
-        return _Incoming(matched, size, tag, fault)
+        incoming = _Incoming(matched, size, tag, fault)
+        if not incoming.ignored:
+            self._note(peer, min(size, _EAGER), wanted=not fault)
+        return incoming
 
     def _has_arrived(self, peer: int, incoming: _Incoming) -> bool:
         """Goes on with receiving a message."""
+        if incoming.ignored:
+            return True
         if incoming.request is None:
             if not self.quota.get(peer, 1):
                 return False
@@ -164,11 +173,7 @@ class Transport:
                 incoming.buffer = np.empty(incoming.size, np.uint8)
             with _counted(incoming.buffer) as spec:
                 incoming.request = incoming.matched.Irecv(spec)
-            # A peer may announce more than anybody sends, and send something else: that counts when it has come.
-            announced = max(0, incoming.size - _EAGER)
-            expected = min(announced, HEADER_BYTES + max(self.limits.values(), default=0))
-            incoming.rest = announced - expected
-            self._note(peer, expected, wanted=not incoming.fault)
+            self._note(peer, max(0, incoming.size - _EAGER), wanted=not incoming.fault)
             self._receiving[peer][incoming.bound] += 1
             if self.quota.get(peer):
                 self.quota[peer] -= 1
@@ -179,9 +184,7 @@ class Transport:
             if not incoming.fault or error.Get_error_class() != MPI.ERR_TRUNCATE:
                 raise
             arrived = True
-        if arrived:
-            self._receiving[peer][incoming.bound] -= 1
-            self._note(peer, incoming.rest, wanted=False)
+        self._receiving[peer][incoming.bound] -= arrived
         return arrived
 
     def _note(self, peer: int, size: int, wanted: bool) -> None:

@@ -75,6 +75,13 @@ def act(header):
     # To another rank of workers, each short enough to be sent before it is asked for.
     sent.append([world().Isend([content, MPI.BYTE], dest=1, tag=3) for content in [bytes(900)] * 5_000])
 """
+COLLECTIVES = """
+def act(header):
+    # Of ranks that never take part in them, and have to keep what comes.
+    for root in (0, 1):
+        frame = np.zeros(900, np.uint8)
+        sent.append([frame, *(world().Igather(frame, None, root=root) for _ in range(2_500))])
+"""
 
 
 BREAKS = """
@@ -126,6 +133,21 @@ def test_messages_that_are_none_change_no_bit_and_who_stays_is_left_behind(jobs,
     details = " ".join(entry.get("detail", "") for entry in malformed)
     assert "of which nothing so long is expected" in details
     assert not (job.folder / "spawned").exists()
+    assert not job.processes()
+
+
+def test_calls_that_others_never_make_fill_neither_the_ps_nor_another_rank(jobs, baseline):
+    job = jobs.start_line(_line(["train", "run.toml", "--steps", "40"], COLLECTIVES))
+    job.wait_for("ranks on")
+    flooded = [job.pid_of_rank(rank) for rank in (0, 1)]
+    memory = []
+    while job.process.poll() is None:
+        memory.append([job.memory_of(pid) for pid in flooded])
+        time.sleep(0.1)
+    job.wait()
+    assert jobs.summary(job)["steps"] == 40
+    for sizes in zip(*memory, strict=True):
+        assert max(sizes) - sizes[0] < 32e6
     assert not job.processes()
 
 
