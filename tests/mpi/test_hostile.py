@@ -78,9 +78,10 @@ def act(header):
 COLLECTIVES = """
 def act(header):
     # Of ranks that never take part in them, and have to keep what comes.
-    for root in (0, 1):
-        frame = np.zeros(900, np.uint8)
-        sent.append([frame, *(world().Igather(frame, None, root=root) for _ in range(2_500))])
+    if header.step == 5 and not sent:
+        for root in (0, 1):
+            frame = np.zeros(900, np.uint8)
+            sent.append([frame, *(world().Igather(frame, None, root=root) for _ in range(50_000))])
 """
 
 
@@ -136,16 +137,17 @@ def test_messages_that_are_none_change_no_bit_and_who_stays_is_left_behind(jobs,
     assert not job.processes()
 
 
-def test_calls_that_others_never_make_fill_neither_the_ps_nor_another_rank(jobs, baseline):
-    job = jobs.start_line(_line(["train", "run.toml", "--steps", "40"], COLLECTIVES))
+def test_calls_that_others_never_make_fill_neither_the_ps_nor_another_rank(jobs):
+    train = ["train", "run.toml", "--q", "0", "--steps", "10", "--transport.deadline", "1"]
+    job = jobs.start_line(_line(train, COLLECTIVES))
     job.wait_for("ranks on")
     flooded = [job.pid_of_rank(rank) for rank in (0, 1)]
     memory = []
-    while job.process.poll() is None:
+    while job.process.poll() is None and "10 steps" not in job.text:  # then MPI ends, for which it reads all that came
         memory.append([job.memory_of(pid) for pid in flooded])
         time.sleep(0.1)
     job.wait()
-    assert jobs.summary(job)["steps"] == 40
+    assert jobs.summary(job)["steps"] == 10
     for sizes in zip(*memory, strict=True):
         assert max(sizes) - sizes[0] < 32e6
     assert not job.processes()
