@@ -72,7 +72,7 @@ def run_rank(module: str, serve: str, argv: list[str]) -> int:
 
             handle_signals(signal.SIG_IGN)  # they are for the PS, which then tells its workers to leave
             session = Session(Transport(comm, [PS], links))
-            status, orderly = work(session, comm.rank, abort, Reach(comm, links))
+            status, orderly = work(session, comm.rank, abort, Reach(links=links))
         except BaseException as error:
             # Ranks that exit by themselves make mpirun end the job; a killed one the PS survives.
             failure.say(f"rank {comm.rank} on {platform.node()}: {failure.in_words(error)}")
