@@ -137,7 +137,7 @@ def test_messages_that_are_none_change_no_bit_and_who_stays_is_left_behind(jobs,
     assert not job.processes()
 
 
-def test_calls_that_others_never_make_fill_neither_the_ps_nor_another_rank(jobs):
+def test_calls_that_others_never_make_fill_nobodys_memory(jobs):
     train = ["train", "run.toml", "--q", "0", "--steps", "10", "--transport.deadline", "1"]
     job = jobs.start_line(_line(train, COLLECTIVES))
     job.wait_for("ranks on")

@@ -62,7 +62,7 @@ def rank():
     return rank
 
 
-def test_a_peer_is_read_until_more_than_it_may_is_held_of_it_and_again_when_it_was_taken(rank):
+def test_a_peer_is_read_until_too_much_is_held_and_again_when_it_was_taken(rank):
     rank.kernel.pass_over("a", read=HELD)
     assert rank.look() == set()
     rank.kernel.pass_over("a", read=1000)
@@ -118,7 +118,7 @@ def test_what_came_before_is_not_counted():
 @pytest.mark.parametrize(
     "sends", [[(1, "a")], [(1, "a"), (2, "a")], [(1, "a", "b"), (1, "a", "b")], [(1,), (1,)]], ids=str
 )
-def test_whose_a_socket_is_is_not_seen_from_one_message_nor_from_several_at_once(sends):
+def test_one_message_or_several_at_once_do_not_show_whose_a_socket_is(sends):
     rank = Rank(a="10.0.0.1", b="10.0.0.1")
     rank.know(3, "b")
     for peer, *through in sends:
@@ -143,7 +143,7 @@ def test_a_peer_of_several_networks_is_counted_over_all_of_them():
     assert rank.look() == {"a", "b"}
 
 
-def test_nobodys_socket_may_bring_what_was_expected_of_one_that_is_not_known_at_its_address(rank):
+def test_nobodys_socket_may_be_that_of_a_peer_not_known_at_its_address(rank):
     rank.links.take(1, 9 * HELD)
     rank.links.take(7, 4 * HELD)
     rank.links.take(8, 3 * HELD)
@@ -154,7 +154,7 @@ def test_nobodys_socket_may_bring_what_was_expected_of_one_that_is_not_known_at_
     assert rank.look() == {"c"}
 
 
-def test_nobodys_socket_in_another_network_may_be_that_of_a_peer_known_in_one():
+def test_a_peer_known_in_one_network_may_have_another_socket_elsewhere():
     rank = Rank(a="10.0.0.1", c="10.1.0.1")
     rank.know(1, "a")
     rank.links.take(1, 9 * HELD)
@@ -182,7 +182,7 @@ EVENTS = st.tuples(st.sampled_from(["honest", "flood", "take", "look"]), st.inte
 
 
 @given(st.lists(EVENTS, max_size=60))
-def test_who_sends_what_is_taken_is_never_stopped_and_a_flood_is_always(events):
+def test_who_sends_what_is_taken_is_never_stopped_and_a_flood_is(events):
     rank = Rank(a="10.0.0.1", b="10.0.0.1")
     rank.know(1, "a")
     rank.know(2, "b")

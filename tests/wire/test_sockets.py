@@ -70,7 +70,7 @@ def test_what_is_not_handed_on_stays_with_the_peer_until_it_is(pair):
         came += len(one.recv(2**20))
 
 
-def test_a_socket_of_which_nothing_is_handed_on_still_says_when_it_can_be_written_to(pair):
+def test_a_socket_that_is_not_read_still_says_when_it_can_be_written_to(pair):
     one, _, loop = pair
     loop.modify(one, select.EPOLLIN | select.EPOLLOUT)
     Sockets().hand_on(seen(one, loop), False)
