@@ -10,7 +10,7 @@ from detox.wire.sockets import Socket, Sockets
 
 HELD = 2**19
 """Bytes of one peer that nobody has taken, at most. MPI needs many times that for messages of a byte."""
-_EVERY = 0.02  # seconds: a look at 45 sockets takes 0.15 ms
+_EVERY = 0.05  # seconds: a look at 45 sockets takes 0.15 ms
 _MESSAGE = 128  # bytes besides a message's own, at most: MPI's headers, and what it says of one that came
 _PART = 512  # of a long message, one byte more in so many is for the headers of its parts
 _TRIES = 8  # messages that show whether a peer has more sockets than the first: one for each network, in turns

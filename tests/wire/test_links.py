@@ -85,7 +85,7 @@ def test_it_looks_now_and_then(rank):
     rank.kernel.pass_over("a", read=2 * HELD)
     rank.links.look()
     assert rank.kernel.stopped == set()
-    rank.now += 0.02
+    rank.now += 0.05
     rank.links.look()
     assert rank.kernel.stopped == {"a"}
 
