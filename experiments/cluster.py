@@ -127,7 +127,7 @@ def _live(options: argparse.Namespace) -> None:
 def _rank(options: argparse.Namespace) -> None:
     """The life of a rank, through all methods in turn."""
     from detox.launch.environment import fix_torch
-    from detox.wire.job import world
+    from detox.wire.job import links, world
 
     fix_torch()
     everyone = world()
@@ -142,6 +142,7 @@ def _rank(options: argparse.Namespace) -> None:
                 comm = everyone.Split(0 if takes_part else 1)
                 if takes_part:
                     steps, digest = run(comm, method, options, f"{folder}/{turn}")
+                links.begin_anew()  # collectives bring what no Transport takes
                 _await_all(everyone)
                 for step, (before, after) in enumerate(pairwise(steps), 1):
                     row = row_of(before, after, servers, p)

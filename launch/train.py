@@ -48,10 +48,9 @@ def run_rank(module: str, serve: str, argv: list[str]) -> int:
     """
     from detox.wire import Session
     from detox.wire.job import abort, guard, leave, world
-    from detox.wire.links import Links
     from detox.wire.transport import Reach, Transport
 
-    comm, links = world(), Links()
+    comm = world()
     end_with_threads()
     if comm.rank == PS:
         ends_job = guard()
@@ -59,11 +58,10 @@ def run_rank(module: str, serve: str, argv: list[str]) -> int:
         try:
             fix_torch()
             life = getattr(importlib.import_module(module), serve)
-            status, orderly = life(Session(Transport(comm, range(1, comm.size), links)), argv)
+            status, orderly = life(Session(Transport(comm, range(1, comm.size))), argv)
         except BaseException as error:
             failure.say(error)
             status = failure.status_of(error)
-        links.end()
         leave(status, orderly, ends_job)
     else:
         try:
@@ -71,14 +69,13 @@ def run_rank(module: str, serve: str, argv: list[str]) -> int:
             from detox.launch.work import work
 
             handle_signals(signal.SIG_IGN)  # they are for the PS, which then tells its workers to leave
-            session = Session(Transport(comm, [PS], links))
-            status, orderly = work(session, comm.rank, abort, Reach(links=links))
+            session = Session(Transport(comm, [PS]))
+            status, orderly = work(session, comm.rank, abort, Reach())
         except BaseException as error:
             # Ranks that exit by themselves make mpirun end the job; a killed one the PS survives.
             failure.say(f"rank {comm.rank} on {platform.node()}: {failure.in_words(error)}")
             os.kill(os.getpid(), signal.SIGKILL)
             raise
-        links.end()
         leave(status, orderly)
     os._exit(status)  # a thread of the task's would keep the process, and to take down what torch has made takes long
 

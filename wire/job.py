@@ -10,6 +10,7 @@ from typing import NoReturn
 import mpi4py
 
 from detox.wire.guard import Guard
+from detox.wire.links import Links
 
 # A peer that hangs makes MPI_Finalize hang: `leave` calls it where that is safe.
 mpi4py.rc.finalize = False
@@ -17,7 +18,10 @@ mpi4py.rc.threads = False
 
 from mpi4py import MPI  # noqa: E402
 
-__all__ = ["MPI", "abort", "guard", "leave", "world"]
+__all__ = ["MPI", "abort", "guard", "leave", "links", "world"]
+
+links = Links()
+"""MPI's connections with other ranks, which are of the process whatever the communicator."""
 
 _ONE_READ = 0b11  # libevent's EVLOOP_ONCE | EVLOOP_NONBLOCK
 
@@ -70,6 +74,7 @@ def leave(status: int, orderly: bool, guard: Guard | None = None) -> None:
         if guard is not None:
             guard.let_go(at_once=True)
         os._exit(status)
+    links.begin_anew()  # all have to be read for MPI to end
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # which workers ignored so far; there is nothing left to lose
     if guard is not None:
         guard.let_go()

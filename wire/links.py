@@ -48,7 +48,7 @@ class Links:
         self._kernel = kernel or Sockets()
         self._clock = clock
         self._loop: int | None = None  # MPI's, as soon as a socket of a peer is known
-        self._before = {one.name: one.read for one in self._kernel.look()}
+        self._before = self._read()
         self._owner: dict[_Name, int] = {}
         self._homes = defaultdict[str, set[int]](set)  # peers of which a socket at an address of this host is known
         self._last: dict[_Name, int] = {}  # to whom it sent when it was last seen to
@@ -62,8 +62,10 @@ class Links:
     def sending(self, peer: int, size: int) -> Iterator[None]:
         """While this runs, a message of so many bytes is sent to a peer, and nothing else."""
         self._due[peer] += _MESSAGE + size // _PART
-        before = self._unknown() if self._tries[peer] < _TRIES else {}
-        self._tries[peer] += peer in self._owner.values()
+        before: dict[_Name, Socket] = {}
+        if self._tries[peer] < _TRIES:
+            before = self._unknown()
+            self._tries[peer] += peer in self._owner.values()
         yield
         if before:
             wrote = [one for one in self._unknown().values() if one.written > before.get(one.name, one).written]
@@ -97,12 +99,18 @@ class Links:
                 self._stopped.remove(one.name)
                 self._kernel.hand_on(one, True)
 
-    def end(self) -> None:
-        """Reads on everywhere."""
+    def begin_anew(self) -> None:
+        """Reads on everywhere; what has come so far is counted no more."""
         for one in self._kernel.look(self._loop):
             if one.name in self._stopped:
                 self._kernel.hand_on(one, True)
         self._stopped.clear()
+        self._due.clear()
+        self._wanted.clear()
+        self._before = self._read()
+
+    def _read(self) -> dict[_Name, int]:
+        return {one.name: one.read for one in self._kernel.look(self._loop)}
 
     def _came(self, one: Socket) -> int:
         return one.read - self._before.get(one.name, 0)

@@ -2,15 +2,14 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import mpi4py
 import numpy as np
 
-from detox.wire.job import MPI
-from detox.wire.links import Links
+from detox.wire.job import MPI, links
 from detox.wire.messages import HEADER_BYTES, Header, Message, WireError
 from detox.wire.session import Session
 
@@ -57,13 +56,12 @@ class Transport:
     Args:
         comm: an MPI communicator.
         peers: the ranks to talk to.
-        links: MPI's connections, by ranks of COMM_WORLD; None: nothing bounds what MPI holds that nobody takes.
     """
 
     # MPI writes into what is under way until it ends, also when a rank leaves without having waited for it.
     _kept: ClassVar[list["Transport"]] = []
 
-    def __init__(self, comm: MPI.Comm, peers: Iterable[int], links: Links | None = None) -> None:
+    def __init__(self, comm: MPI.Comm, peers: Iterable[int]) -> None:
         self._kept.append(self)
         comm.Set_errhandler(MPI.ERRORS_RETURN)
         self._comm = comm
@@ -73,8 +71,7 @@ class Transport:
         self.credit: dict[int, Counter[int]] = {}
         self.quota: dict[int, int] = {}
         self.bytes_received = 0
-        self._links = links
-        self._numbers = {} if links is None else _numbers(comm, self.peers)
+        self._numbers = _numbers(comm, self.peers)
         self._outgoing: dict[int, list[tuple[MPI.Request, Any]]] = {peer: [] for peer in self.peers}
         self._incoming: dict[int, list[_Incoming]] = {peer: [] for peer in self.peers}
         self._receiving: dict[int, Counter[int | None]] = {peer: Counter() for peer in self.peers}
@@ -91,8 +88,7 @@ class Transport:
                 self._guarded(self._start_send, peer, tag, frame)
 
     def _start_send(self, peer: int, tag: int, frame: np.ndarray) -> None:
-        link = nullcontext() if self._links is None else self._links.sending(self._numbers[peer], frame.size)
-        with _counted(frame) as spec, link:
+        with _counted(frame) as spec, links.sending(self._numbers[peer], frame.size):
             request = self._comm.Isend(spec, dest=peer, tag=tag)
         self._outgoing[peer].append((request, frame))
 
@@ -121,8 +117,7 @@ class Transport:
         and then no more than they hold. So a flood waits where it comes from.
         """
         for peer in self.peers:
-            if self._links is not None:
-                self._links.look()
+            links.look()
             if self._outgoing[peer]:
                 self._guarded(self._drop_sent, peer)
             for incoming in list(self._incoming[peer]):
@@ -150,7 +145,7 @@ class Transport:
             fault = f"{size} bytes of kind {tag}, of which nothing so long is expected"
         incoming = _Incoming(matched, size, tag, fault)
         if not incoming.ignored:
-            self._note(peer, min(size, _EAGER), wanted=not fault)
+            links.take(self._numbers[peer], min(size, _EAGER), wanted=not fault)
         return incoming
 
     def _has_arrived(self, peer: int, incoming: _Incoming) -> bool:
@@ -173,7 +168,7 @@ class Transport:
                 incoming.buffer = np.empty(incoming.size, np.uint8)
             with _counted(incoming.buffer) as spec:
                 incoming.request = incoming.matched.Irecv(spec)
-            self._note(peer, max(0, incoming.size - _EAGER), wanted=not incoming.fault)
+            links.take(self._numbers[peer], max(0, incoming.size - _EAGER), wanted=not incoming.fault)
             self._receiving[peer][incoming.bound] += 1
             if self.quota.get(peer):
                 self.quota[peer] -= 1
@@ -186,11 +181,6 @@ class Transport:
             arrived = True
         self._receiving[peer][incoming.bound] -= arrived
         return arrived
-
-    def _note(self, peer: int, size: int, wanted: bool) -> None:
-        """So many bytes of the peer's are not held by MPI, or will not be."""
-        if self._links is not None:
-            self._links.take(self._numbers[peer], size, wanted)
 
     def _read(self, peer: int, incoming: _Incoming) -> Message:
         """The message in what has been received."""
@@ -222,7 +212,7 @@ class Transport:
 
 
 def _numbers(comm: MPI.Comm, peers: Sequence[int]) -> dict[int, int]:
-    """The ranks of peers among all of the job."""
+    """The ranks of peers among all of the job, by which `links` knows them."""
     return dict(zip(peers, comm.Get_group().Translate_ranks(peers, MPI.COMM_WORLD.Get_group()), strict=True))
 
 
@@ -247,22 +237,20 @@ class Reach:
 
     Args:
         comm: of all ranks.
-        links: as in Transport.
     """
 
-    def __init__(self, comm: MPI.Intracomm = MPI.COMM_WORLD, links: Links | None = None) -> None:
+    def __init__(self, comm: MPI.Intracomm = MPI.COMM_WORLD) -> None:
         self._comm = comm
-        self._links = links
 
     def near(self, peers: Iterable[int]) -> Session:
         """The conversation with these ranks."""
-        return Session(Transport(self._comm, peers, self._links))
+        return Session(Transport(self._comm, peers))
 
     def among(self, first: int) -> Session:
         """That of all ranks from the first on; all of them have to call this."""
         everyone = self._comm.Get_group()
         comm = self._comm.Create_group(everyone.Excl(list(range(first))))
-        return Session(Transport(comm, [peer for peer in range(comm.size) if peer != comm.rank], self._links))
+        return Session(Transport(comm, [peer for peer in range(comm.size) if peer != comm.rank]))
 
     def hang_up(self) -> None:
         """Nothing: a communicator is there for as long as the job."""

@@ -50,13 +50,12 @@ import time
 from pathlib import Path
 from detox.wire import Header, Kind
 from detox.wire.job import abort, world
-from detox.wire.links import Links
 from detox.wire.transport import Transport
 
 other = world().Dup()
 
 def flooded_rank():
-    transport = Transport(world(), PEERS, Links())
+    transport = Transport(world(), PEERS)
     transport.limits.update({Kind.SLICE: SIZE if KIND == "expected" else 100_000})
     if KIND != "endless":
         transport.quota.update({1: 2, 2: 1000})

@@ -97,11 +97,15 @@ def test_a_loop_that_began_to_read_by_itself_is_stopped_again(rank):
     assert rank.look() == {"a"}
 
 
-def test_in_the_end_all_are_read(rank):
+def test_anew_all_are_read_and_what_came_before_is_not_counted(rank):
     rank.kernel.pass_over("a", read=2 * HELD)
     assert rank.look() == {"a"}
-    rank.links.end()
+    rank.links.begin_anew()
     assert rank.kernel.stopped == set()
+    rank.kernel.pass_over("a", read=HELD)
+    assert rank.look() == set()
+    rank.kernel.pass_over("a", read=1)
+    assert rank.look() == {"a"}
 
 
 def test_what_came_before_is_not_counted():
@@ -175,7 +179,7 @@ def test_nothing_happens_where_no_socket_is_found_or_known():
         if rank.kernel.sockets:
             rank.kernel.pass_over("a", read=9 * HELD)
         assert rank.look() == set()
-        rank.links.end()
+        rank.links.begin_anew()
 
 
 EVENTS = st.tuples(st.sampled_from(["honest", "flood", "take", "look"]), st.integers(0, HELD // 4))
