@@ -6,17 +6,16 @@ import select
 import socket
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 _INFO = struct.Struct("<B127xQ8xI52xQQ")  # of tcp_info: state, bytes_received, notsent_bytes, bytes_sent, bytes_retrans
 _LISTENS = 10
 _WATCHED = re.compile(r"tfd: +(\d+) events: +([0-9a-f]+) .* ino:([0-9a-f]+)")
 
 
-@dataclass(frozen=True, slots=True)
-class Socket:
+class Socket(NamedTuple):
     """A connection of TCP, at one moment.
 
     Attributes:
@@ -77,10 +76,14 @@ class Sockets:
         for number, events, inode in watched:
             fd = int(number)
             try:
-                with _borrowed(fd, socket.AF_INET) as stream:
+                # Of a second descriptor, which could be closed, MPI's connection would stay open when MPI closes its own.
+                stream = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=fd)
+                try:
                     told = stream.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO.size)
+                    near = self._near.get((fd, inode)) or str(stream.getsockname()[0])
+                finally:
+                    stream.detach()
                 state, read, unsent, sent, again = _INFO.unpack(told)
-                near = self._near.get((fd, inode)) or _address(fd)
             except (OSError, struct.error):  # no TCP; an old kernel
                 continue
             if state != _LISTENS:
@@ -95,19 +98,3 @@ def _loops() -> list[int]:
             if str(one.readlink()) == "anon_inode:[eventpoll]":
                 found.append(int(one.name))
     return found
-
-
-@contextmanager
-def _borrowed(fd: int, family: int = -1) -> Iterator[socket.socket]:
-    """A socket by its descriptor, of which a second one would keep the connection open when MPI closes its own."""
-    stream = socket.socket(family, -1 if family == -1 else socket.SOCK_STREAM, -1 if family == -1 else 0, fileno=fd)
-    try:
-        yield stream
-    finally:
-        stream.detach()
-
-
-def _address(fd: int) -> str:
-    """This end's."""
-    with _borrowed(fd) as stream:
-        return str(stream.getsockname()[0])

@@ -40,6 +40,11 @@ class _Incoming:
     bound: int | None = None  # the kind whose credit bounds how many are received at a time; None: _AT_A_TIME does
 
     @property
+    def behind(self) -> int:
+        """Bytes that its sender keeps until it is received."""
+        return max(0, self.size - _EAGER)
+
+    @property
     def ignored(self) -> bool:
         """Whether it is left with its sender: what is let come for a message may be something else."""
         return bool(self.fault) and self.size > _LONGEST
@@ -108,7 +113,13 @@ class Transport:
         return len(self._outgoing[peer])
 
     def _drop_sent(self, peer: int) -> None:
-        self._outgoing[peer] = [entry for entry in self._outgoing[peer] if not entry[0].Test()]
+        under_way = []
+        for request, frame in self._outgoing[peer]:
+            if request.Test():
+                links.sent(self._numbers[peer], frame.size)
+            else:
+                under_way.append((request, frame))
+        self._outgoing[peer] = under_way
 
     def receive(self) -> Iterator[Message]:
         """All that has arrived by now.
@@ -168,7 +179,7 @@ class Transport:
                 incoming.buffer = np.empty(incoming.size, np.uint8)
             with _counted(incoming.buffer) as spec:
                 incoming.request = incoming.matched.Irecv(spec)
-            links.take(self._numbers[peer], max(0, incoming.size - _EAGER), wanted=not incoming.fault)
+            links.receiving(self._numbers[peer], incoming.behind, wanted=not incoming.fault)
             self._receiving[peer][incoming.bound] += 1
             if self.quota.get(peer):
                 self.quota[peer] -= 1
@@ -179,7 +190,9 @@ class Transport:
             if not incoming.fault or error.Get_error_class() != MPI.ERR_TRUNCATE:
                 raise
             arrived = True
-        self._receiving[peer][incoming.bound] -= arrived
+        if arrived:
+            self._receiving[peer][incoming.bound] -= 1
+            links.received(self._numbers[peer], incoming.behind)
         return arrived
 
     def _read(self, peer: int, incoming: _Incoming) -> Message:
