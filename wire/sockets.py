@@ -76,7 +76,7 @@ class Sockets:
         for number, events, inode in watched:
             fd = int(number)
             try:
-                # Of a second descriptor, which could be closed, MPI's connection would stay open when MPI closes its own.
+                # A second descriptor would keep the connection open when MPI closes its own.
                 stream = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=fd)
                 try:
                     told = stream.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO.size)
