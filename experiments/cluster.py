@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from detox.config import ConfigError, read_config
 from detox.errors import DetoxError, JobError
 from detox.launch import environment
 from detox.launch.mpirun import mpirun_line
@@ -92,9 +93,30 @@ def arguments(method: str, p: int, options: argparse.Namespace) -> list[str]:
     return ["experiments/cluster.toml", "--p", str(p), *steps, *METHODS[method], *hostile, *more]
 
 
+def workers_of(options: argparse.Namespace) -> int:
+    """Workers of all methods, one a host."""
+    return int(options.n) - max(map(servers_of, options.methods))
+
+
+def check(options: argparse.Namespace) -> None:
+    """Passes if each method is a run that can be started.
+
+    Raises:
+        ConfigError: one is none, of so many hosts.
+    """
+    for method in set(options.methods) & METHODS.keys():
+        path, *fields = arguments(method, workers_of(options), options)
+        read_config(path, fields)
+
+
 def main() -> int:
     """Starts mpirun, and forks the ranks that it asks for from this process; returns mpirun's status."""
     options = options_of(sys.argv[1:])
+    try:
+        check(options)
+    except ConfigError as error:
+        print(f"cluster: {error}", file=sys.stderr)
+        return 2
     environment.apply()
     import torch._dynamo  # noqa: F401  # half a rank's memory, if each had its own
 
@@ -131,7 +153,7 @@ def _rank(options: argparse.Namespace) -> None:
 
     fix_torch()
     everyone = world()
-    p = everyone.size - max(map(servers_of, options.methods))
+    p = workers_of(options)
     with tempfile.TemporaryDirectory(prefix="detox-cluster-") as folder:
         rows = []
         for turn in range(1, options.rounds + 1):

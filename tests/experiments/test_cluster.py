@@ -34,8 +34,14 @@ def test_each_method_is_a_run_that_can_be_started(cluster):
 
 def test_all_methods_leave_45_hosts_for_workers(cluster):
     options = cluster.options_of([])
-    assert options.n - max(map(cluster.servers_of, options.methods)) == 45
+    assert cluster.workers_of(options) == 45
     assert f"n=${{HOSTS:-{options.n}}}" in (ROOT / "experiments" / "cluster.sh").read_text()
+
+
+def test_hosts_that_no_method_can_use_are_refused_before_the_start(cluster, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["experiments.cluster", "-n", "8", "--methods", "relay", "Allreduce"])
+    assert cluster.main() == 2
+    assert capsys.readouterr().err.startswith("cluster: p = 7 workers cannot be split into groups of r = 3")
 
 
 def test_a_row_has_what_a_step_took_on_the_links_of_the_ps_and_of_workers(cluster, meter):
