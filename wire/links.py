@@ -1,94 +1,79 @@
 """How much MPI may hold of a peer that nobody has taken: beyond it, the connection to that peer is read no more."""
 
 import time
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
 
-from detox.wire.sockets import Socket, Sockets
+from detox.wire import sockets as linux
+from detox.wire.owners import Kernel, Owners
+from detox.wire.sockets import Name, Socket
 
 HELD = 2**19
-"""Bytes of one peer that nobody has taken, at most. MPI needs many times that for messages of a byte."""
-_EVERY = 0.03  # seconds: a look at 45 sockets takes 0.17 ms
+"""Bytes of one peer that nobody has taken, beyond which it is not read. Of a message of a byte MPI keeps many times."""
+_EVERY = 0.03  # seconds: a look at 45 sockets takes 0.2 ms
 _MESSAGE = 128  # bytes besides a message's own, at most: MPI's headers, and what it says of one that came
 _PART = 512  # of a long message, one byte more in so many is for the headers of its parts
-_TRIES = 8  # messages that show whether a peer has more sockets than the first: one for each network, in turns
-
-
-_Name = tuple[int, str]
-
-
-class _Kernel(Protocol):
-    def look(self, loop: int | None = None) -> list[Socket]: ...
-    def hand_on(self, one: Socket, what: bool) -> None: ...
 
 
 class Links:
-    """The connections that MPI has with other ranks, and what has come over each that nobody has taken.
+    """The connections that MPI has with other ranks, and what it has read of each that nobody has taken.
 
     MPI reads all that comes, and keeps what nobody waits for: a peer that sends messages of another communicator, a
-    collective that nobody else calls, or the beginnings of thousands of messages, fills this rank's memory. How much
-    has come over a connection, the kernel knows. How much of that was taken, and what is still to come, Transport says,
-    which counts too much rather than too little: a message's share of MPI's headers is estimated. What has not come and
-    is not awaited was never sent, so the estimates do not add up to something that a peer may send later.
-    Where HELD bytes more have come than that, what comes next is left to the kernel: its buffer fills, and
-    the rest waits with the peer, until this rank has taken what MPI holds of it.
+    collective that nobody else calls, or the beginnings of thousands of messages, fills this rank's memory. The kernel
+    counts what MPI has read of a connection; Transport says what it has taken, and what it is receiving. Where more
+    than HELD is left, the connection is read no more: the kernel's buffer fills, and the rest waits with the peer,
+    until this rank has taken what MPI holds of it.
 
-    Whose a socket is, is seen from what leaves through it while this rank sends to a peer, which nobody else can feign.
-    One that nobody is known to own may have brought as much as was taken of the one peer that may own it, if that is
-    more than any other: of two sockets at the same address of this host, no peer has both.
+    What MPI's headers take is estimated, and rather too high. So at each look what is due of a peer, read and still to
+    come, is no more than what was read and what is awaited: the rest of the estimates was never sent, and would be
+    leave to send so much of anything later.
 
-    It does nothing where Sockets finds none: outside Linux, or with an MPI that does not wait with epoll.
+    A socket that nobody is known to own (see Owners) may have brought as much as was expected and taken of the one peer
+    that may own it, if that is more than of any other: of two sockets at the same address of this host, no peer has
+    both. What comes without Transport, by collectives, is held by nobody's account, so `begin_anew` has to follow it.
+
+    Nothing is stopped before a socket of a peer is known, nor where there are none: outside Linux, or with an MPI that
+    does not wait with epoll.
 
     Args:
         kernel: the sockets.
         clock: seconds, monotonic.
     """
 
-    def __init__(self, kernel: _Kernel | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._kernel = kernel or Sockets()
+    def __init__(self, kernel: Kernel = linux, clock: Callable[[], float] = time.monotonic) -> None:
+        self._kernel = kernel
         self._clock = clock
-        self._loop: int | None = None  # MPI's, as soon as a socket of a peer is known
-        self._before = self._read_so_far()
-        self._owner: dict[_Name, int] = {}
-        self._homes = defaultdict[str, set[int]](set)  # peers of which a socket at an address of this host is known
-        self._last: dict[_Name, int] = {}  # to whom it sent when it was last seen to
-        self._tries = Counter[int]()  # by peer of which a socket is known
-        self._due = Counter[int]()  # bytes that have been taken of a peer, or will be
-        self._awaited = Counter[int]()  # those of them that may not have come
-        self._wanted = Counter[int]()  # of those that are due, what was expected
-        self._stopped: set[_Name] = set()
+        self._owners = Owners(kernel)
+        self._due = Counter[int]()  # bytes of a peer that were taken, or will be
+        self._awaited = Counter[int]()  # those of them that MPI may not have read yet
+        self._expected = Counter[int]()  # those of them that were not refused
+        self._before: dict[Name, int] = {}  # bytes that had been read of a socket by the beginning
+        self._stopped: set[Name] = set()
         self._next = 0.0
+        self.begin_anew()
 
     @contextmanager
     def sending(self, peer: int, size: int) -> Iterator[None]:
         """While this runs, a message of so many bytes is sent to a peer, and nothing else; `sent` is to follow."""
+        with self._owners.sending(peer):
+            yield
         self._await(peer, _headers(size))
-        before: dict[_Name, Socket] = {}
-        if self._tries[peer] < _TRIES:
-            before = self._unknown()
-            self._tries[peer] += peer in self._owner.values()
-        yield
-        if before:
-            wrote = [one for one in self._unknown().values() if one.written > before.get(one.name, one).written]
-            if len(wrote) == 1:
-                self._saw(wrote[0], peer)
 
     def sent(self, peer: int, size: int) -> None:
         """A message of so many bytes has been sent."""
         self._awaited[peer] -= _headers(size)
 
-    def take(self, peer: int, size: int, wanted: bool = True) -> None:
+    def take(self, peer: int, size: int, expected: bool = True) -> None:
         """So many bytes that have come of a peer are taken, with the headers of their message."""
-        self.receiving(peer, size, wanted)
+        self.receiving(peer, size, expected)
         self.received(peer, size)
 
-    def receiving(self, peer: int, size: int, wanted: bool = True) -> None:
+    def receiving(self, peer: int, size: int, expected: bool = True) -> None:
         """So many bytes of a message of the peer's are being received; `received` is to follow."""
         self._await(peer, size + _headers(size))
-        if wanted:
-            self._wanted[peer] += size + _headers(size)
+        if expected:
+            self._expected[peer] += size + _headers(size)
 
     def received(self, peer: int, size: int) -> None:
         """So many bytes that were being received have come."""
@@ -96,62 +81,58 @@ class Links:
 
     def look(self) -> None:
         """Stops reading where too much is held, if it is time to look, and goes on where it is not any more."""
-        if self._loop is None or self._clock() < self._next:
+        now = self._clock()
+        if self._owners.loop is None or now < self._next:
             return
-        self._next = self._clock() + _EVERY
-        sockets = self._kernel.look(self._loop)
-        came = Counter[int]()
+        self._next = now + _EVERY
+        sockets = self._kernel.connections(self._owners.loop)
+        self._forget_all_but(sockets)
+        stopped = {one.name for one, held in zip(sockets, self._held(sockets), strict=True) if held > HELD}
         for one in sockets:
-            if (owner := self._owner.get(one.name)) is not None:
-                came[owner] += self._came(one)
-        for owner, size in came.items():
-            self._due[owner] = min(self._due[owner], size + self._awaited[owner])
-        for one in sockets:
-            owner = self._owner.get(one.name)
-            held = self._came(one) - self._claimable(one) if owner is None else came[owner] - self._due[owner]
-            if held > HELD:
-                self._stopped.add(one.name)
-                self._kernel.hand_on(one, False)
+            if one.name in stopped:  # once more where it was before: the loop may have begun to read by itself
+                self._kernel.let_read(one, False)
             elif one.name in self._stopped:
-                self._stopped.remove(one.name)
-                self._kernel.hand_on(one, True)
+                self._kernel.let_read(one, True)
+        self._stopped = stopped
 
     def begin_anew(self) -> None:
-        """Reads on everywhere; what has come so far is counted no more."""
-        for one in self._kernel.look(self._loop):
+        """Reads on everywhere; of what has come so far nothing is held against anybody."""
+        sockets = self._kernel.connections(self._owners.loop)
+        for one in sockets:
             if one.name in self._stopped:
-                self._kernel.hand_on(one, True)
-        self._stopped.clear()
-        for counted in (self._due, self._awaited, self._wanted):
-            counted.clear()
-        self._before = self._read_so_far()
+                self._kernel.let_read(one, True)
+        self._stopped = set()
+        self._due = self._awaited.copy()
+        self._expected.clear()
+        self._before = {one.name: one.read for one in sockets}
 
     def _await(self, peer: int, size: int) -> None:
         self._due[peer] += size
         self._awaited[peer] += size
 
-    def _read_so_far(self) -> dict[_Name, int]:
-        return {one.name: one.read for one in self._kernel.look(self._loop)}
+    def _forget_all_but(self, sockets: Sequence[Socket]) -> None:
+        names = {one.name for one in sockets}
+        self._owners.forget_all_but(names)
+        self._before = {name: size for name, size in self._before.items() if name in names}
 
-    def _came(self, one: Socket) -> int:
-        return one.read - self._before.get(one.name, 0)
-
-    def _unknown(self) -> dict[_Name, Socket]:
-        """Sockets that nobody is known to own."""
-        return {one.name: one for one in self._kernel.look(self._loop) if one.name not in self._owner}
-
-    def _saw(self, one: Socket, peer: int) -> None:
-        """Something left through it while a message to the peer was sent; twice running, it is no chance."""
-        if self._last.get(one.name) == peer:
-            self._owner[one.name], self._loop = peer, one.loop
-            self._before[one.name] = one.read
-            self._homes[one.near].add(peer)
-        self._last[one.name] = peer
-
-    def _claimable(self, one: Socket) -> int:
-        """What may have come over a socket that nobody is known to own."""
-        known = self._homes[one.near]
-        return max((size for peer, size in self._wanted.items() if peer not in known), default=0)
+    def _held(self, sockets: Sequence[Socket]) -> list[int]:
+        """Of each, the bytes that were read of its peer, over all its sockets, and that nobody has taken."""
+        owners = [self._owners.of(one) for one in sockets]
+        came = [one.read - max(self._before.get(one.name, 0), self._owners.since(one)) for one in sockets]
+        of = Counter[int]()
+        for owner, size in zip(owners, came, strict=True):
+            if owner is not None:
+                of[owner] += size
+        for peer, size in of.items():
+            self._due[peer] = min(self._due[peer], size + self._awaited[peer])
+        held = []
+        for one, owner, size in zip(sockets, owners, came, strict=True):
+            if owner is None:
+                known = {peer for other, peer in zip(sockets, owners, strict=True) if other.address == one.address}
+                held.append(size - max((due for peer, due in self._expected.items() if peer not in known), default=0))
+            else:
+                held.append(of[owner] - self._due[owner])
+        return held
 
 
 def _headers(size: int) -> int:

@@ -46,7 +46,7 @@ class _Incoming:
 
     @property
     def ignored(self) -> bool:
-        """Whether it is left with its sender: what is let come for a message may be something else."""
+        """Whether it is never received: leave to send so much could be used for anything."""
         return bool(self.fault) and self.size > _LONGEST
 
 
@@ -156,13 +156,11 @@ class Transport:
             fault = f"{size} bytes of kind {tag}, of which nothing so long is expected"
         incoming = _Incoming(matched, size, tag, fault)
         if not incoming.ignored:
-            links.take(self._numbers[peer], min(size, _EAGER), wanted=not fault)
+            links.take(self._numbers[peer], min(size, _EAGER), expected=not fault)
         return incoming
 
     def _has_arrived(self, peer: int, incoming: _Incoming) -> bool:
         """Goes on with receiving a message."""
-        if incoming.ignored:
-            return True
         if incoming.request is None:
             if not self.quota.get(peer, 1):
                 return False
@@ -170,6 +168,8 @@ class Transport:
             if credit is not None and not credit[peer]:
                 incoming.fault = f"{incoming.size} bytes of kind {incoming.tag} that were not asked for"
                 credit = None
+            if incoming.ignored:
+                return True
             incoming.bound = None if credit is None else incoming.tag
             at_a_time = 1 if incoming.fault and incoming.size > _EAGER else _AT_A_TIME
             if self._receiving[peer][incoming.bound] >= (at_a_time if credit is None else credit[peer]):
@@ -179,7 +179,7 @@ class Transport:
                 incoming.buffer = np.empty(incoming.size, np.uint8)
             with _counted(incoming.buffer) as spec:
                 incoming.request = incoming.matched.Irecv(spec)
-            links.receiving(self._numbers[peer], incoming.behind, wanted=not incoming.fault)
+            links.receiving(self._numbers[peer], incoming.behind, expected=not incoming.fault)
             self._receiving[peer][incoming.bound] += 1
             if self.quota.get(peer):
                 self.quota[peer] -= 1

@@ -12,14 +12,14 @@ class Kernel:
     """Connections to peers, some by several networks; the loop reads all that it is let see."""
 
     def __init__(self, **homes):
-        self.sockets = {name: Socket(LOOP, n, name, near, 0, 0, 1) for n, (name, near) in enumerate(homes.items())}
+        self.sockets = {name: Socket(LOOP, n, name, home, 0, 0, 1) for n, (name, home) in enumerate(homes.items())}
         self.stopped = set()
 
-    def look(self, loop=None):
+    def connections(self, loop=None):
         return [one for one in self.sockets.values() if loop in (None, one.loop)]
 
-    def hand_on(self, one, what):
-        (self.stopped.discard if what else self.stopped.add)(one.inode)
+    def let_read(self, one, on):
+        (self.stopped.discard if on else self.stopped.add)(one.inode)
 
     def pass_over(self, name, *, read=0, written=0):
         if name in self.stopped:
@@ -123,7 +123,7 @@ def test_what_is_still_being_received_may_come_at_any_time(rank):
 
 
 def test_what_a_socket_brought_before_it_was_known_is_not_held_against_its_peer(rank):
-    rank.kernel.sockets["c"] = rank.kernel.sockets["c"]._replace(near="10.1.0.1")
+    rank.kernel.sockets["c"] = rank.kernel.sockets["c"]._replace(address="10.1.0.1")
     rank.links.take(1, 9 * HELD)
     rank.kernel.pass_over("c", read=9 * HELD)
     assert rank.look() == set()
@@ -142,6 +142,40 @@ def test_anew_all_are_read_and_what_came_before_is_not_counted(rank):
     assert rank.look() == set()
     rank.kernel.pass_over("a", read=1)
     assert rank.look() == {"a"}
+
+
+def test_anew_what_is_under_way_may_still_come(rank):
+    rank.links.receiving(1, 4 * HELD)
+    rank.links.begin_anew()
+    rank.kernel.pass_over("a", read=4 * HELD)
+    assert rank.look() == set()
+    rank.links.received(1, 4 * HELD)
+    assert rank.look() == set()
+    rank.kernel.pass_over("a", read=HELD)
+    assert rank.look() == set()
+    rank.kernel.pass_over("a", read=1)
+    assert rank.look() == {"a"}
+
+
+def test_a_message_that_could_not_be_sent_is_no_leave_to_send_more(rank):
+    for _ in range(10_000):
+        with pytest.raises(ZeroDivisionError), rank.links.sending(1, 2**20):
+            1 / 0  # noqa: B018
+    assert rank.look() == set()
+    rank.kernel.pass_over("a", read=HELD + 1)
+    assert rank.look() == {"a"}
+
+
+def test_a_connection_that_is_made_again_may_be_that_of_the_same_peer(rank):
+    rank.links.take(1, 9 * HELD)
+    rank.kernel.pass_over("a", read=9 * HELD)
+    assert rank.look() == set()
+    del rank.kernel.sockets["a"]
+    assert rank.look() == set()
+    rank.kernel.pass_over("c", read=9 * HELD)
+    assert rank.look() == set()
+    rank.kernel.pass_over("c", read=2 * HELD)
+    assert rank.look() == {"c"}
 
 
 def test_what_came_before_is_not_counted():
@@ -187,7 +221,7 @@ def test_nobodys_socket_may_be_that_of_a_peer_not_known_at_its_address(rank):
     rank.links.take(1, 9 * HELD)
     rank.links.take(7, 4 * HELD)
     rank.links.take(8, 3 * HELD)
-    rank.links.take(9, 9 * HELD, wanted=False)
+    rank.links.take(9, 9 * HELD, expected=False)
     rank.kernel.pass_over("c", read=5 * HELD)
     assert rank.look() == set()
     rank.kernel.pass_over("c", read=HELD)
