@@ -11,6 +11,8 @@ import mpi4py
 
 from detox.wire.guard import Guard
 from detox.wire.links import Links
+from detox.wire.ob1 import known
+from detox.wire.sockets import Loop, listening
 
 # A peer that hangs makes MPI_Finalize hang: `leave` calls it where that is safe.
 mpi4py.rc.finalize = False
@@ -20,7 +22,7 @@ from mpi4py import MPI  # noqa: E402
 
 __all__ = ["MPI", "abort", "guard", "leave", "links", "world"]
 
-links = Links()
+links = Links(Loop(listening if known(MPI.Get_library_version(), os.environ) else lambda: None))
 """MPI's connections with other ranks, which are of the process whatever the communicator."""
 
 _ONE_READ = 0b11  # libevent's EVLOOP_ONCE | EVLOOP_NONBLOCK

@@ -5,15 +5,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from detox.wire import sockets as linux
+from detox.wire.ob1 import PART_HEADER, answer, at_once, behind
 from detox.wire.owners import Kernel, Owners
 from detox.wire.sockets import Name, Socket
 
 HELD = 2**19
 """Bytes of one peer that nobody has taken, beyond which it is not read. Of a message of a byte MPI keeps many times."""
 _EVERY = 0.03  # seconds: a look at 45 sockets takes 0.2 ms
-_MESSAGE = 128  # bytes besides a message's own, at most: MPI's headers, and what it says of one that came
-_PART = 512  # of a long message, one byte more in so many is for the headers of its parts
+_SOON = 0.003  # in place of it while one is stopped: MPI begins to read it again whenever it has to wait to write to it
 
 
 class Links:
@@ -25,29 +24,27 @@ class Links:
     than HELD is left, the connection is read no more: the kernel's buffer fills, and the rest waits with the peer,
     until this rank has taken what MPI holds of it.
 
-    What MPI's headers take is estimated, and rather too high. So at each look what is due of a peer, read and still to
-    come, is no more than what was read and what is awaited: the rest of the estimates was never sent, and would be
-    leave to send so much of anything later.
+    What a message takes with its headers is known to the byte (detox.wire.ob1), over several connections nearly so. At
+    each look, what is due of a peer becomes at most what was read of it and what is awaited: of an estimate that is too
+    high the rest was never sent, and would be leave to send so much of anything.
 
     A socket that nobody is known to own (see Owners) may have brought as much as was expected and taken of the one peer
     that may own it, if that is more than of any other: of two sockets at the same address of this host, no peer has
-    both. What comes without Transport, by collectives, is held by nobody's account, so `begin_anew` has to follow it.
-
-    Nothing is stopped before a socket of a peer is known, nor where there are none: outside Linux, or with an MPI that
-    does not wait with epoll.
+    both. What comes without Transport, by collectives, nobody takes, so `begin_anew` has to follow it.
 
     Args:
-        kernel: the sockets.
+        kernel: MPI's sockets; where it has none, nothing is done.
         clock: seconds, monotonic.
     """
 
-    def __init__(self, kernel: Kernel = linux, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, kernel: Kernel, clock: Callable[[], float] = time.monotonic) -> None:
         self._kernel = kernel
         self._clock = clock
         self._owners = Owners(kernel)
         self._due = Counter[int]()  # bytes of a peer that were taken, or will be
         self._awaited = Counter[int]()  # those of them that MPI may not have read yet
         self._expected = Counter[int]()  # those of them that were not refused
+        self._sockets = Counter[int]()  # that a peer was seen to own
         self._before: dict[Name, int] = {}  # bytes that had been read of a socket by the beginning
         self._stopped: set[Name] = set()
         self._next = 0.0
@@ -58,34 +55,34 @@ class Links:
         """While this runs, a message of so many bytes is sent to a peer, and nothing else; `sent` is to follow."""
         with self._owners.sending(peer):
             yield
-        self._await(peer, _headers(size))
+        self._due[peer] += answer(size)
+        self._awaited[peer] += answer(size)
 
     def sent(self, peer: int, size: int) -> None:
         """A message of so many bytes has been sent."""
-        self._awaited[peer] -= _headers(size)
+        self._awaited[peer] -= answer(size)
 
     def take(self, peer: int, size: int, expected: bool = True) -> None:
-        """So many bytes that have come of a peer are taken, with the headers of their message."""
-        self.receiving(peer, size, expected)
-        self.received(peer, size)
+        """A message of so many bytes of a peer's has begun to come, and is taken from MPI."""
+        self._count(peer, at_once(size), expected)
 
     def receiving(self, peer: int, size: int, expected: bool = True) -> None:
-        """So many bytes of a message of the peer's are being received; `received` is to follow."""
-        self._await(peer, size + _headers(size))
-        if expected:
-            self._expected[peer] += size + _headers(size)
+        """The rest of it is being received; `received` is to follow."""
+        self._count(peer, behind(size), expected)
+        self._awaited[peer] += behind(size)
 
     def received(self, peer: int, size: int) -> None:
-        """So many bytes that were being received have come."""
-        self._awaited[peer] -= size + _headers(size)
+        """All of it has come."""
+        self._awaited[peer] -= behind(size)
+        if behind(size):
+            self._due[peer] += PART_HEADER * max(0, self._sockets[peer] - 1)
 
     def look(self) -> None:
         """Stops reading where too much is held, if it is time to look, and goes on where it is not any more."""
         now = self._clock()
-        if self._owners.loop is None or now < self._next:
+        if now < self._next:
             return
-        self._next = now + _EVERY
-        sockets = self._kernel.connections(self._owners.loop)
+        sockets = self._kernel.connections()
         self._forget_all_but(sockets)
         stopped = {one.name for one, held in zip(sockets, self._held(sockets), strict=True) if held > HELD}
         for one in sockets:
@@ -94,10 +91,11 @@ class Links:
             elif one.name in self._stopped:
                 self._kernel.let_read(one, True)
         self._stopped = stopped
+        self._next = now + (_SOON if stopped else _EVERY)
 
     def begin_anew(self) -> None:
         """Reads on everywhere; of what has come so far nothing is held against anybody."""
-        sockets = self._kernel.connections(self._owners.loop)
+        sockets = self._kernel.connections()
         for one in sockets:
             if one.name in self._stopped:
                 self._kernel.let_read(one, True)
@@ -106,9 +104,10 @@ class Links:
         self._expected.clear()
         self._before = {one.name: one.read for one in sockets}
 
-    def _await(self, peer: int, size: int) -> None:
+    def _count(self, peer: int, size: int, expected: bool) -> None:
         self._due[peer] += size
-        self._awaited[peer] += size
+        if expected:
+            self._expected[peer] += size
 
     def _forget_all_but(self, sockets: Sequence[Socket]) -> None:
         names = {one.name for one in sockets}
@@ -119,6 +118,7 @@ class Links:
         """Of each, the bytes that were read of its peer, over all its sockets, and that nobody has taken."""
         owners = [self._owners.of(one) for one in sockets]
         came = [one.read - max(self._before.get(one.name, 0), self._owners.since(one)) for one in sockets]
+        self._sockets = Counter(owner for owner in owners if owner is not None)
         of = Counter[int]()
         for owner, size in zip(owners, came, strict=True):
             if owner is not None:
@@ -133,8 +133,3 @@ class Links:
             else:
                 held.append(of[owner] - self._due[owner])
         return held
-
-
-def _headers(size: int) -> int:
-    """What comes besides a message of so many bytes, at most, whichever way it goes."""
-    return _MESSAGE + size // _PART

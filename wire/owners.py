@@ -11,9 +11,9 @@ _TRIES = 16  # messages to a peer that may show its sockets: the first makes one
 
 
 class Kernel(Protocol):
-    """As detox.wire.sockets."""
+    """As detox.wire.sockets.Loop."""
 
-    def connections(self, loop: int | None = None) -> list[Socket]: ...
+    def connections(self) -> list[Socket]: ...
     def let_read(self, one: Socket, on: bool) -> None: ...
 
 
@@ -24,14 +24,10 @@ class Owners:
 
     Args:
         kernel: the sockets.
-
-    Attributes:
-        loop: MPI's, as soon as a socket of a peer is known.
     """
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
-        self.loop: int | None = None
         self._owner: dict[Name, int] = {}
         self._since: dict[Name, int] = {}  # bytes read of it when that was seen
         self._last: dict[Name, int] = {}  # to whom something left through it when that was last seen
@@ -58,7 +54,7 @@ class Owners:
         if len(wrote) == 1:
             (one,) = wrote
             if self._last.get(one.name) == peer:  # twice running is no chance
-                self._owner[one.name], self._since[one.name], self.loop = peer, one.read, one.loop
+                self._owner[one.name], self._since[one.name] = peer, one.read
             self._last[one.name] = peer
 
     def forget_all_but(self, names: Set[Name]) -> None:
@@ -68,4 +64,4 @@ class Owners:
                 del kept[name]
 
     def _unowned(self) -> dict[Name, Socket]:
-        return {one.name: one for one in self._kernel.connections(self.loop) if one.name not in self._owner}
+        return {one.name: one for one in self._kernel.connections() if one.name not in self._owner}

@@ -1,4 +1,4 @@
-"""The connections of this process, as Linux counts what passes over them; one can be kept from being read."""
+"""MPI's connections, as Linux counts what passes over them; one can be kept from being read."""
 
 import fcntl
 import os
@@ -7,12 +7,14 @@ import select
 import socket
 import struct
 import termios
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 _INFO = struct.Struct("<128xQ8xI52xQQ")  # of tcp_info: bytes_received, notsent_bytes, bytes_sent, bytes_retrans
-_WATCHED = re.compile(r"tfd: +(\d+) events: +([0-9a-f]+) .* ino:([0-9a-f]+)")
+_LONGEST = 2**20  # bytes of what the kernel says of a loop: 70 for each socket
+_WATCHED = re.compile(rb"tfd: +(\d+) events: +([0-9a-f]+) .* ino:([0-9a-f]+)")
 
 Name = tuple[int, str]
 """What tells a socket from all others that are open: its descriptor and inode."""
@@ -22,7 +24,6 @@ class Socket(NamedTuple):
     """A connection of TCP, at one moment.
 
     Attributes:
-        loop: the epoll instance that waits for it, by its file descriptor.
         fd, inode: its own.
         address: this end's, without the port.
         read: bytes that this process has read of it.
@@ -30,7 +31,6 @@ class Socket(NamedTuple):
         events: what the loop waits for, as in select.EPOLLIN.
     """
 
-    loop: int
     fd: int
     inode: str
     address: str
@@ -44,52 +44,80 @@ class Socket(NamedTuple):
         return self.fd, self.inode
 
 
-def connections(loop: int | None = None) -> list[Socket]:
-    """Those that an event loop of this process waits for with epoll, as Open MPI's does; or all loops.
+class Loop:
+    """An event loop of this process that waits for its sockets with epoll.
 
-    There are none without epoll or /proc, and where the kernel counts no bytes (Linux before 4.19).
+    What it takes to look at it is kept open, for somebody may take all descriptors that there are.
+
+    Args:
+        find: the epoll instance, by its descriptor; None where there is none yet. It is called until there is one.
     """
-    if not (hasattr(select, "epoll") and hasattr(socket, "TCP_INFO")):
-        return []
-    found = []
-    for one in _loops() if loop is None else [loop]:
+
+    def __init__(self, find: Callable[[], int | None]) -> None:
+        self._find = find
+        self._epoll: select.epoll | None = None
+        self._info = -1
+
+    def connections(self) -> list[Socket]:
+        """Those that it waits for; none where the kernel counts no bytes (Linux before 4.19)."""
+        if self._epoll is None:
+            if (loop := self._find()) is None:
+                return []
+            self._info = os.open(f"/proc/self/fdinfo/{loop}", os.O_RDONLY)
+            self._epoll = select.epoll.fromfd(os.dup(loop))
+        found = []
+        for fd, events, inode in _WATCHED.findall(os.pread(self._info, _LONGEST, 0)):
+            with suppress(OSError, struct.error):  # it listens, or is none of TCP; an old kernel
+                found.append(Socket(int(fd), inode.decode(), *_counts(int(fd)), int(events, 16)))
+        return found
+
+    def let_read(self, one: Socket, on: bool) -> None:
+        """Lets it see what comes on a socket, or not: then that stays in the kernel, and with the peer.
+
+        It does not know: once it waits for something else on this socket, it sees all of it again.
+        """
+        if self._epoll is not None:
+            with suppress(OSError):  # closed since it was looked at
+                self._epoll.modify(one.fd, one.events | select.EPOLLIN if on else one.events & ~select.EPOLLIN)
+
+
+def listening() -> int | None:
+    """The epoll instance that waits for others to connect to this process, as Open MPI's does once it has looked.
+
+    There is none without epoll or /proc.
+    """
+    if hasattr(select, "epoll") and hasattr(socket, "TCP_INFO"):
         with suppress(OSError):
-            for fd, events, inode in _WATCHED.findall(Path(f"/proc/self/fdinfo/{one}").read_text()):
-                with suppress(OSError, struct.error):  # it listens, or is none of TCP; an old kernel
-                    found.append(Socket(one, int(fd), inode, *_counts(int(fd)), int(events, 16)))
-    return found
+            for one in Path("/proc/self/fd").iterdir():
+                with suppress(OSError):
+                    if str(one.readlink()) == "anon_inode:[eventpoll]" and _waits(int(one.name)):
+                        return int(one.name)
+    return None
 
 
-def let_read(one: Socket, on: bool) -> None:
-    """Lets its loop see what comes on a socket, or not: then it stays in the kernel, and with the peer.
-
-    The loop does not know: once it waits for something else on this socket, it may see all of it again.
-    """
-    with suppress(OSError):  # closed since it was looked at
-        loop = select.epoll.fromfd(os.dup(one.loop))
-        try:
-            loop.modify(one.fd, one.events | select.EPOLLIN if on else one.events & ~select.EPOLLIN)
-        finally:
-            loop.close()
+def _waits(loop: int) -> bool:
+    return any(_listens(int(fd)) for fd, _, _ in _WATCHED.findall(Path(f"/proc/self/fdinfo/{loop}").read_bytes()))
 
 
-def _loops() -> list[int]:
-    found = []
-    with suppress(OSError):
-        for one in Path("/proc/self/fd").iterdir():
-            with suppress(OSError):
-                if str(one.readlink()) == "anon_inode:[eventpoll]":
-                    found.append(int(one.name))
-    return found
+def _listens(fd: int) -> bool:
+    with suppress(OSError), _borrowed(fd) as stream:  # it may be no socket at all
+        return bool(stream.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+    return False
+
+
+@contextmanager
+def _borrowed(fd: int) -> Iterator[socket.socket]:
+    """A socket by its descriptor, of which a second one would keep the connection open when MPI closes its own."""
+    stream = socket.socket(socket.AF_INET6, socket.SOCK_STREAM, 0, fileno=fd)
+    try:
+        yield stream
+    finally:
+        stream.detach()
 
 
 def _counts(fd: int) -> tuple[str, int, int]:
     """This end's address, bytes read and bytes written."""
-    # A second descriptor would keep the connection open when MPI closes its own.
-    stream = socket.socket(socket.AF_INET6, socket.SOCK_STREAM, 0, fileno=fd)
-    try:
+    with _borrowed(fd) as stream:
         waiting = fcntl.ioctl(fd, termios.FIONREAD, bytes(4))
         came, unsent, sent, resent = _INFO.unpack(stream.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO.size))
         return str(stream.getsockname()[0]), came - int.from_bytes(waiting, "little"), sent - resent + unsent
-    finally:
-        stream.detach()

@@ -11,13 +11,12 @@ import numpy as np
 
 from detox.wire.job import MPI, links
 from detox.wire.messages import HEADER_BYTES, Header, Message, WireError
+from detox.wire.ob1 import AT_ONCE
 from detox.wire.session import Session
 
 BLOCK = 2**30
 """Bytes of a message that are counted one by one: MPI's counts are int, so what is longer has blocks of so many."""
 _UNDER_WAY = 1024  # messages of one peer that wait to be received at a time
-# Bytes that MPI takes of a message before it is received (btl_tcp_eager_limit).
-_EAGER = 1024
 # Of those that no credit bounds, so many are received at a time: each look at one that is not there yet lets MPI empty
 # every socket, and what it takes of another peer's flood it holds until that peer's turn.
 _AT_A_TIME = 4
@@ -38,11 +37,6 @@ class _Incoming:
     buffer: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint8))
     request: MPI.Request | None = None
     bound: int | None = None  # the kind whose credit bounds how many are received at a time; None: _AT_A_TIME does
-
-    @property
-    def behind(self) -> int:
-        """Bytes that its sender keeps until it is received."""
-        return max(0, self.size - _EAGER)
 
     @property
     def ignored(self) -> bool:
@@ -156,7 +150,7 @@ class Transport:
             fault = f"{size} bytes of kind {tag}, of which nothing so long is expected"
         incoming = _Incoming(matched, size, tag, fault)
         if not incoming.ignored:
-            links.take(self._numbers[peer], min(size, _EAGER), expected=not fault)
+            links.take(self._numbers[peer], size, expected=not fault)
         return incoming
 
     def _has_arrived(self, peer: int, incoming: _Incoming) -> bool:
@@ -171,7 +165,7 @@ class Transport:
             if incoming.ignored:
                 return True
             incoming.bound = None if credit is None else incoming.tag
-            at_a_time = 1 if incoming.fault and incoming.size > _EAGER else _AT_A_TIME
+            at_a_time = 1 if incoming.fault and incoming.size > AT_ONCE else _AT_A_TIME
             if self._receiving[peer][incoming.bound] >= (at_a_time if credit is None else credit[peer]):
                 return False
             # What is unwanted is received into nothing; its sender may stall half-way, so that too is only polled.
@@ -179,7 +173,7 @@ class Transport:
                 incoming.buffer = np.empty(incoming.size, np.uint8)
             with _counted(incoming.buffer) as spec:
                 incoming.request = incoming.matched.Irecv(spec)
-            links.receiving(self._numbers[peer], incoming.behind, expected=not incoming.fault)
+            links.receiving(self._numbers[peer], incoming.size, expected=not incoming.fault)
             self._receiving[peer][incoming.bound] += 1
             if self.quota.get(peer):
                 self.quota[peer] -= 1
@@ -192,7 +186,7 @@ class Transport:
             arrived = True
         if arrived:
             self._receiving[peer][incoming.bound] -= 1
-            links.received(self._numbers[peer], incoming.behind)
+            links.received(self._numbers[peer], incoming.size)
         return arrived
 
     def _read(self, peer: int, incoming: _Incoming) -> Message:

@@ -105,6 +105,47 @@ else:
     other_rank()
 """
 
+AHEAD = """
+import time
+from detox.wire import Header, Kind
+from detox.wire.job import abort, links, world
+from detox.wire.transport import Transport
+
+MANY, SIZE = 4000, 900  # in all seven times what is held
+
+def rank_behind():
+    transport, heard = Transport(world(), [1]), []
+    transport.limits[Kind.SLICE] = SIZE
+    transport.quota[1] = 0
+    transport.send([1], Header(Kind.WORK))
+    transport.send([1], Header(Kind.WORK))
+    end = time.monotonic() + 3
+    while time.monotonic() < end:
+        heard += transport.receive()
+        world().Iprobe()  # MPI reads, as it does while other peers are looked at
+        time.sleep(0.001)
+    print("heard:", len(heard), "stopped:", len(links._stopped), end=" ")
+    transport.quota[1] = MANY
+    end = time.monotonic() + 30
+    while len(heard) < MANY and time.monotonic() < end:
+        heard += transport.receive()
+        time.sleep(0.001)
+    print("then:", len(heard), "in order:", [message.header.step for message in heard] == list(range(MANY)), flush=True)
+    abort()
+
+def rank_ahead():
+    transport = Transport(world(), [0])
+    for step in range(MANY):
+        transport.send([0], Header(Kind.SLICE, step), bytes(SIZE))
+        list(transport.receive())
+    for _ in range(40_000):  # mpirun does not always end it with the other
+        list(transport.receive())
+        time.sleep(0.001)
+
+world().Dup()
+rank_behind() if world().rank == 0 else rank_ahead()
+"""
+
 
 def test_a_message_that_nobody_waited_for_is_not_written_into_elses_memory(jobs):
     job = jobs.start_line(mpirun_line(2, None, [sys.executable, "-c", LEAVES]))
@@ -133,3 +174,12 @@ def test_a_rank_grows_by_no_flood_and_others_are_heard(jobs, flood, many, size, 
     assert found, job.text
     assert int(found[1]) <= 2
     assert int(found[2]) < grown
+
+
+@pytest.mark.parametrize("buffer", [2**17, 2**21])
+def test_a_rank_that_is_only_ahead_is_read_again_whatever_the_kernel_buffers(jobs, buffer):
+    line = mpirun_line(2, None, [sys.executable, "-c", AHEAD])
+    line[line.index("btl_tcp_rcvbuf") + 1] = str(buffer)
+    job = jobs.start_line(line)
+    job.wait()
+    assert "heard: 0 stopped: 1 then: 4000 in order: True" in job.text

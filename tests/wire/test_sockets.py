@@ -1,3 +1,5 @@
+import os
+import resource
 import select
 import socket
 import struct
@@ -6,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from detox.wire.sockets import connections, let_read
+from detox.wire.sockets import Loop, listening
 
 pytestmark = pytest.mark.skipif(not hasattr(select, "epoll"), reason="there is no epoll here")
 
@@ -24,11 +26,11 @@ def pair(request):
         with one, other:
             loop.register(server, select.EPOLLIN)
             loop.register(one, select.EPOLLIN)
-            yield one, other, loop
+            yield one, other, loop, Loop(loop.fileno)
 
 
-def seen(one, loop):
-    return next(found for found in connections() if found.fd == one.fileno() and found.loop == loop.fileno())
+def seen(one, seer):
+    return next(found for found in seer.connections() if found.fd == one.fileno())
 
 
 def fill(stream):
@@ -42,34 +44,41 @@ def fill(stream):
 
 
 def test_what_comes_and_goes_is_counted(pair):
-    one, other, loop = pair
-    before = seen(one, loop)
+    one, other, _, seer = pair
+    before = seen(one, seer)
     assert (before.address, before.events) == (one.getsockname()[0], select.EPOLLIN | select.EPOLLERR | select.EPOLLHUP)
     one.sendall(bytes(1000))
     other.sendall(bytes(70))
+    select.select([one], [], [])
     assert len(one.recv(50)) == 50
-    after = seen(one, loop)
+    after = seen(one, seer)
     assert (after.read - before.read, after.written - before.written) == (50, 1000)
     written = fill(one)
-    assert seen(one, loop).written - after.written == written > 2**20
+    assert seen(one, seer).written - after.written == written > 2**20
 
 
 def test_of_one_loop_only_connections_are_found(pair):
-    one, _, loop = pair
+    one, _, loop, seer = pair
     one_more, end = socket.socketpair()
-    with select.epoll() as elsewhere, one_more, end:
-        elsewhere.register(one, select.EPOLLIN)
+    with select.epoll() as elsewhere, one_more, end, socket.socket() as unused:
+        elsewhere.register(unused, select.EPOLLIN)
         loop.register(one_more, select.EPOLLIN)
-        assert [found.fd for found in connections(loop.fileno())] == [one.fileno()]
-        assert {found.loop for found in connections()} >= {loop.fileno(), elsewhere.fileno()}
+        assert [found.fd for found in seer.connections()] == [one.fileno()]
+
+
+def test_a_loop_in_which_a_socket_listens_is_found(pair):
+    _, other, loop, _ = pair
+    with select.epoll() as elsewhere:
+        elsewhere.register(other, select.EPOLLIN)
+        assert listening() == loop.fileno()
 
 
 def test_what_is_not_handed_on_stays_with_the_peer_until_it_is(pair):
-    one, other, loop = pair
-    let_read(seen(one, loop), False)
+    one, other, loop, seer = pair
+    seer.let_read(seen(one, seer), False)
     sent = fill(other)
     assert loop.poll(0) == []
-    let_read(seen(one, loop), True)
+    seer.let_read(seen(one, seer), True)
     assert loop.poll(0) == [(one.fileno(), select.EPOLLIN)]
     came = 0
     while came < sent:
@@ -77,31 +86,48 @@ def test_what_is_not_handed_on_stays_with_the_peer_until_it_is(pair):
 
 
 def test_a_socket_that_is_not_read_still_says_when_it_can_be_written_to(pair):
-    one, _, loop = pair
+    one, _, loop, seer = pair
     loop.modify(one, select.EPOLLIN | select.EPOLLOUT)
-    let_read(seen(one, loop), False)
+    seer.let_read(seen(one, seer), False)
     assert loop.poll(0) == [(one.fileno(), select.EPOLLOUT)]
 
 
 def test_a_connection_that_was_looked_at_ends_when_its_owner_closes_it(pair):
-    one, other, loop = pair
-    found = seen(one, loop)
-    let_read(found, False)
+    one, other, _, seer = pair
+    found = seen(one, seer)
+    seer.let_read(found, False)
     one.close()
     assert other.recv(1) == b""
-    let_read(found, True)
-    assert connections(loop.fileno()) == []
+    seer.let_read(found, True)
+    assert seer.connections() == []
+
+
+def test_it_is_done_where_no_descriptors_are_left(pair):
+    one, _, loop, seer = pair
+    before = seen(one, seer)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1, limits[1]))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            os.dup(0)
+        assert seen(one, seer) == before
+        seer.let_read(before, False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert seen(one, seer).events & select.EPOLLIN == 0
+    assert loop.poll(0) == []
 
 
 def test_without_proc_there_are_none(pair, monkeypatch):
     def fail(*_):
         raise FileNotFoundError
 
-    for how in ("iterdir", "read_text"):
-        monkeypatch.setattr(Path, how, fail)
-    assert connections() == connections(pair[2].fileno()) == []
+    for how in ("iterdir", "read_bytes"):
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, how, fail)
+            assert listening() is None
 
 
 def test_a_kernel_that_counts_no_bytes_has_none(pair, monkeypatch):
     monkeypatch.setattr("detox.wire.sockets._INFO", struct.Struct("<999x"))
-    assert connections(pair[2].fileno()) == []
+    assert pair[3].connections() == []

@@ -11,10 +11,10 @@ from collections import Counter
 import numpy as np
 from mpi4py import MPI
 
-from detox.wire import Header, Kind
+from detox.wire import Header, Kind, transport
 from detox.wire.transport import Transport
 
-LONG = 10**6
+LONG, LONGER = 10**6, 10**7
 turn = [0]
 
 
@@ -25,7 +25,8 @@ class Sent:
         self.frame, self.end = Header(Kind.GRADIENT, 1).pack(payload) + bytes(payload), end
 
     def Irecv(self, into):
-        into[0][:] = np.frombuffer(self.frame, np.uint8)
+        if into[0].size:
+            into[0][:] = np.frombuffer(self.frame, np.uint8)
         self.began = turn[0]
         return self
 
@@ -35,6 +36,30 @@ class Sent:
 
 def dies():
     raise MPI.Exception(getattr(MPI, "ERR_PROC_FAILED", None) or MPI.ERR_REVOKED)
+
+
+def is_cut_off():
+    raise MPI.Exception(MPI.ERR_TRUNCATE)
+
+
+class Links:
+    # What is awaited of any peer.
+
+    def __init__(self):
+        self.awaited = self.taken = 0
+
+    def take(self, peer, size, expected):
+        self.taken += size
+
+    def receiving(self, peer, size, expected):
+        self.awaited += size
+
+    def received(self, peer, size):
+        self.awaited -= size
+        self.taken += size
+
+    def look(self):
+        pass
 
 
 class Comm:
@@ -56,14 +81,21 @@ class Comm:
         return sent
 
 
-for name, credit, end in (("both arrive", 2, lambda: True), ("arrived", 2, dies), ("waiting", 1, dies)):
-    transport = Transport(Comm(Sent(LONG, end), Sent(8, lambda: True)), [0])
-    transport.limits[Kind.GRADIENT] = LONG
-    transport.credit[Kind.GRADIENT] = Counter({0: credit})
+for name, size, credit, end in (
+    ("both arrive", LONG, 2, lambda: True),
+    ("arrived", LONG, 2, dies),
+    ("waiting", LONG, 1, dies),
+    ("unasked", LONG, 0, is_cut_off),
+    ("unasked and long", LONGER, 0, is_cut_off),
+):
+    transport.links = links = Links()
+    ends = Transport(Comm(Sent(size, end), Sent(8, lambda: True)), [0])
+    ends.limits[Kind.GRADIENT] = size
+    ends.credit[Kind.GRADIENT] = Counter({0: credit})
     came = []
-    for turn[0] in range(3):
-        came.append([len(message.payload) for message in transport.receive()])
-    print(name, came, transport.dead)
+    for turn[0] in range(4):
+        came.append([message.fault or len(message.payload) for message in ends.receive()])
+    print(name, came, ends.dead, "awaited", links.awaited, "taken", links.taken, flush=True)
 """
 
 
@@ -77,5 +109,12 @@ def told():
 
 @pytest.mark.parametrize("behind", ["arrived", "waiting"])
 def test_a_peer_that_dies_in_the_middle_of_a_message_takes_those_behind_it_along(told, behind):
-    assert "both arrive [[], [1000000, 8], []] set()" in told
-    assert f"{behind} [[], [], []] {{0}}" in told
+    assert "both arrive [[], [1000000, 8], [], []] set() awaited 0 taken 1000072" in told
+    assert any(line.startswith(f"{behind} [[], [], [], []] {{0}}") for line in told)
+
+
+def test_of_a_message_that_was_not_asked_for_nothing_stays_awaited(told):
+    fault = "'{} bytes of kind 7 that were not asked for'"
+    short, middle, long = (fault.format(size + 32) for size in (8, 10**6, 10**7))
+    assert f"unasked [[], [{middle}, {short}], [], []] set() awaited 0 taken 1000072" in told
+    assert f"unasked and long [[{long}], [{short}], [], []] set() awaited 0 taken 1064" in told  # is never received
