@@ -122,7 +122,7 @@ def rank_behind():
     end = time.monotonic() + 3
     while time.monotonic() < end:
         heard += transport.receive()
-        world().Iprobe()  # MPI reads, as it does while other peers are looked at
+        world().Iprobe(1, 99)  # MPI reads, as it does while other peers are looked at
         time.sleep(0.001)
     print("heard:", len(heard), "stopped:", len(links._stopped), end=" ")
     transport.quota[1] = MANY
