@@ -53,14 +53,10 @@ from detox.wire.job import abort, world
 from detox.wire.transport import Transport
 
 other = world().Dup()
-ELSEWHERE = ["elsewhere", "at the start", "behind chunks"]
-CHUNK = bytes(4_000_000)
-into = bytearray(len(CHUNK) + 100)
-
 def flooded_rank():
     transport = Transport(world(), PEERS)
     transport.limits.update({Kind.SLICE: SIZE if KIND == "expected" else 100_000})
-    if KIND != "of no peer":
+    if KIND not in ("of no peer", "beside those that are dropped"):
         transport.quota.update({1: 2, 2: 1000})
     for _ in range(0 if KIND == "at the start" else 2):
         transport.send(PEERS, Header(Kind.WORK))
@@ -69,23 +65,20 @@ def flooded_rank():
         for message in transport.receive():
             heard[message.source] += message.header is not None
             faults += message.header is None
-        if KIND == "behind chunks" and not transport.sending(1):
-            transport.send([1], Header(Kind.WEIGHTS), CHUNK)
         time.sleep(0.0005)
     print("heard:", *heard[1:], "dropped:", faults, "grown:", round(resident() - before), flush=True)
 
 def flooding_rank():
     if KIND != "at the start":
         time.sleep(0.3)
-    kind = Kind.BYE if KIND == "unexpected" else Kind.SLICE
+    kind = Kind.BYE if KIND in ("unexpected", "beside those that are dropped") else Kind.SLICE
     frame, under_way = Header(kind, 1).frame(bytes(SIZE)), []
     for n in range(MANY):
-        if KIND == "behind chunks" and n % 330 == 0:
-            world().Recv(into, source=0, tag=int(Kind.WEIGHTS))
         if KIND == "collective":
             under_way.append(world().Igather(frame, None, root=0))
         else:
-            comm = other if KIND in ELSEWHERE or (KIND == "beside those that are dropped" and n % 5) else world()
+            elsewhere = n % 5 if KIND == "beside those that are dropped" else KIND in ("elsewhere", "at the start")
+            comm = other if elsewhere else world()
             under_way.append(comm.Isend(frame, dest=0, tag=int(kind)))
         under_way[-1].Test()
     for _ in range(20_000):  # mpirun does not always end it with the others
@@ -174,7 +167,6 @@ def test_a_message_that_nobody_waited_for_is_not_written_into_elses_memory(jobs)
         ("collective", 100_000, 900, [2], 16),
         ("at the start", 200_000, 900, [2], 16),
         ("beside those that are dropped", 300_000, 0, [1, 2], 40),
-        ("behind chunks", 300_000, 0, [1, 2], 40),
     ],
 )
 def test_a_rank_grows_by_no_flood_and_others_are_heard(jobs, flood, many, size, peers, grown):
