@@ -6,14 +6,14 @@ import re
 import select
 import socket
 import struct
+import sys
 import termios
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 _INFO = struct.Struct("<128xQ8xI52xQQ")  # of tcp_info: bytes_received, notsent_bytes, bytes_sent, bytes_retrans
-_LONGEST = 2**20  # bytes of what the kernel says of a loop: 70 for each socket
 _WATCHED = re.compile(rb"tfd: +(\d+) events: +([0-9a-f]+) .* ino:([0-9a-f]+)")
 
 Name = tuple[int, str]
@@ -57,6 +57,7 @@ class Loop:
         self._find = find
         self._epoll: select.epoll | None = None
         self._info = -1
+        self._room = 2**12
 
     def connections(self) -> list[Socket]:
         """Those that it waits for; none where the kernel counts no bytes (Linux before 4.19)."""
@@ -66,7 +67,7 @@ class Loop:
             self._info = os.open(f"/proc/self/fdinfo/{loop}", os.O_RDONLY)
             self._epoll = select.epoll.fromfd(os.dup(loop))
         found = []
-        for fd, events, inode in _WATCHED.findall(os.pread(self._info, _LONGEST, 0)):
+        for fd, events, inode in _WATCHED.findall(self._told()):
             with suppress(OSError, struct.error):  # it listens, or is none of TCP; an old kernel
                 found.append(Socket(int(fd), inode.decode(), *_counts(int(fd)), int(events, 16)))
         return found
@@ -79,6 +80,12 @@ class Loop:
         if self._epoll is not None:
             with suppress(OSError):  # closed since it was looked at
                 self._epoll.modify(one.fd, one.events | select.EPOLLIN if on else one.events & ~select.EPOLLIN)
+
+    def _told(self) -> bytes:
+        """What the kernel says of it."""
+        while len(told := os.pread(self._info, self._room, 0)) == self._room:
+            self._room *= 2
+        return told
 
 
 def listening() -> int | None:
@@ -100,24 +107,26 @@ def _waits(loop: int) -> bool:
 
 
 def _listens(fd: int) -> bool:
-    with suppress(OSError), _borrowed(fd) as stream:  # it may be no socket at all
-        return bool(stream.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+    with suppress(OSError):  # it may be no socket at all
+        stream = _borrow(fd)
+        try:
+            return bool(stream.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+        finally:
+            stream.detach()
     return False
-
-
-@contextmanager
-def _borrowed(fd: int) -> Iterator[socket.socket]:
-    """A socket by its descriptor, of which a second one would keep the connection open when MPI closes its own."""
-    stream = socket.socket(socket.AF_INET6, socket.SOCK_STREAM, 0, fileno=fd)
-    try:
-        yield stream
-    finally:
-        stream.detach()
 
 
 def _counts(fd: int) -> tuple[str, int, int]:
     """This end's address, bytes read and bytes written."""
-    with _borrowed(fd) as stream:
+    stream = _borrow(fd)
+    try:
         waiting = fcntl.ioctl(fd, termios.FIONREAD, bytes(4))
         came, unsent, sent, resent = _INFO.unpack(stream.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO.size))
-        return str(stream.getsockname()[0]), came - int.from_bytes(waiting, "little"), sent - resent + unsent
+        return str(stream.getsockname()[0]), came - int.from_bytes(waiting, sys.byteorder), sent - resent + unsent
+    finally:
+        stream.detach()
+
+
+def _borrow(fd: int) -> socket.socket:
+    """A socket by its descriptor, which is to be detached: it is MPI's, and a second one would keep it open."""
+    return socket.socket(socket.AF_INET6, socket.SOCK_STREAM, 0, fileno=fd)

@@ -112,6 +112,19 @@ def test_it_looks_now_and_then_and_more_often_while_one_is_stopped(rank):
     assert rank.kernel.stopped == {"a"}
 
 
+def test_it_looks_less_often_at_more(rank):
+    for n in range(3, 45):
+        rank.kernel.sockets[str(n)] = Socket(n, str(n), "10.0.0.1", 0, 0, 1)
+    rank.look()
+    rank.come("a", 2 * FULL)
+    rank.now += 0.08
+    rank.links.look()
+    assert rank.kernel.stopped == set()
+    rank.now += 0.02
+    rank.links.look()
+    assert rank.kernel.stopped == {"a"}
+
+
 def test_a_loop_that_began_to_read_by_itself_is_stopped_again(rank):
     rank.come("a", 2 * FULL)
     rank.look()

@@ -66,6 +66,19 @@ def test_of_one_loop_only_connections_are_found(pair):
         assert [found.fd for found in seer.connections()] == [one.fileno()]
 
 
+def test_all_of_many_are_found(pair):
+    one, _, loop, seer = pair
+    found = len(seer.connections())
+    ends = [socket.socketpair() for _ in range(200)]
+    for end, _ in ends:
+        loop.register(end, select.EPOLLIN)
+    loop.modify(one, select.EPOLLIN)
+    assert len(seer.connections()) == found == 1
+    for pair in ends:
+        for end in pair:
+            end.close()
+
+
 def test_a_loop_in_which_a_socket_listens_is_found(pair):
     _, other, loop, _ = pair
     with select.epoll() as elsewhere:
