@@ -1,19 +1,19 @@
 """Whose a socket of MPI's is."""
 
 from collections import Counter
-from collections.abc import Iterator, Set
+from collections.abc import Container, Iterator, Set
 from contextlib import contextmanager
 from typing import Protocol
 
 from detox.wire.sockets import Name, Socket
 
-_TRIES = 16  # messages to a peer that may show its sockets: the first makes one, and for two networks they take turns
+_TRIES = 8  # messages to a peer that may show its sockets: the first makes one, and for two networks they take turns
 
 
 class Kernel(Protocol):
     """As detox.wire.sockets.Loop."""
 
-    def connections(self) -> list[Socket]: ...
+    def connections(self, but: Container[Name] = ()) -> list[Socket]: ...
     def let_read(self, one: Socket, on: bool) -> None: ...
 
 
@@ -64,4 +64,4 @@ class Owners:
                 del kept[name]
 
     def _unowned(self) -> dict[Name, Socket]:
-        return {one.name: one for one in self._kernel.connections() if one.name not in self._owner}
+        return {one.name: one for one in self._kernel.connections(but=self._owner)}

@@ -8,7 +8,7 @@ import socket
 import struct
 import sys
 import termios
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -59,8 +59,8 @@ class Loop:
         self._info = -1
         self._room = 2**12
 
-    def connections(self) -> list[Socket]:
-        """Those that it waits for; none where the kernel counts no bytes (Linux before 4.19)."""
+    def connections(self, but: Container[Name] = ()) -> list[Socket]:
+        """Those that it waits for, but for these; none where the kernel counts no bytes (Linux before 4.19)."""
         if self._epoll is None:
             if (loop := self._find()) is None:
                 return []
@@ -68,6 +68,8 @@ class Loop:
             self._epoll = select.epoll.fromfd(os.dup(loop))
         found = []
         for fd, events, inode in _WATCHED.findall(self._told()):
+            if (int(fd), inode.decode()) in but:
+                continue
             with suppress(OSError, struct.error):  # it listens, or is none of TCP; an old kernel
                 found.append(Socket(int(fd), inode.decode(), *_counts(int(fd)), int(events, 16)))
         return found

@@ -64,6 +64,7 @@ def test_of_one_loop_only_connections_are_found(pair):
         elsewhere.register(unused, select.EPOLLIN)
         loop.register(one_more, select.EPOLLIN)
         assert [found.fd for found in seer.connections()] == [one.fileno()]
+        assert seer.connections(but={seen(one, seer).name}) == []
 
 
 def test_all_of_many_are_found(pair):
