@@ -84,7 +84,11 @@ class Links:
             return
         sockets = self._kernel.connections()
         self._forget_all_but(sockets)
-        stopped = {one.name for one, held in zip(sockets, self._held(sockets), strict=True) if held > HELD}
+        self._sockets = Counter(owner for one in sockets if (owner := self._owners.of(one)) is not None)
+        came = self._came(sockets)
+        self._settle(came)
+        held = self._held(sockets, came)
+        stopped = {one.name for one in sockets if held[one.name] > HELD}
         for one in sockets:
             if one.name in stopped:  # once more where it was before: the loop may have begun to read by itself
                 self._kernel.let_read(one, False)
@@ -114,22 +118,31 @@ class Links:
         self._owners.forget_all_but(names)
         self._before = {name: size for name, size in self._before.items() if name in names}
 
-    def _held(self, sockets: Sequence[Socket]) -> list[int]:
-        """Of each, the bytes that were read of its peer, over all its sockets, and that nobody has taken."""
-        owners = [self._owners.of(one) for one in sockets]
-        came = [one.read - max(self._before.get(one.name, 0), self._owners.since(one)) for one in sockets]
-        self._sockets = Counter(owner for owner in owners if owner is not None)
-        of = Counter[int]()
-        for owner, size in zip(owners, came, strict=True):
-            if owner is not None:
-                of[owner] += size
-        for peer, size in of.items():
+    def _settle(self, came: Counter[int]) -> None:
+        """Nothing is due of a peer but what was read, or is awaited."""
+        for peer, size in came.items():
             self._due[peer] = min(self._due[peer], size + self._awaited[peer])
-        held = []
-        for one, owner, size in zip(sockets, owners, came, strict=True):
-            if owner is None:
-                known = {peer for other, peer in zip(sockets, owners, strict=True) if other.address == one.address}
-                held.append(size - max((due for peer, due in self._expected.items() if peer not in known), default=0))
+
+    def _held(self, sockets: Sequence[Socket], came: Counter[int]) -> dict[Name, int]:
+        """Of each socket, what was read of its peer, over all that this one owns, and nobody has taken."""
+        held = dict[Name, int]()
+        for one in sockets:
+            if (owner := self._owners.of(one)) is not None:
+                held[one.name] = came[owner] - self._due[owner]
             else:
-                held.append(of[owner] - self._due[owner])
+                known = {self._owners.of(other) for other in sockets if other.address == one.address}
+                due = max((size for peer, size in self._expected.items() if peer not in known), default=0)
+                held[one.name] = self._read(one) - due
         return held
+
+    def _came(self, sockets: Sequence[Socket]) -> Counter[int]:
+        """What was read of each peer that is known to own some of these."""
+        came = Counter[int]()
+        for one in sockets:
+            if (owner := self._owners.of(one)) is not None:
+                came[owner] += self._read(one)
+        return came
+
+    def _read(self, one: Socket) -> int:
+        """What was read of a socket since the beginning, or since its owner is known."""
+        return one.read - max(self._before.get(one.name, 0), self._owners.since(one))
