@@ -140,6 +140,9 @@ class Puppet:
 
     def __getattr__(self, name):
         def order(*arguments):
+            from detox.wire.job import links
+
+            links.begin_anew()  # orders and what is said to them pass by the channel
             self._world.send((name, arguments), self._rank)
             return self._world.recv(source=self._rank)
 
@@ -164,12 +167,13 @@ def mpi(folder):
 
 def obey():
     """The life of a rank of an MPI job, other than the first, until it is told to end."""
-    from detox.wire.job import world
+    from detox.wire.job import links, world
     from detox.wire.transport import Transport
 
     everyone = world()
     end = None
     while True:
+        links.begin_anew()
         while not everyone.iprobe(source=0):
             time.sleep(0.0005)
         order, arguments = everyone.recv(source=0)

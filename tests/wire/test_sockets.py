@@ -2,7 +2,6 @@ import os
 import resource
 import select
 import socket
-import struct
 from contextlib import suppress
 from pathlib import Path
 
@@ -143,5 +142,10 @@ def test_without_proc_there_are_none(pair, monkeypatch):
 
 
 def test_a_kernel_that_counts_no_bytes_has_none(pair, monkeypatch):
-    monkeypatch.setattr("detox.wire.sockets._INFO", struct.Struct("<999x"))
+    class Old(socket.socket):
+        def getsockopt(self, level, option, *size):
+            told = super().getsockopt(level, option, *size)
+            return told[:104] if size else told  # as in Linux 3
+
+    monkeypatch.setattr(socket, "socket", Old)
     assert pair[3].connections() == []
