@@ -44,7 +44,6 @@ class Links:
         self._due = Counter[int]()  # bytes of a peer that were taken, or will be
         self._awaited = Counter[int]()  # those of them that MPI may not have read yet
         self._expected = Counter[int]()  # those of them that were not refused
-        self._sockets = Counter[int]()  # that a peer was seen to own
         self._before: dict[Name, int] = {}  # bytes that had been read of a socket by the beginning
         self._stopped: set[Name] = set()
         self._next = 0.0
@@ -75,7 +74,7 @@ class Links:
         """All of it has come."""
         self._awaited[peer] -= behind(size)
         if behind(size):
-            self._due[peer] += PART_HEADER * max(0, self._sockets[peer] - 1)
+            self._due[peer] += PART_HEADER * max(0, self._owners.owned(peer) - 1)
 
     def look(self) -> None:
         """Stops reading where too much is held, if it is time to look, and goes on where it is not any more."""
@@ -84,7 +83,6 @@ class Links:
             return
         sockets = self._kernel.connections()
         self._forget_all_but(sockets)
-        self._sockets = Counter(owner for one in sockets if (owner := self._owners.of(one)) is not None)
         came = self._came(sockets)
         self._settle(came)
         held = self._held(sockets, came)

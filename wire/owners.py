@@ -37,6 +37,10 @@ class Owners:
         """The peer that owns it; None where nobody is known to."""
         return self._owner.get(one.name)
 
+    def owned(self, peer: int) -> int:
+        """Sockets that it is known to own."""
+        return list(self._owner.values()).count(peer)
+
     def since(self, one: Socket) -> int:
         """Bytes that had been read of it when its owner became known; 0 where nobody is known to own it."""
         return self._since.get(one.name, 0)

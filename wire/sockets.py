@@ -61,11 +61,14 @@ class Loop:
 
     def connections(self, but: Container[Name] = ()) -> list[Socket]:
         """Those that it waits for, but for these; none where the kernel counts no bytes (Linux before 4.19)."""
-        if self._epoll is None:
+        if self._info < 0:
             if (loop := self._find()) is None:
                 return []
-            self._info = os.open(f"/proc/self/fdinfo/{loop}", os.O_RDONLY)
-            self._epoll = select.epoll.fromfd(os.dup(loop))
+            try:
+                self._epoll = select.epoll.fromfd(os.dup(loop))
+                self._info = os.open(f"/proc/self/fdinfo/{loop}", os.O_RDONLY)
+            except OSError:  # no descriptors are left by now
+                return []
         found = []
         for fd, events, inode in _WATCHED.findall(self._told()):
             if (int(fd), inode.decode()) in but:

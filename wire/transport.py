@@ -149,7 +149,7 @@ class Transport:
         if not 0 <= size <= HEADER_BYTES + self.limits.get(tag, -HEADER_BYTES):
             fault = f"{size} bytes of kind {tag}, of which nothing so long is expected"
         incoming = _Incoming(matched, size, tag, fault)
-        if not incoming.ignored:
+        if size <= _LONGEST:  # what is longer may never be received, and MPI keeps its beginning until then
             links.take(self._numbers[peer], size, expected=not fault)
         return incoming
 
@@ -173,6 +173,8 @@ class Transport:
                 incoming.buffer = np.empty(incoming.size, np.uint8)
             with _counted(incoming.buffer) as spec:
                 incoming.request = incoming.matched.Irecv(spec)
+            if incoming.size > _LONGEST:
+                links.take(self._numbers[peer], incoming.size)
             links.receiving(self._numbers[peer], incoming.size, expected=not incoming.fault)
             self._receiving[peer][incoming.bound] += 1
             if self.quota.get(peer):

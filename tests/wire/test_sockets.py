@@ -117,17 +117,18 @@ def test_a_connection_that_was_looked_at_ends_when_its_owner_closes_it(pair):
 
 def test_it_is_done_where_no_descriptors_are_left(pair):
     one, _, loop, seer = pair
-    before = seen(one, seer)
+    before, late = seen(one, seer), Loop(loop.fileno)
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (1, limits[1]))
     try:
         with pytest.raises(OSError, match="Too many open files"):
             os.dup(0)
         assert seen(one, seer) == before
+        assert late.connections() == []
         seer.let_read(before, False)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-    assert seen(one, seer).events & select.EPOLLIN == 0
+    assert seen(one, seer).events & select.EPOLLIN == seen(one, late).events & select.EPOLLIN == 0
     assert loop.poll(0) == []
 
 

@@ -43,13 +43,13 @@ def is_cut_off():
 
 
 class Links:
-    # What is awaited of any peer, and what was received.
+    # What was taken, what is awaited of any peer, and what was received.
 
     def __init__(self):
-        self.awaited, self.came = [], []
+        self.taken, self.awaited, self.came = [], [], []
 
-    def take(self, peer, size, expected):
-        pass
+    def take(self, peer, size, expected=True):
+        self.taken.append(size)
 
     def receiving(self, peer, size, expected):
         self.awaited.append(size)
@@ -85,6 +85,7 @@ for name, size, credit, end in (
     ("both arrive", LONG, 2, lambda: True),
     ("arrived", LONG, 2, dies),
     ("waiting", LONG, 1, dies),
+    ("long", LONGER, 2, lambda: True),
     ("unasked", LONG, 0, is_cut_off),
     ("unasked and long", LONGER, 0, is_cut_off),
 ):
@@ -95,7 +96,7 @@ for name, size, credit, end in (
     came = []
     for turn[0] in range(4):
         came.append([message.fault or len(message.payload) for message in ends.receive()])
-    print(name, came, ends.dead, "awaited", links.awaited, "came", links.came, flush=True)
+    print(name, came, ends.dead, "taken", links.taken, "awaited", links.awaited, "came", links.came, flush=True)
 """
 
 
@@ -109,12 +110,13 @@ def told():
 
 @pytest.mark.parametrize("behind", ["arrived", "waiting"])
 def test_a_peer_that_dies_in_the_middle_of_a_message_takes_those_behind_it_along(told, behind):
-    assert "both arrive [[], [1000000, 8], [], []] set() awaited [] came [1000032, 40]" in told
+    assert "both arrive [[], [1000000, 8], [], []] set() taken [1000032, 40] awaited [] came [1000032, 40]" in told
     assert any(line.startswith(f"{behind} [[], [], [], []] {{0}}") for line in told)
 
 
 def test_of_a_message_that_was_not_asked_for_nothing_stays_awaited(told):
     fault = "'{} bytes of kind 7 that were not asked for'"
     short, middle, long = (fault.format(size + 32) for size in (8, 10**6, 10**7))
-    assert f"unasked [[], [{middle}, {short}], [], []] set() awaited [] came [1000032, 40]" in told
-    assert f"unasked and long [[{long}], [{short}], [], []] set() awaited [] came [40]" in told
+    assert f"unasked [[], [{middle}, {short}], [], []] set() taken [1000032, 40] awaited [] came [1000032, 40]" in told
+    assert f"unasked and long [[{long}], [{short}], [], []] set() taken [40] awaited [] came [40]" in told
+    assert "long [[], [10000000, 8], [], []] set() taken [10000032, 40] awaited [] came [10000032, 40]" in told
