@@ -142,9 +142,11 @@ class Puppet:
         def order(*arguments):
             from detox.wire.job import links
 
-            links.begin_anew()  # orders and what is said to them pass by the channel
+            links.begin_anew()
             self._world.send((name, arguments), self._rank)
-            return self._world.recv(source=self._rank)
+            answer = self._world.recv(source=self._rank)
+            links.begin_anew()  # it came beside the channel
+            return answer
 
         return order
 
@@ -177,6 +179,7 @@ def obey():
         while not everyone.iprobe(source=0):
             time.sleep(0.0005)
         order, arguments = everyone.recv(source=0)
+        links.begin_anew()  # it came beside the channel
         if order == "begin":
             end = End(Transport(everyone.Dup(), [0]))
         elif order == "die":
